@@ -1,0 +1,1 @@
+"""The committed OpenAPI document and the tool that writes it."""

@@ -1,0 +1,80 @@
+"""The one place that wires: settings, database, routers, errors, the frame around every request."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+import service
+from service import logs
+from service.database.embedded import database_url
+from service.database.engine import Database
+from service.datasets.describer import Describer
+from service.datasets.routes import router as datasets
+from service.predictions.routes import router as predictions
+from service.settings import Settings
+from service.simulations.routes import router as simulations
+from service.web import documentation, health, metrics, problems
+from service.web.bodies import BodyLimits
+from service.web.requests import RequestFrame
+
+DESCRIPTION = """Predicts model collapse before the compute is spent: exact test errors and corrected
+regularization for any mix of real and synthetic data, and the same process simulated on the real rows.
+
+Errors are RFC 9457 problem details; `errors[].pointer` points into the body that was sent."""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The API as an ASGI application; ``settings`` default to the environment's."""
+    settings = settings or Settings()
+    logs.configure(settings.log_level, settings.log_format)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await app.state.describer.close()
+        await app.state.database.dispose()
+
+    app = FastAPI(
+        title="Collapse",
+        version=service.__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_function_name,
+        responses=problems.ANY_PROBLEM,
+        openapi_tags=[
+            {"name": "predictions", "description": "What the theory says; computed at once."},
+            {"name": "datasets", "description": "Real data sets, stored as immutable descriptions."},
+            {"name": "simulations", "description": "The same process carried out by workers."},
+            {"name": "operations", "description": "Health, readiness, metrics."},
+        ],
+    )
+    app.state.settings = settings
+    app.state.database = Database(database_url(settings))
+    app.state.describer = Describer()
+    for router in (
+        predictions,
+        datasets,
+        simulations,
+        health.router,
+        metrics.router,
+        documentation.router,
+    ):
+        app.include_router(router)
+    documentation.install(app)
+    problems.install(app)
+    app.add_middleware(
+        BodyLimits,
+        max_bytes=settings.max_body_bytes,
+        exceptions={"/v1/datasets": settings.max_upload_bytes},
+    )
+    app.add_middleware(RequestFrame)  # added last: the outermost
+    return app
+
+
+def _function_name(route: APIRoute) -> str:
+    return route.name

@@ -1,0 +1,158 @@
+"""Data sets in PostgreSQL: content-addressed, immutable; and whether their rows are still there."""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from sqlalchemy import Row, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.database.pages import Cursor, newest_first
+from service.database.schema import datasets
+from service.datasets import files
+from service.datasets.schemas import DatasetPage, Description, StoredDataset, Summary
+from service.errors import NotFound, RowsDeleted
+from service.simulation.literal import EmpiricalProblem
+from service.theory import kernels
+from service.theory.model import Population
+
+_CACHED: Final = 32
+# By server, database and id; a stored description never changes, so an entry cannot be stale.
+_populations: OrderedDict[tuple[str, str], Population] = OrderedDict()
+
+
+async def save(
+    connection: AsyncConnection,
+    *,
+    dataset_id: str,
+    name: str | None,
+    request_id: str,
+    description: Description,
+    rows_hash: str,
+) -> bool:
+    """Store a description, or mark the rows of one that is there as present; returns whether it is new."""
+    statement = insert(datasets).values(
+        id=dataset_id,
+        name=name,
+        request_id=request_id,
+        description=description.model_dump(mode="json"),
+        rows_hash=rows_hash,
+    )
+    # xmax is 0 for a row that this statement inserted.
+    is_new = await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[datasets.c.id], set_={datasets.c.rows_deleted_at: None}
+        ).returning(text("xmax = 0"))
+    )
+    return bool(is_new.scalar_one())
+
+
+async def fetch(connection: AsyncConnection, dataset_id: str) -> StoredDataset:
+    """A stored data set; raises NotFound."""
+    row = await _row(connection, dataset_id)
+    return StoredDataset(
+        id=row.id,
+        name=row.name,
+        created_at=row.created_at,
+        rows_deleted_at=row.rows_deleted_at,
+        **row.description,
+    )
+
+
+async def has_rows(connection: AsyncConnection, dataset_id: str, rows_dir: Path) -> bool:
+    """Whether the data set is stored and its rows are on this machine's disk."""
+    query = select(datasets.c.rows_hash, datasets.c.rows_deleted_at).where(datasets.c.id == dataset_id)
+    row = (await connection.execute(query)).one_or_none()
+    return row is not None and row.rows_deleted_at is None and _complete(rows_dir, row.rows_hash, dataset_id)
+
+
+async def page(connection: AsyncConnection, *, cursor: str | None, limit: int) -> DatasetPage:
+    """A page of summaries, newest first; raises InvalidInput on a foreign cursor."""
+    columns = [datasets.c[name] for name in ("id", "name", "created_at", "rows_deleted_at")]
+    # The spectrum makes a description large; all that a list needs of it is the noise.
+    noise = datasets.c.description["dataset"]["noise_variance"].label("noise_variance")
+    parts = [datasets.c.description[part].label(part) for part in ("rows", "feature_map", "target")]
+    found = (
+        await connection.execute(newest_first(select(*columns, noise, *parts), datasets, cursor, limit))
+    ).all()
+    rows, more = found[:limit], len(found) > limit
+    return DatasetPage(
+        items=[Summary(**row._mapping) for row in rows],
+        next_cursor=Cursor(rows[-1].created_at, rows[-1].id).encode() if more else None,
+    )
+
+
+async def lock_rows(connection: AsyncConnection, rows_hash: str) -> None:
+    """Serialise, until the transaction ends, everybody who publishes or deletes these rows."""
+    await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(rows_hash, 0))))
+
+
+async def delete_rows(connection: AsyncConnection, dataset_id: str, rows_dir: Path) -> None:
+    """Mark the rows as deleted and delete the files that no other data set needs; raises NotFound.
+
+    Deleting twice is no error. Should the transaction fail after this, the files are gone though not marked:
+    ``empirical_problem`` then answers as if they were.
+    """
+    row = await _row(connection, dataset_id)
+    await lock_rows(connection, row.rows_hash)
+    await connection.execute(
+        update(datasets)
+        .where(datasets.c.id == dataset_id, datasets.c.rows_deleted_at.is_(None))
+        .values(rows_deleted_at=func.now())
+    )
+    users = await connection.execute(
+        select(func.count()).where(
+            datasets.c.rows_hash == row.rows_hash, datasets.c.rows_deleted_at.is_(None)
+        )
+    )
+    files.remove(files.truth_path(rows_dir, dataset_id))
+    if users.scalar_one() == 0:
+        files.remove(files.rows_path(rows_dir, row.rows_hash))
+
+
+async def population(connection: AsyncConnection, dataset_id: str) -> Population:
+    """The population that a stored description stands for; raises NotFound."""
+    key = (connection.engine.url.render_as_string(hide_password=True), dataset_id)
+    if key in _populations:
+        _populations.move_to_end(key)
+        return _populations[key]
+    dataset = (await _row(connection, dataset_id)).description["dataset"]
+    found = Population(
+        eigenvalues=np.array(dataset["spectrum"]["values"], dtype=float),
+        multiplicities=np.array(dataset["spectrum"]["multiplicities"], dtype=float),
+        target_power=np.array(dataset["target"]["values"], dtype=float),
+        noise_variance=float(dataset["noise_variance"]),
+    )
+    _populations[key] = found
+    if len(_populations) > _CACHED:
+        _populations.popitem(last=False)
+    return found
+
+
+async def empirical_problem(connection: AsyncConnection, dataset_id: str, rows_dir: Path) -> EmpiricalProblem:
+    """The rows behind a stored description, for a literal simulation; raises NotFound, RowsDeleted."""
+    row = await _row(connection, dataset_id)
+    if row.rows_deleted_at is not None or not _complete(rows_dir, row.rows_hash, dataset_id):
+        raise RowsDeleted(
+            f"The rows of {dataset_id} were deleted, so it cannot be simulated; predictions still work. "
+            "Upload the same file with the same options again to bring them back."
+        )
+    given = {name: value for name, value in row.description["feature_map"].items() if value is not None}
+    return EmpiricalProblem(
+        rows=files.rows_path(rows_dir, row.rows_hash),
+        truth=files.truth_path(rows_dir, dataset_id),
+        feature_map=kernels.from_json(given),
+    )
+
+
+def _complete(rows_dir: Path, rows_hash: str, dataset_id: str) -> bool:
+    return files.rows_path(rows_dir, rows_hash).is_file() and files.truth_path(rows_dir, dataset_id).is_file()
+
+
+async def _row(connection: AsyncConnection, dataset_id: str) -> Row[Any]:
+    found = (await connection.execute(select(datasets).where(datasets.c.id == dataset_id))).one_or_none()
+    if found is None:
+        raise NotFound(f"There is no data set {dataset_id}; POST /v1/datasets makes one.")
+    return found

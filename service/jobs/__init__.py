@@ -1,0 +1,1 @@
+"""The queue: shards, reduction, rescue."""

@@ -1,0 +1,129 @@
+"""Finds work that nobody is doing, in every worker, every few seconds; it needs no place in the queue itself."""
+
+from collections.abc import Collection
+from typing import Final
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import InternalError, ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.jobs import queue, shards
+
+_log = structlog.get_logger(__name__)
+_LOCK: Final = 0x7265_7363_7565  # one worker at a time
+_LOST_WORKER: Final = "Its worker was lost while computing it (killed, out of memory, or cut off)."
+_REDUCTION_TRIES: Final = 3
+
+# A server that was away has no fresh heartbeats: everybody gets the time to send one.
+_JUST_STARTED = text(
+    "SELECT now() - pg_postmaster_start_time() < make_interval(secs => CAST(:stalled_after AS float))"
+)
+_STALLED = text("""
+    SELECT job.id, job.task_name, job.args, job.attempts
+    FROM queue.procrastinate_jobs AS job
+    LEFT JOIN queue.procrastinate_workers AS worker ON worker.id = job.worker_id
+    WHERE job.status = 'doing'
+      AND (worker.id IS NULL OR worker.last_heartbeat < now() - make_interval(secs => :stalled_after))
+""")
+_RETRY = text("SELECT procrastinate_retry_job_v2(:job_id, now(), NULL, NULL, NULL)")
+_FINISH = text("SELECT procrastinate_finish_job_v1(:job_id, 'failed', true)")
+
+_WITHOUT_JOB = text("""
+    SELECT shard.simulation_id, shard.index AS shard_index
+    FROM shards AS shard
+    JOIN simulations AS simulation ON simulation.id = shard.simulation_id
+    LEFT JOIN queue.procrastinate_jobs AS job ON job.id = shard.job_id AND job.status IN ('todo', 'doing')
+    WHERE shard.state IN ('queued', 'running') AND simulation.state IN ('queued', 'running') AND job.id IS NULL
+    ORDER BY shard.simulation_id, shard.index
+    LIMIT 1000
+""")
+_WITHOUT_REDUCTION = text("""
+    SELECT simulation.id
+    FROM simulations AS simulation
+    WHERE simulation.state = 'running'
+      AND NOT EXISTS (SELECT FROM shards WHERE simulation_id = simulation.id AND state <> 'succeeded')
+      AND NOT EXISTS (
+          SELECT FROM queue.procrastinate_jobs AS job
+          WHERE job.task_name = :task AND job.args->>'simulation_id' = simulation.id
+            AND job.status IN ('todo', 'doing'))
+""")
+
+
+async def rescue(connection: AsyncConnection, stalled_after: float) -> None:
+    """Put back the jobs of workers without a heartbeat for ``stalled_after`` seconds, and what lost its job.
+
+    A shard's attempt was counted when it was claimed: a shard that keeps killing its workers is given up.
+    """
+    if not await _alone(connection) or await connection.scalar(
+        _JUST_STARTED, {"stalled_after": stalled_after}
+    ):
+        return
+    for job in (await connection.execute(_STALLED, {"stalled_after": stalled_after})).all():
+        try:
+            async with connection.begin_nested():
+                again = await _again(connection, job.task_name, job.args, job.attempts)
+                await connection.execute(_RETRY if again else _FINISH, {"job_id": job.id})
+        except (InternalError, ProgrammingError):
+            continue  # its worker woke up and ended it meanwhile
+        _log.warning("job_rescued", job_id=job.id, task=job.task_name, again=again, **job.args)
+    await _defer_what_lost_its_job(connection)
+    await connection.execute(text("DELETE FROM workers WHERE heartbeat_at < now() - interval '1 hour'"))
+    # Finished jobs delete themselves; some ends (an aborted one, say) leave a row.
+    await connection.execute(
+        text("DELETE FROM queue.procrastinate_jobs WHERE status NOT IN ('todo', 'doing')")
+    )
+
+
+async def lost_jobs(
+    connection: AsyncConnection,
+    worker_ids: Collection[int],
+    under_way: Collection[int],
+    suspected: Collection[int],
+) -> set[int]:
+    """Jobs that the queue believes to be done here, though they are not; put back when seen twice in a row.
+
+    That happens when the connection breaks between the queue's handing out a job and the answer's arrival.
+    ``suspected``: what the call before this one returned.
+    """
+    rows = await connection.execute(
+        text(
+            "SELECT id FROM queue.procrastinate_jobs WHERE status = 'doing' AND worker_id = ANY(:worker_ids)"
+        ),
+        {"worker_ids": list(worker_ids)},
+    )
+    idle = {row.id for row in rows} - set(under_way)
+    for job_id in idle & set(suspected):
+        await connection.execute(_RETRY, {"job_id": job_id})
+        _log.warning("lost_job_put_back", job_id=job_id)
+    return idle
+
+
+async def _alone(connection: AsyncConnection) -> bool:
+    return bool(await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}))
+
+
+async def _again(
+    connection: AsyncConnection, task_name: str, arguments: dict[str, object], attempts: int
+) -> bool:
+    simulation_id = str(arguments["simulation_id"])
+    if task_name == queue.SHARD_TASK:
+        return await shards.fail(connection, simulation_id, int(str(arguments["index"])), _LOST_WORKER)
+    if attempts + 1 < _REDUCTION_TRIES:
+        return True
+    failure = {"code": "reduction_failed", "message": f"{_REDUCTION_TRIES} workers were lost reducing it."}
+    await shards.fail_simulation(connection, simulation_id, failure)
+    return False
+
+
+async def _defer_what_lost_its_job(connection: AsyncConnection) -> None:
+    """A worker that froze, was declared dead and woke up may end the job that another one has taken over."""
+    lost: dict[str, list[int]] = {}
+    for row in await connection.execute(_WITHOUT_JOB):
+        lost.setdefault(row.simulation_id, []).append(row.shard_index)
+    for simulation_id, indices in lost.items():
+        await shards.defer_again(connection, simulation_id, indices)
+        _log.warning("shards_deferred_again", simulation_id=simulation_id, indices=indices)
+    for row in (await connection.execute(_WITHOUT_REDUCTION, {"task": queue.REDUCTION_TASK})).all():
+        await queue.defer_reduction(connection, row.id)
+        _log.warning("reduction_deferred_again", simulation_id=row.id)

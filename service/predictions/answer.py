@@ -1,0 +1,213 @@
+"""From the theory's result to what a client reads: infinities become null, with the reason beside them."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+from service import __version__
+from service.predictions import responses
+from service.predictions.compile import echo
+from service.theory import results
+from service.theory.limits import Limits
+from service.theory.model import Population
+
+
+@dataclass
+class _Warnings:
+    """Collects the reasons for every null."""
+
+    found: list[responses.ValidityWarning]
+
+    def add(self, code: str, message: str, pointer: str | None = None) -> None:
+        self.found.append(responses.ValidityWarning(code=code, message=message, pointer=pointer))
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _decomposition(
+    error: results.Decomposition, irreducible: float, pointer: str, warnings: _Warnings
+) -> responses.Decomposition:
+    if error.diverged:
+        warnings.add(
+            "divergent",
+            "The error is infinite: some fit has penalty 0 and as many samples as degrees of freedom. "
+            "Any positive penalty, or another number of samples, makes it finite.",
+            f"{pointer}/total",
+        )
+    elif not isfinite(error.generation):
+        warnings.add(
+            "divergent_baseline",
+            "The same stage on clean data has an infinite error, so there is no difference to it to report.",
+            f"{pointer}/generation",
+        )
+    parts = error.parts
+    return responses.Decomposition(
+        total=_finite(error.total),
+        bias=_finite(error.bias),
+        variance=_finite(error.variance),
+        generation=_finite(error.generation),
+        generation_parts=responses.GenerationParts(
+            label_noise=_finite(parts.label_noise),
+            distortion=_finite(parts.distortion),
+            shift=_finite(parts.shift),
+            noise_mismatch=_finite(parts.noise_mismatch),
+        ),
+        by_source=[
+            responses.SourceNoise(stage=s.stage, source=s.source, label_noise=_finite(s.label_noise))
+            for s in error.by_source
+        ],
+        irreducible=irreducible,
+    )
+
+
+def _best(best: results.Best) -> responses.BestPenalty:
+    return responses.BestPenalty(penalty=_finite(best.penalty), total=_finite(best.total))
+
+
+def _baseline(baseline: results.Baseline, pointer: str, warnings: _Warnings) -> responses.Baseline:
+    if not isfinite(baseline.total):
+        warnings.add("divergent", "This baseline sits at its interpolation threshold.", f"{pointer}/total")
+    if baseline.best.penalty == float("inf"):
+        warnings.add("predict_zero", "Predicting zero does best here.", f"{pointer}/best/penalty")
+    return responses.Baseline(
+        samples=int(baseline.samples),
+        total=_finite(baseline.total),
+        bias=_finite(baseline.bias),
+        variance=_finite(baseline.variance),
+        best=_best(baseline.best),
+    )
+
+
+def _regularization(
+    found: results.Regularization, irreducible: float, warnings: _Warnings
+) -> responses.Regularization:
+    if found.recommended.penalty == float("inf"):
+        warnings.add(
+            "predict_zero",
+            "No penalty does better than predicting zero: the labels of the last stage carry nothing of the truth.",
+            "/regularization/recommended_penalty",
+        )
+    if found.clean_optimal_penalty == float("inf"):
+        warnings.add(
+            "predict_zero",
+            "Even on clean data no penalty does better than predicting zero.",
+            "/regularization/clean_optimal_penalty",
+        )
+    if not isfinite(found.effective_samples):
+        warnings.add(
+            "no_equivalent",
+            "No finite number of real samples reaches this test error.",
+            "/regularization/effective_samples",
+        )
+    if not isfinite(found.cost_of_clean_choice):
+        warnings.add(
+            "divergent",
+            "The error at the clean-data optimum is infinite.",
+            "/regularization/cost_of_clean_choice",
+        )
+    return responses.Regularization(
+        penalty=_finite(found.penalty),
+        recommended_penalty=_finite(found.recommended.penalty),
+        test_error_at_recommended=_decomposition(
+            found.at_recommended, irreducible, "/regularization/test_error_at_recommended", warnings
+        ),
+        clean_optimal_penalty=_finite(found.clean_optimal_penalty),
+        cost_of_clean_choice=_finite(found.cost_of_clean_choice),
+        effective_samples=_finite(found.effective_samples),
+    )
+
+
+def _collapse(limits: Limits, warnings: _Warnings) -> responses.Collapse:
+    for name, reason in limits.missing.items():
+        warnings.add("not_available", reason, f"/collapse/{name}")
+    return responses.Collapse(
+        generations_limit=limits.generations_limit,
+        growth_per_generation=limits.growth_per_generation,
+        data_limit=limits.data_limit,
+        strong=limits.strong,
+        regime=limits.regime,
+    )
+
+
+def answer(
+    prediction: results.Prediction,
+    limits: Limits,
+    population: Population,
+    *,
+    prediction_id: str,
+    input_hash: str,
+    real_features: bool,
+) -> responses.Prediction:
+    """The response; ``real_features``: whether the population is that of a stored data set."""
+    warnings = _Warnings([])
+    irreducible = prediction.irreducible
+    error = _decomposition(prediction.test_error, irreducible, "/test_error", warnings)
+    real_only = prediction.real_only
+    if real_only is None:
+        warnings.add("no_real_samples", "The last stage has no real samples.", "/baselines/real_only")
+    return responses.Prediction(
+        id=prediction_id,
+        engine_version=__version__,
+        input_hash=input_hash,
+        stages=echo(prediction.mix),
+        test_error=error,
+        baselines=responses.Baselines(
+            clean=_baseline(prediction.clean, "/baselines/clean", warnings),
+            real_only=None if real_only is None else _baseline(real_only, "/baselines/real_only", warnings),
+            null_predictor=prediction.null_predictor,
+        ),
+        regularization=_regularization(prediction.regularization, irreducible, warnings),
+        collapse=_collapse(limits, warnings),
+        validity=responses.Validity(
+            method="deterministic_equivalent",
+            order=0,
+            expected_relative_error=prediction.expected_relative_error,
+            converged=True,
+            assumptions=_assumptions(prediction, population, real_features=real_features),
+            warnings=warnings.found,
+        ),
+        record=responses.Record(stored=True, reason=None),
+    )
+
+
+def _assumptions(
+    prediction: results.Prediction, population: Population, *, real_features: bool
+) -> list[responses.Assumption]:
+    smallest = min((sum(s.samples for s in stage.sources) for stage in prediction.mix.stages), default=0.0)
+    few = smallest < FEW_SAMPLES or population.multiplicities.sum() < FEW_MODES
+    near = prediction.openness < NEAR_THRESHOLD
+    return [
+        responses.Assumption(
+            name="gaussian_features",
+            status="violated" if real_features else "unchecked",
+            consequence="The formulas take features as Gaussian with the given covariance. Bounded, weakly dependent "
+            "features agree closely; heavy tails or few distinct rows do not: simulate to see.",
+        ),
+        responses.Assumption(
+            name="fresh_samples",
+            status="met",
+            consequence="Every stage draws its own samples; reused rows change the error.",
+        ),
+        responses.Assumption(
+            name="many_samples_and_modes",
+            status="violated" if few else "met",
+            consequence=f"Asymptotic values: with fewer than {FEW_SAMPLES} samples in a stage or {FEW_MODES} modes "
+            "they are a rough guide.",
+        ),
+        responses.Assumption(
+            name="away_from_interpolation_threshold",
+            status="violated" if near else "met",
+            consequence="Near the threshold the error is large and the asymptotic value understates it.",
+        ),
+        responses.Assumption(
+            name="shared_eigenbasis",
+            status="unchecked",
+            consequence="Covariances of different sources are taken as jointly diagonal.",
+        ),
+    ]
+
+
+FEW_SAMPLES = 50
+FEW_MODES = 20
+NEAR_THRESHOLD = 0.05

@@ -1,0 +1,247 @@
+"""From what a client says about a training mix to the stages that the theory is about, and back."""
+
+from typing import Any, assert_never
+
+import numpy as np
+
+from service.errors import InvalidInput
+from service.predictions import schemas
+from service.predictions.populations import eigenvalues_of, same_size
+from service.theory.model import OPTIMAL, PREVIOUS, REAL, Array, Population, Shift, Source, Stage, TrainingMix
+
+_MIX = "/training_mix"
+
+
+class _Compiler:
+    """Compiles one mix; ``population`` gives the modes and the default noise."""
+
+    def __init__(self, population: Population, dataset: schemas.Dataset | None) -> None:
+        self.population = population
+        self.dataset = dataset
+
+    def source(self, source: schemas.Source, taken: set[str], pointer: str) -> Source:
+        """One source; names are made unique within the stage."""
+        label = source.labels
+        labels: str | Shift
+        if isinstance(label, schemas.ShiftLabels):
+            labels, name = self._shift(label), "shift"
+        else:
+            labels = name = label
+        return Source(
+            _unique(source.name or name, taken, pointer, given=source.name is not None),
+            labels,
+            float(source.samples),
+            self.population.noise_variance if source.noise_variance is None else source.noise_variance,
+            source.weight,
+            None if source.spectrum is None else self._covariance(source.spectrum, f"{pointer}/spectrum"),
+        )
+
+    def _shift(self, shift: schemas.ShiftLabels) -> Shift:
+        modes = self.population.multiplicities.sum()
+        if shift.squared_norm is not None:
+            return Shift(np.full(self.population.eigenvalues.size, shift.squared_norm / modes))
+        assert shift.test_error is not None
+        positive = self.population.eigenvalues > 0
+        power = np.zeros(positive.size)
+        power[positive] = shift.test_error / self.population.rank / self.population.eigenvalues[positive]
+        return Shift(power)
+
+    def _covariance(self, spectrum: schemas.Spectrum, pointer: str) -> Array | None:
+        """Eigenvalues of a source's own spectrum, mode by mode in the population's basis."""
+        mine = self.dataset.spectrum if self.dataset is not None else None
+        if mine is not None and spectrum == mine:
+            return None
+        if isinstance(spectrum, schemas.IsotropicSpectrum) and not isinstance(mine, schemas.PowerLawSpectrum):
+            self._dimension_agrees(float(spectrum.dimension), f"{pointer}/dimension")
+            return np.full(self.population.eigenvalues.size, spectrum.variance)
+        if isinstance(spectrum, schemas.PowerLawSpectrum) and isinstance(mine, schemas.PowerLawSpectrum):
+            if spectrum.dimension != mine.dimension:
+                raise InvalidInput.at(
+                    f"{pointer}/dimension", "wrong_length",
+                    f"the data set has dimension {mine.dimension}; a source's own spectrum must have the same",
+                )  # fmt: skip
+            explicit = mine.dimension is not None and self.population.eigenvalues.size == mine.dimension
+            values, _, _ = eigenvalues_of(spectrum, pointer, explicit=explicit)
+            return values
+        return self._listed(spectrum, pointer)
+
+    def _listed(self, spectrum: schemas.Spectrum, pointer: str) -> Array:
+        values, _, _ = eigenvalues_of(
+            spectrum, pointer, explicit=not isinstance(spectrum, schemas.LevelsSpectrum)
+        )
+        modes = self.population.eigenvalues.size
+        same_size(values.size, modes, "eigenvalues, in the order of the data set's", pointer)
+        return values
+
+    def _dimension_agrees(self, dimension: float, pointer: str) -> None:
+        modes = float(self.population.multiplicities.sum())
+        if dimension != modes:
+            raise InvalidInput.at(
+                pointer,
+                "wrong_length",
+                f"the data set has {modes:.0f} modes; a source's own spectrum must have as many",
+            )
+
+    # --- kinds ----------------------------------------------------------------------------------
+
+    def stages(self, mix: schemas.StagesMix) -> TrainingMix:
+        """The general form."""
+        compiled: list[Stage] = []
+        known: set[str] = set()
+        for i, stage in enumerate(mix.stages):
+            pointer = f"{_MIX}/stages/{i}"
+            if stage.name in known or stage.name == REAL:
+                raise InvalidInput.at(
+                    f"{pointer}/name", "name_taken",
+                    f'"{stage.name}" is taken; stage names are unique and "real" means the real data',
+                )  # fmt: skip
+            taken: set[str] = set()
+            sources = []
+            for j, source in enumerate(stage.sources):
+                at = f"{pointer}/sources/{j}"
+                if isinstance(source.labels, str) and source.labels != REAL and source.labels not in known:
+                    raise InvalidInput.at(
+                        f"{at}/labels", "unknown_stage",
+                        f'no earlier stage is named "{source.labels}"; use "real", a shift, or an earlier stage',
+                    )  # fmt: skip
+                sources.append(self.source(source, taken, at))
+            known.add(stage.name)
+            compiled.append(Stage(stage.name, tuple(sources), stage.penalty, _width(stage.width)))
+        return TrainingMix(tuple(compiled))
+
+    def recursive(self, mix: schemas.RecursiveMix) -> TrainingMix:
+        """Generators in a row, then the final fit. One shared design without penalty is one fit of summed noise."""
+        n, generator, noise = mix.generations, mix.generator, self.population.noise_variance
+        at = f"{_MIX}/generator"
+        samples = _per_generation(generator.samples, n, f"{at}/samples")
+        penalties = _per_generation(generator.penalty, n, f"{at}/penalty")
+        given = generator.noise_variance
+        noises = _per_generation(noise if given is None else given, n, f"{at}/noise_variance")
+        stages: list[Stage] = []
+        if generator.design == "shared" and n > 0:
+            if any(p != 0 for p in penalties):
+                raise InvalidInput.at(
+                    f"{at}/penalty", "shared_design_penalized",
+                    'generators that share one design are computed for penalty 0; use design "independent" otherwise',
+                )  # fmt: skip
+            if len(set(samples)) > 1:
+                raise InvalidInput.at(
+                    f"{at}/samples", "shared_design_sizes", "one shared design has one number of samples"
+                )
+            source = Source(REAL, REAL, float(samples[0]), float(sum(noises)))
+            stages.append(Stage("generator", (source,), 0.0))
+        else:
+            for k in range(n):
+                label = REAL if k == 0 else f"generation-{k}"
+                source = Source(label, label, float(samples[k]), float(noises[k]))
+                stages.append(Stage(f"generation-{k + 1}", (source,), penalties[k]))
+        label = stages[-1].name if stages else REAL
+        final = Source(label, label, float(mix.samples), noise)
+        again: Stage | None = None
+        if (
+            n > 0
+            and generator.design == "independent"
+            and len(set(zip(samples, noises, penalties, strict=True))) == 1
+        ):
+            source = Source(PREVIOUS, PREVIOUS, float(samples[0]), float(noises[0]))
+            again = Stage(PREVIOUS, (source,), penalties[0])
+        return TrainingMix((*stages, Stage("final", (final,), mix.penalty, _width(mix.width))), again)
+
+    def mixture(self, mix: schemas.MixtureMix) -> TrainingMix:
+        """One fit on real samples and synthetic ones of stated quality."""
+        taken: set[str] = set()
+        real = schemas.Source(labels=REAL, **mix.real.model_dump())
+        sources = [self.source(real, taken, f"{_MIX}/real")]
+        for i, share in enumerate(mix.synthetic):
+            fields = {
+                name: getattr(share, name) for name in ("samples", "noise_variance", "weight", "spectrum")
+            }
+            source = schemas.Source(labels=share.quality, name=share.name or f"synthetic-{i + 1}", **fields)
+            sources.append(self.source(source, taken, f"{_MIX}/synthetic/{i}"))
+        return TrainingMix((Stage("final", tuple(sources), mix.penalty, _width(mix.width)),))
+
+    def replace_with_real(self, mix: schemas.ReplaceWithRealMix) -> TrainingMix:
+        """Every generation after the first: fresh real samples, the rest labelled by the model before."""
+        noise = self.population.noise_variance
+        fresh = float(round(mix.real_fraction * mix.samples))
+        stages: list[Stage] = []
+        for k in range(mix.generations + 1):
+            name = "final" if k == mix.generations else f"generation-{k}"
+            real = Source(REAL, REAL, float(mix.samples) if k == 0 else fresh, noise)
+            sources: tuple[Source, ...] = (real,)
+            if k > 0:
+                before = stages[-1].name
+                sources = (real, Source(before, before, float(mix.samples) - fresh, noise))
+            stages.append(Stage(name, sources, mix.penalty, _width(mix.width)))
+        synthetic = Source(PREVIOUS, PREVIOUS, float(mix.samples) - fresh, noise)
+        again = Stage(PREVIOUS, (Source(REAL, REAL, fresh, noise), synthetic), mix.penalty, _width(mix.width))
+        return TrainingMix(tuple(stages), again)
+
+
+def _width(width: int | None) -> float | None:
+    return None if width is None else float(width)
+
+
+def _unique(name: str, taken: set[str], pointer: str, *, given: bool) -> str:
+    if given and name in taken:
+        raise InvalidInput.at(
+            f"{pointer}/name", "name_taken", f'"{name}" names an earlier source of this stage'
+        )
+    candidate, count = name, 2
+    while candidate in taken:
+        candidate, count = f"{name}-{count}", count + 1
+    taken.add(candidate)
+    return candidate
+
+
+def _per_generation(value: Any, generations: int, pointer: str) -> list[Any]:
+    if not isinstance(value, list):
+        return [value] * generations
+    if len(value) != generations:
+        raise InvalidInput.at(
+            pointer,
+            "wrong_length",
+            f"expected one value, or a list of {generations}, one for each generation",
+        )
+    return value
+
+
+def compile_mix(
+    mix: schemas.TrainingMix, population: Population, dataset: schemas.Dataset | None = None
+) -> TrainingMix:
+    """The general form of a mix on a population (of an inline ``dataset``, or a stored one). Raises InvalidInput."""
+    compiler = _Compiler(population, dataset)
+    match mix:
+        case schemas.StagesMix():
+            return compiler.stages(mix)
+        case schemas.RecursiveMix():
+            return compiler.recursive(mix)
+        case schemas.MixtureMix():
+            return compiler.mixture(mix)
+        case schemas.ReplaceWithRealMix():
+            return compiler.replace_with_real(mix)
+        case _:
+            assert_never(mix)
+
+
+def echo(mix: TrainingMix) -> list[dict[str, Any]]:
+    """The compiled stages as a client would have written them."""
+    return [
+        {
+            "name": stage.name,
+            "penalty": stage.penalty if stage.penalty == OPTIMAL or stage.penalty != float("inf") else None,
+            "width": None if stage.width is None else int(stage.width),
+            "sources": [
+                {
+                    "name": source.name,
+                    "labels": "shift" if isinstance(source.labels, Shift) else source.labels,
+                    "samples": int(source.samples),
+                    "noise_variance": source.noise_variance,
+                    "weight": source.weight,
+                    "own_spectrum": source.eigenvalues is not None,
+                }
+                for source in stage.sources
+            ],
+        }
+        for stage in mix.stages
+    ]

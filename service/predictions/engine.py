@@ -1,0 +1,82 @@
+"""From a request to an answer, without the database."""
+
+from pydantic import ValidationError
+
+from service.errors import InvalidInput
+from service.predictions import responses, schemas
+from service.predictions.answer import answer
+from service.predictions.compile import compile_mix
+from service.predictions.identity import identifier, input_hash
+from service.predictions.populations import population
+from service.theory.errors import NotConverged, Unsupported
+from service.theory.limits import limits
+from service.theory.model import Population, Stage, TrainingMix
+from service.theory.prediction import predict
+
+# Modes × sources × stages up to which a prediction takes about a millisecond and may run on the event loop.
+INLINE_WORK = 20_000
+# A stage with several covariances is solved anew for every penalty that is tried.
+_SHIFTED = 1000
+# Beyond this a prediction would take minutes or not fit in memory.
+MAX_WORK = 200_000_000
+
+
+def compiled(request: schemas.PredictionRequest, stored: Population | None) -> tuple[Population, TrainingMix]:
+    """The population and the mix of a request; ``stored``: that of the data set it names. Raises InvalidInput."""
+    dataset, mix = request.dataset, request.training_mix
+    if isinstance(dataset, schemas.Dataset):
+        found = population(dataset, mix)
+        training = compile_mix(mix, found, dataset)
+    else:
+        assert stored is not None
+        found = stored
+        training = compile_mix(mix, found)
+    work = work_of(found, training)
+    if work > MAX_WORK:
+        raise InvalidInput.at(
+            "/training_mix", "too_large",
+            f"modes × sources × stages is {work:.2g}; at most {MAX_WORK:.2g} is computed. "
+            "Give the spectrum as levels with multiplicities, or fewer stages.",
+        )  # fmt: skip
+    return found, training
+
+
+def work_of(population: Population, mix: TrainingMix) -> float:
+    """A measure of a prediction's cost: modes × Σ over stages of sources², more for covariate shift."""
+    modes = population.eigenvalues.size
+    return float(sum(modes * len(s.sources) ** 2 * (_SHIFTED if _shifted(s) else 1) for s in mix.stages))
+
+
+def _shifted(stage: Stage) -> bool:
+    return any(source.eigenvalues is not None for source in stage.sources)
+
+
+def predicted(
+    request: schemas.PredictionRequest, population: Population, mix: TrainingMix
+) -> responses.Prediction:
+    """The answer to a compiled request. Raises InvalidInput where there is no formula for it."""
+    digest = input_hash(request)
+    try:
+        prediction = predict(population, mix)
+        bounds = limits(population, prediction.mix)
+    except Unsupported as error:
+        raise InvalidInput.at("/training_mix", "unsupported", str(error)) from error
+    except NotConverged as error:
+        raise InvalidInput.at("/training_mix", "not_converged", f"{error}; no value is returned") from error
+    try:
+        return answer(
+            prediction,
+            bounds,
+            population,
+            prediction_id=identifier("prd", digest),
+            input_hash=digest,
+            real_features=isinstance(request.dataset, str),
+        )
+    except ValidationError as error:
+        if any(one["type"] != "finite_number" for one in error.errors()):
+            raise  # a defect of ours
+        message = (
+            "The numbers of this request lie too many orders of magnitude apart for double precision: "
+            "the answer would overflow."
+        )
+        raise InvalidInput(message) from error

@@ -1,0 +1,27 @@
+"""What a prediction is called: a hash of its canonical input, the engine and the order."""
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+from service import __version__
+from service.predictions.schemas import PredictionRequest
+
+ID_LENGTH = 26
+
+
+def input_hash(request: PredictionRequest) -> str:
+    """sha256 of the request with every default filled in, keys sorted: equal inputs have equal hashes."""
+    return "sha256:" + hashlib.sha256(canonical(request.model_dump(mode="json")).encode()).hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys, no spaces, the shortest digits that give each float back."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def identifier(prefix: str, *parts: str) -> str:
+    """``prefix_`` and 26 lower-case letters and digits, determined by the parts."""
+    digest = hashlib.sha256("\n".join((*parts, __version__)).encode()).digest()
+    return f"{prefix}_{base64.b32encode(digest).decode().lower()[:ID_LENGTH]}"

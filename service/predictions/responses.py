@@ -1,0 +1,143 @@
+"""What a client is answered."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Value = Annotated[
+    float | None, Field(description="null where the theory puts it at infinity or it does not exist.")
+]
+
+
+class Answer(BaseModel):
+    """Base of every answer; NaN and infinity are no answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class GenerationParts(Answer):
+    """Where the generation term comes from; the parts add up to it."""
+
+    label_noise: Value
+    distortion: Value
+    shift: Value
+    noise_mismatch: Value
+
+
+class SourceNoise(Answer):
+    """What the label noise of one source of an earlier stage adds to the final test error."""
+
+    stage: str
+    source: str
+    label_noise: Value
+
+
+class Decomposition(Answer):
+    """Excess test error E‖ŵ − w_0‖²_Σ and its parts; the irreducible noise is not included in the total."""
+
+    total: Value
+    bias: Value
+    variance: Value
+    generation: Value
+    generation_parts: GenerationParts
+    by_source: list[SourceNoise]
+    irreducible: float
+
+
+class BestPenalty(Answer):
+    """The least test error over all penalties, and where."""
+
+    penalty: Value
+    total: Value
+
+
+class Baseline(Answer):
+    """A comparison: the same final stage on other data, and at its own best penalty."""
+
+    samples: int
+    total: Value
+    bias: Value
+    variance: Value
+    best: BestPenalty
+
+
+class Baselines(Answer):
+    """All samples real (clean), the real ones alone (null without any), and predicting zero."""
+
+    clean: Baseline
+    real_only: Baseline | None
+    null_predictor: float
+
+
+class Regularization(Answer):
+    """The penalty to use, beside the one that is optimal for clean data and what that one costs."""
+
+    penalty: Value
+    recommended_penalty: Value
+    test_error_at_recommended: Decomposition
+    clean_optimal_penalty: Value
+    cost_of_clean_choice: Value = Field(
+        description="Test error at the clean-data optimum minus the one at the recommended penalty."
+    )
+    effective_samples: Value = Field(
+        description="Number of real samples whose optimally regularized fit has the error at the recommended penalty."
+    )
+
+
+class Collapse(Answer):
+    """Limits of the mix."""
+
+    generations_limit: Value
+    growth_per_generation: Value
+    data_limit: Value
+    strong: bool | None
+    regime: str
+
+
+class Assumption(Answer):
+    """A condition of the theory, whether it holds here, and what follows where it does not."""
+
+    name: str
+    status: Literal["met", "unchecked", "violated"]
+    consequence: str
+
+
+class ValidityWarning(Answer):
+    """A stable code and a sentence; ``pointer`` names the part of the answer or of the request."""
+
+    code: str
+    message: str
+    pointer: str | None = None
+
+
+class Validity(Answer):
+    """How far the numbers can be trusted."""
+
+    method: Literal["exact", "deterministic_equivalent"]
+    order: Literal[0, 1]
+    expected_relative_error: Value
+    converged: bool
+    assumptions: list[Assumption]
+    warnings: list[ValidityWarning]
+
+
+class Record(Answer):
+    """Whether the prediction was stored (it can be fetched by its id), and why not."""
+
+    stored: bool
+    reason: str | None
+
+
+class Prediction(Answer):
+    """The predicted test error of a training mix."""
+
+    id: str
+    engine_version: str
+    input_hash: str
+    stages: list[dict[str, Any]] = Field(description="The mix as compiled to the general form.")
+    test_error: Decomposition
+    baselines: Baselines
+    regularization: Regularization
+    collapse: Collapse
+    validity: Validity
+    record: Record

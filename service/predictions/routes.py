@@ -1,0 +1,105 @@
+"""POST and GET /v1/predictions."""
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from service.database import idempotency
+from service.database.engine import Database
+from service.datasets import store as datasets
+from service.errors import DatabaseUnavailable, InvalidInput, NotFound
+from service.predictions import responses, schemas, store
+from service.predictions.engine import INLINE_WORK, compiled, predicted, work_of
+from service.theory.model import Population
+from service.web.conditional import matches
+from service.web.dependencies import DatabaseDep, IdempotencyKey, RequestId
+from service.web.problems import responses as problem_responses
+
+router = APIRouter(prefix="/v1/predictions", tags=["predictions"])
+
+PredictionId = Annotated[str, Path(pattern=r"^prd_[a-z0-9]{26}$")]
+
+
+@router.post("", responses=problem_responses(InvalidInput, NotFound, DatabaseUnavailable))
+async def create_prediction(  # noqa: PLR0917
+    request: schemas.PredictionRequest,
+    response: Response,
+    database: DatabaseDep,
+    request_id: RequestId,
+    idempotency_key: IdempotencyKey = None,
+    order: Annotated[Literal[0], Query(description="0: the asymptotic value.")] = 0,
+) -> responses.Prediction:
+    """Predict the test error of a training mix, its decomposition, and the penalty to use.
+
+    Computed without the database and stored for audit in the same request; `record` says whether that succeeded.
+    """
+    del order  # the only one there is; named so that a client can ask for it for good
+    population = None
+    if isinstance(request.dataset, str):
+        async with database.transaction() as connection:
+            population = await datasets.population(connection, request.dataset)
+    prediction = await _compute(request, population)
+    answer = await _stored(database, request, prediction, request_id, idempotency_key)
+    response.headers["ETag"] = _etag(answer.id)
+    return answer
+
+
+@router.get(
+    "/{prediction_id}",
+    responses={304: {"description": "Not modified."}, **problem_responses(NotFound, DatabaseUnavailable)},
+)
+async def get_prediction(
+    prediction_id: PredictionId, request: Request, response: Response, database: DatabaseDep
+) -> responses.Prediction:
+    """A stored prediction, as it was answered."""
+    async with database.transaction() as connection:
+        found = await store.load(connection, prediction_id)
+    if found is None:
+        raise NotFound(f"There is no prediction {prediction_id}; POST /v1/predictions makes one.")
+    etag = _etag(prediction_id)
+    if matches(request, etag):
+        return Response(status_code=304, headers={"ETag": etag})  # type: ignore[return-value]
+    response.headers["ETag"] = etag
+    return responses.Prediction.model_validate(found)
+
+
+def _etag(prediction_id: str) -> str:
+    # content-addressed and immutable: the id is the content
+    return f'"{prediction_id}"'
+
+
+async def _compute(request: schemas.PredictionRequest, stored: Population | None) -> responses.Prediction:
+    """On the event loop where it takes about a millisecond, else in a thread."""
+    population, mix = compiled(request, stored)
+    if work_of(population, mix) <= INLINE_WORK:
+        return predicted(request, population, mix)
+    return await asyncio.to_thread(predicted, request, population, mix)
+
+
+async def _stored(
+    database: Database,
+    request: schemas.PredictionRequest,
+    prediction: responses.Prediction,
+    request_id: str,
+    key: str | None,
+) -> responses.Prediction:
+    """The answer with its ``record``: a database that is away does not cost the client the numbers."""
+    try:
+        async with database.transaction() as connection:
+            if key is not None:
+                await idempotency.claim(connection, "predictions", key, prediction.input_hash)
+                await idempotency.bind(connection, "predictions", key, prediction.id)
+            await store.save(
+                connection,
+                prediction_id=prediction.id,
+                input_hash=prediction.input_hash,
+                engine_version=prediction.engine_version,
+                request=request.model_dump(mode="json"),
+                response=prediction.model_dump(mode="json"),
+                request_id=request_id,
+            )
+    except DatabaseUnavailable as error:
+        record = responses.Record(stored=False, reason=error.detail)
+        return prediction.model_copy(update={"record": record})
+    return prediction

@@ -1,0 +1,66 @@
+"""The processes that the supervisor starts, and how each leaves when its parent has gone, however it went."""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_POLL: Final = 0.5  # seconds
+_GRACE: Final = 5  # seconds that requests under way get when the API stops
+
+
+def leave_with_parent(parent: int, leave_by: signal.Signals) -> None:
+    """Send this process ``leave_by`` once the process ``parent`` is no longer its parent.
+
+    On Linux the kernel does it, at once and even while a long computation holds the interpreter's lock; a thread
+    watches besides, for other systems and for a parent that went before this call.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(leave_by), 0, 0, 0)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL)
+        os.kill(os.getpid(), leave_by)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _api(listening: int) -> None:
+    """Serve the API on a socket that the supervisor listens on: it outlives a crash of this process."""
+    import uvicorn  # here: the worker does not need it
+
+    config = uvicorn.Config(
+        "service.app:create_app",
+        factory=True,
+        log_config=None,  # the app sets up its own logs
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
+
+
+def _worker() -> None:
+    from service.settings import Settings  # here: the API does not need them
+    from service.worker import run_worker
+
+    run_worker(Settings())
+
+
+def main() -> None:
+    """``python -m service.processes api PARENT SOCKET`` or ``worker PARENT``; the supervisor's business."""
+    role, parent, *rest = sys.argv[1:]
+    leave_with_parent(int(parent), signal.SIGTERM)
+    if role == "api":
+        _api(int(rest[0]))
+    else:
+        _worker()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Simulations: the process itself, drawn, labelled and fitted, as a referee of the theory."""

@@ -1,0 +1,85 @@
+"""The samples and weights of one stage, and how the sources share what is learned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.theory.errors import NotConverged
+from service.theory.model import Array, Stage
+
+_NEWTON_STEPS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """The samples of one stage.
+
+    ``samples`` T_s and ``weights`` ω_s of each source, shape (sources,); ``width``: random features or None;
+    ``total``: N, all samples (the penalty is per sample, also of those of weight 0); ``active``: those of positive
+    weight; ``active_shares``: T_s/active of those, shape (sources,); ``common_weight``: of all active samples if they
+    share one, else None.
+    """
+
+    samples: Array
+    weights: Array
+    width: float | None
+    total: float
+    active: float
+    active_shares: Array
+    common_weight: float | None
+
+    @staticmethod
+    def of(stage: Stage) -> "Design":
+        """The design of a stage."""
+        sources = stage.sources
+        return Design.make([float(s.samples) for s in sources], [s.weight for s in sources], stage.width)
+
+    @staticmethod
+    def make(samples: Sequence[float], weights: Sequence[float], width: float | None = None) -> "Design":
+        """A design from numbers of samples and loss weights."""
+        used = [T if weight > 0 else 0.0 for T, weight in zip(samples, weights, strict=True)]
+        active = sum(used)
+        present = {weight for T, weight in zip(used, weights, strict=True) if T > 0}
+        return Design(
+            np.array(samples),
+            np.array(weights),
+            width,
+            sum(samples),
+            active,
+            np.array([T / active for T in used]) if active > 0 else np.zeros(len(used)),
+            present.pop() if len(present) == 1 else None,
+        )
+
+    def shares(self, freedom: Array) -> tuple[Array, Array]:
+        """Each source's share F_s of what is learned, and the scale A = Σ_s a_s.
+
+        ``freedom``: ν = (active samples − effective degrees of freedom) / N, shape (points,). Returns shapes
+        (points or 1, sources) and (points,). With one weight ω: F_s = T_s / T, A = ω ν. Else
+        a_s = p_s ω_s / (1 + ω_s g) with Σ_s p_s / (1 + ω_s g) = ν over the active sources; ν -> 0 is the limit of
+        interpolation, where weights no longer matter. Below it (ν < 0) no penalty >= 0 leads here: A <= 0.
+        """
+        if self.common_weight is not None:
+            return self.active_shares[None], self.common_weight * freedom
+        p = np.where(self.weights > 0, self.samples, 0.0) / self.total
+        open_ = freedom > 0
+        nu = np.where(open_, freedom, self.active / self.total)
+        g = self._response(p, nu)
+        a = p * self.weights / (1.0 + self.weights * g[:, None])
+        scale = a.sum(axis=1)
+        shares = np.where(open_[:, None], a / scale[:, None], self.active_shares)
+        return np.asarray(shares), np.where(open_, scale, freedom)
+
+    def _response(self, p: Array, nu: Array) -> Array:
+        """The root g >= 0 of 1/Σ_s p_s/(1 + ω_s g) = 1/ν: concave and nearly linear, so Newton from 0 climbs to it."""
+        g = np.zeros_like(nu)
+        for _ in range(_NEWTON_STEPS):
+            q = 1.0 + self.weights * g[:, None]
+            h = (p / q).sum(axis=1)
+            step = (h / nu - 1.0) * h / (p * self.weights / q**2).sum(axis=1)
+            g = np.maximum(g + step, 0.0)
+            if np.all(np.abs(step) <= 1e-15 * (g + 1.0 / self.weights.max())):
+                return np.asarray(g)
+        if np.all(np.abs(step) <= 1e-12 * (g + 1.0 / self.weights.max())):
+            return np.asarray(g)
+        raise NotConverged("the response of differently weighted sources was not found")

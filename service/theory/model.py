@@ -1,0 +1,115 @@
+"""What the theory is about: a population, sources of labelled samples, and stages that are fitted in order.
+
+Everything is jointly diagonal: an array over eigenmodes stands for a covariance, and ``multiplicities`` says how
+many modes an entry stands for, so that every trace is a weighted sum.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from service.theory.grid import Grid
+
+Array = NDArray[np.float64]
+
+REAL: Final = "real"
+OPTIMAL: Final = "optimal"
+PREVIOUS: Final = "previous"
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """The real distribution: features x ~ (0, diag(eigenvalues)), labels y = x·w_0 + noise.
+
+    ``eigenvalues``: variance of the features along each eigenmode, shape (modes,), >= 0, any order.
+    ``multiplicities``: how many modes each entry stands for, shape (modes,), > 0.
+    ``target_power``: E (w_0)_i^2 of one mode of each entry, shape (modes,).
+    ``noise_variance``: variance of the real labels' noise.
+    """
+
+    eigenvalues: Array
+    multiplicities: Array
+    target_power: Array
+    noise_variance: float
+
+    @cached_property
+    def grid(self) -> "Grid":
+        """Sums over modes on a grid of effective ridges, made once; needs a mode of positive variance."""
+        from service.theory.grid import Grid  # which is about populations, so it imports this module
+
+        return Grid(self)
+
+    @cached_property
+    def weight(self) -> Array:
+        """Multiplicity × eigenvalue: weighs squared errors of coefficients to a test error."""
+        return self.multiplicities * self.eigenvalues
+
+    @cached_property
+    def rank(self) -> float:
+        """Number of modes with positive variance."""
+        return float(self.multiplicities[self.eigenvalues > 0].sum())
+
+    @cached_property
+    def null_modes(self) -> float:
+        """Number of modes without variance: no sample says anything about them."""
+        return float(self.multiplicities[self.eigenvalues == 0].sum())
+
+    @cached_property
+    def trace(self) -> float:
+        """Σ_i σ_i, the expected squared norm of the features."""
+        return float(self.weight.sum())
+
+    @cached_property
+    def signal(self) -> float:
+        """E‖w_0‖²_Σ: the test error of predicting zero."""
+        return float(self.weight @ self.target_power)
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """Labels from an unknown model w_0 + δ with E δ = 0; ``power`` is E δ_i^2 per mode, shape (modes,)."""
+
+    power: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Fresh samples of one origin.
+
+    ``labels``: ``REAL``, the name of an earlier stage, or a ``Shift``.
+    ``samples``: how many; ``noise_variance``: of their labels; ``weight``: in the loss (>= 0).
+    ``eigenvalues``: the features' covariance where it is not the population's, shape (modes,).
+    """
+
+    name: str
+    labels: str | Shift
+    samples: float
+    noise_variance: float
+    weight: float = 1.0
+    eigenvalues: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One fit: argmin_w (1/N) Σ_s weight_s ‖X_s w − y_s‖² + penalty ‖w‖², on ``width`` random features if given."""
+
+    name: str
+    sources: tuple[Source, ...]
+    penalty: float | Literal["optimal"]
+    width: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingMix:
+    """Stages in order; a stage may use the labels of any earlier one; the last stage is the one evaluated.
+
+    ``next_generation``: for recursions, the stage that one more generation inserts before the last; its synthetic
+    source is labelled ``PREVIOUS``.
+    """
+
+    stages: tuple[Stage, ...]
+    next_generation: Stage | None = None

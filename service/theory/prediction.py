@@ -1,0 +1,353 @@
+"""The test error of a training mix: total, exact decomposition, baselines, and the penalty to use."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from service.theory.chain import Chain, History, covariances_of, label_indices
+from service.theory.curves import ErrorCurve, SamplesCurve
+from service.theory.design import Design
+from service.theory.errors import NotConverged, Unsupported
+from service.theory.model import OPTIMAL, REAL, Array, Population, Source, Stage, TrainingMix
+from service.theory.moments import error_moments, history
+from service.theory.one_covariance import OneCovariance, effective_ridge
+from service.theory.origins import origins
+from service.theory.penalty import minimize
+from service.theory.penalty_general import minimize_penalty
+from service.theory.plain_chain import is_plain, plain_prediction
+from service.theory.response import Regime, Response, empty_response, regime
+from service.theory.results import (
+    Baseline,
+    Best,
+    Decomposition,
+    GenerationParts,
+    Prediction,
+    Regularization,
+    SourceNoise,
+    assemble,
+)
+from service.theory.several_covariances import SeveralCovariances
+
+_INTERPOLATION = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
+_INFINITE = float("inf")
+
+
+def predict(population: Population, mix: TrainingMix) -> Prediction:
+    """Predict the test error of the last stage of ``mix``, its decomposition and its best penalty.
+
+    Excess test error E‖ŵ − w_0‖²_Σ under the population's covariance, label noise of the test not included; first-order
+    deterministic equivalents (Gaussian features, error O(1/N)). Sources: Dohmatob, Feng, Kempe (arXiv 2402.07712) for
+    chains, Dohmatob, Feng, Subramonian, Kempe (arXiv 2410.04840) for mixtures and random features. Reduces to plain
+    ridge regression without synthetic data. Values are infinite at an interpolation threshold. Raises NotConverged,
+    Unsupported.
+    """
+    if is_plain(population, mix):
+        prediction = plain_prediction(population, mix)
+        if prediction is not None:
+            return prediction
+    return general_prediction(population, mix)
+
+
+def general_prediction(population: Population, mix: TrainingMix) -> Prediction:
+    """The same by the engine that takes every mix."""
+    return _Engine(population, mix).predict()
+
+
+def solve(population: Population, stage: Stage, penalty: float) -> Response:
+    """The response of one stage at a penalty, infinite allowed. Raises NotConverged, Unsupported."""
+    if penalty == _INFINITE:
+        return empty_response(len(stage.sources), population.eigenvalues.size)
+    covariances = covariances_of(stage, population)
+    if covariances is None:
+        return OneCovariance.solve(population, Design.of(stage), penalty)
+    return SeveralCovariances.solve(population, covariances, Design.of(stage), penalty)
+
+
+def expected_relative_error(stages: Sequence[Stage], responses: Sequence[Response]) -> float:
+    """A typical relative error of the first-order total, O(1/N): the largest 1/(N − degrees of freedom) of a stage.
+
+    Exact for the ridgeless variance, d/(T − d) in place of d/(T − d − 1); at most 1.
+    """
+    rooms = [
+        response.openness * sum(source.samples for source in stage.sources if source.weight > 0)
+        for stage, response in zip(stages, responses, strict=True)
+        if response.regime is not Regime.EMPTY
+    ]
+    return 1.0 / max(min(rooms), 1.0) if rooms else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Optimal:
+    """The best penalty of a stage, the error there, and the response."""
+
+    penalty: float
+    total: float
+    response: Response
+
+
+class _Engine:
+    """One prediction; what its parts share is computed once."""
+
+    def __init__(self, population: Population, mix: TrainingMix) -> None:
+        self.population, self.mix, self.stages = population, mix, mix.stages
+        self.final = mix.stages[-1]
+        self.design = Design.of(self.final)
+        self.covariances = covariances_of(self.final, population)
+        self.labels = label_indices(mix.stages)
+        self.noise = np.array([source.noise_variance for source in self.final.sources])
+        self.real = tuple(source for source in self.final.sources if source.labels == REAL)
+        self.real_noise = self.real[0].noise_variance if self.real else population.noise_variance
+
+    def predict(self) -> Prediction:
+        """See ``predict`` above."""
+        best = self._optimum(self.final, self.design, is_mix=True)
+        clean_best = self._optimum(self.clean_stage, self.clean_design, is_mix=False)
+        real_only = self.real_stage
+        penalty = best.penalty if self.final.penalty == OPTIMAL else float(self.final.penalty)
+        given = best.response if self.final.penalty == OPTIMAL else self._response(penalty)
+        total = best.total if given is best.response else self._total(given)
+        error, at_best = self._decompositions(
+            [_Optimal(penalty, total, given), _Optimal(best.penalty, best.total, best.response)]
+        )
+        responses = (*self.earlier, given)
+        return Prediction(
+            replace(self.mix, stages=(*self.stages[:-1], replace(self.final, penalty=penalty))),
+            tuple(response.regime for response in responses),
+            error,
+            _baseline(self.clean_stage, (error.bias, error.variance), clean_best),
+            None if real_only is None else self._real_baseline(real_only, penalty, clean_best),
+            self.population.signal,
+            Regularization(
+                penalty,
+                Best(best.penalty, at_best.total),
+                at_best,
+                clean_best.penalty,
+                max(self._total_at(clean_best) - at_best.total, 0.0),
+                self._effective_samples(at_best.total),
+            ),
+            self.population.noise_variance,
+            min(response.openness for response in responses),
+            expected_relative_error(self.stages, responses),
+        )
+
+    # --- stages ---------------------------------------------------------------------------------
+
+    @cached_property
+    def earlier(self) -> tuple[Response, ...]:
+        """The responses of all stages but the last; equal designs are solved once."""
+        known: dict[tuple[object, ...], Response] = {}
+        responses = []
+        for stage in self.stages[:-1]:
+            if stage.penalty == OPTIMAL:
+                raise Unsupported(
+                    f'stage "{stage.name}": "optimal" is available for the last stage; give the others a number'
+                )
+            key = (
+                stage.penalty,
+                stage.width,
+                tuple((s.samples, s.weight, id(s.eigenvalues)) for s in stage.sources),
+            )
+            if key not in known:
+                known[key] = solve(self.population, stage, float(stage.penalty))
+            responses.append(known[key])
+        return tuple(responses)
+
+    @cached_property
+    def past(self) -> History:
+        """The moments that the last stage is fitted on."""
+        return history(Chain(self.population, self.stages, self.earlier, self.labels))
+
+    def _response(self, penalty: float) -> Response:
+        if self.covariances is None and penalty < _INFINITE:
+            return OneCovariance.solve(self.population, self.design, penalty)
+        return solve(self.population, self.final, penalty)
+
+    @cached_property
+    def clean_stage(self) -> Stage:
+        """The last stage with all its samples real, of equal weight."""
+        samples = sum(source.samples for source in self.final.sources)
+        source = Source(REAL, REAL, samples, self.real_noise)
+        return Stage("clean", (source,), self.final.penalty, self.final.width)
+
+    @cached_property
+    def clean_design(self) -> Design:
+        """Of the clean stage."""
+        return Design.of(self.clean_stage)
+
+    @cached_property
+    def _same_design(self) -> bool:
+        """Whether the clean stage's response is the mix's own: one covariance, all weights 1."""
+        design = self.design
+        return self.covariances is None and design.common_weight == 1 and design.active == design.total
+
+    @cached_property
+    def _all_real(self) -> Stage:
+        """The last stage with the real data's noise on all its sources."""
+        sources = (replace(source, noise_variance=self.real_noise) for source in self.final.sources)
+        return replace(self.final, sources=tuple(sources))
+
+    @cached_property
+    def real_stage(self) -> Stage | None:
+        """The last stage without its synthetic sources."""
+        if not any(source.samples > 0 for source in self.real):
+            return None
+        return Stage("real only", self.real, self.final.penalty, self.final.width)
+
+    # --- errors ---------------------------------------------------------------------------------
+
+    def _total(self, response: Response) -> float:
+        """The test error of the last stage with this response."""
+        if self.past.diverged and response.unlearned.min() < 1:
+            return _INFINITE
+        labels = self.past.labels
+        error, _ = error_moments(self.population, self.final, response, labels, self.noise)
+        return self._sum(error)
+
+    def _sum(self, error: Array) -> float:
+        total = float(self.population.weight @ error)
+        return total if np.isfinite(total) else _INFINITE
+
+    def _bias_and_variance(self, stage: Stage, penalty: float) -> tuple[float, float]:
+        """Of a stage whose labels are all real."""
+        return self._clean_parts(stage, solve(self.population, stage, penalty))
+
+    def _clean_parts(self, stage: Stage, response: Response) -> tuple[float, float]:
+        """Bias and variance of a stage whose labels are all real."""
+        population, count = self.population, len(stage.sources)
+        covariances = covariances_of(stage, population)
+        weight = population.weight if covariances is None else population.multiplicities * covariances
+        left = response.unlearned_squared * population.target_power
+        residual = np.broadcast_to(weight @ left, (count,))
+        power = 0.0
+        if stage.width is not None:
+            power = float(
+                population.multiplicities @ ((1.0 - response.unlearned) ** 2 * population.target_power)
+            )
+        noise = np.array([source.noise_variance for source in stage.sources])
+        bias = left + response.fluctuation(residual, power)
+        return self._sum(bias), self._sum(response.fluctuation(noise, 0.0))
+
+    def _decompositions(self, points: list[_Optimal]) -> list[Decomposition]:
+        """At several penalties of the last stage, of known total."""
+        clean = [self._clean_at(point.penalty, point.response) for point in points]
+        finite = [i for i, parts in enumerate(clean) if points[i].total + sum(parts) < _INFINITE]
+        found: dict[int, Decomposition] = {
+            i: self._divergent(point.total, *clean[i]) for i, point in enumerate(points) if i not in finite
+        }
+        if not finite:
+            return list(found.values())
+        chain = Chain(self.population, self.stages, (*self.earlier, points[0].response), self.labels)
+        sources = origins(chain, [points[i].response for i in finite])
+        mismatch = (sources.noise_response[-1] @ (self.noise - self.real_noise)).tolist()
+        shift = [float(sum(values[row].sum() for values in sources.shift)) for row in range(len(finite))]
+        for row, i in enumerate(finite):
+            by_source = tuple(
+                SourceNoise(stage.name, source.name, value * source.noise_variance)
+                for stage, response in zip(self.stages[:-1], sources.noise_response, strict=False)
+                for source, value in zip(stage.sources, response[row].tolist(), strict=True)
+            )
+            found[i] = assemble(
+                points[i].total, *clean[i], by_source, shift=shift[row], mismatch=mismatch[row]
+            )
+        return [found[i] for i in range(len(points))]
+
+    def _clean_at(self, penalty: float, response: Response) -> tuple[float, float]:
+        """Bias and variance of the clean stage; ``response``: the mix's at this penalty."""
+        if self._same_design:
+            return self._clean_parts(self._all_real, response)
+        return self._bias_and_variance(self.clean_stage, penalty)
+
+    def _divergent(self, total: float, bias: float, variance: float) -> Decomposition:
+        nothing = GenerationParts(np.nan, np.nan, np.nan, np.nan)
+        by_source = tuple(
+            SourceNoise(stage.name, source.name, np.nan)
+            for stage in self.stages[:-1]
+            for source in stage.sources
+        )
+        return Decomposition(total, bias, variance, np.nan, nothing, by_source)
+
+    # --- penalties ------------------------------------------------------------------------------
+
+    def _optimum(self, stage: Stage, design: Design, *, is_mix: bool) -> _Optimal:
+        """The best penalty of the mix's last stage, or of one whose labels are all real."""
+        population = self.population
+        if design.active == 0 or population.rank == 0 or (is_mix and self.past.diverged):
+            return self._predict_zero(stage)
+        covariances = self.covariances if is_mix else covariances_of(stage, population)
+        if covariances is not None:
+            return self._general_optimum(stage, covariances, design, is_mix=is_mix)
+        noise = np.array([source.noise_variance for source in stage.sources])
+        curve = ErrorCurve(population, design, noise, self.past.labels if is_mix else None)
+        lowest = effective_ridge(population, design, 0.0)
+        found = minimize(population.grid, curve, lowest)
+        optimal = self._at(stage, design, found.theta, lowest, is_mix=is_mix)
+        if abs(optimal.total - found.value) > _INTERPOLATION * optimal.total:
+            found = minimize(population.grid, curve, lowest, interpolate=False)
+            optimal = self._at(stage, design, found.theta, lowest, is_mix=is_mix)
+        if regime(design.active, population.rank, design.width, 0.0) is Regime.THRESHOLD:
+            # without any noise the fit at the threshold is exact, and only there does the curve not show it
+            zero = self._at(stage, design, lowest, lowest, is_mix=is_mix)
+            optimal = zero if zero.total <= optimal.total else optimal
+        return optimal if optimal.total < population.signal else self._predict_zero(stage)
+
+    def _at(self, stage: Stage, design: Design, theta: float, lowest: float, *, is_mix: bool) -> _Optimal:
+        """A stage at an effective ridge; ``lowest``: the one of penalty 0."""
+        population = self.population
+        kind = regime(design.active, population.rank, design.width, 0.0 if theta <= lowest else 1.0)
+        response = OneCovariance.at(population, design, theta, kind)
+        penalty = 0.0 if theta <= lowest else response.penalty(design)
+        total = self._total(response) if is_mix else sum(self._clean_parts(stage, response))
+        return _Optimal(penalty, total, response)
+
+    def _predict_zero(self, stage: Stage) -> _Optimal:
+        response = empty_response(len(stage.sources), self.population.eigenvalues.size)
+        return _Optimal(_INFINITE, self.population.signal, response)
+
+    def _general_optimum(self, stage: Stage, covariances: Array, design: Design, *, is_mix: bool) -> _Optimal:
+        def error(penalty: float) -> float:
+            try:
+                response = solve(self.population, stage, penalty)
+                return self._total(response) if is_mix else sum(self._clean_parts(stage, response))
+            except (Unsupported, NotConverged):  # only next to penalty 0
+                return _INFINITE
+
+        scale = float((covariances @ self.population.multiplicities).max()) / design.total
+        best = minimize_penalty(error, scale, self.population.signal)
+        return _Optimal(best.penalty, best.total, solve(self.population, stage, best.penalty))
+
+    def _total_at(self, clean: _Optimal) -> float:
+        """The mix's test error at the penalty that is best for clean data."""
+        if self._same_design and len(self.final.sources) == 1:
+            return self._total(clean.response)
+        return self._total(self._response(clean.penalty))
+
+    def _real_baseline(self, stage: Stage, penalty: float, clean_best: _Optimal) -> Baseline:
+        """The real samples alone; where the mix has no others, the clean stage."""
+        design = Design.of(stage)
+        if self._same_design and design.total == self.design.total and len(self.real) == 1:
+            best = clean_best
+        else:
+            best = self._optimum(stage, design, is_mix=False)
+        return _baseline(stage, self._bias_and_variance(stage, penalty), best)
+
+    def _effective_samples(self, error: float) -> float:
+        """Number of real samples whose optimally regularized fit has this test error."""
+        population, width = self.population, self.final.width
+        if error >= population.signal or population.rank == 0:
+            return 0.0
+        if error == 0:
+            return _INFINITE
+        curve = SamplesCurve(population, self.real_noise, width, error)
+        low = 0.0
+        if width is not None and width < population.rank:
+            low = effective_ridge(population, Design.make([width], [1.0]), 0.0)
+        rate = -minimize(population.grid, curve, low).value
+        return 1.0 / rate if rate > 0 else _INFINITE
+
+
+def _baseline(stage: Stage, parts: tuple[float, float], best: _Optimal) -> Baseline:
+    bias, variance = parts
+    samples = sum(source.samples for source in stage.sources)
+    return Baseline(samples, bias + variance, bias, variance, Best(best.penalty, best.total))

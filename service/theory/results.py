@@ -1,0 +1,118 @@
+"""What a prediction consists of. Values are finite, or ``inf`` where the theory diverges."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.theory.model import TrainingMix
+from service.theory.response import Regime
+
+
+@dataclass(frozen=True)
+class GenerationParts:
+    """The generation term, split exactly (up to rounding) into its causes."""
+
+    label_noise: float
+    distortion: float
+    shift: float
+    noise_mismatch: float
+
+
+@dataclass(frozen=True)
+class SourceNoise:
+    """What the label noise of one source of an earlier stage adds to the final test error."""
+
+    stage: str
+    source: str
+    label_noise: float
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Excess test error E‖ŵ − w_0‖²_Σ = bias + variance + generation."""
+
+    total: float
+    bias: float
+    variance: float
+    generation: float
+    parts: GenerationParts
+    by_source: tuple[SourceNoise, ...]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the theory puts the error at infinity."""
+        return self.total == float("inf")
+
+
+_ROUNDING = 64 * np.finfo(float).eps
+
+
+def assemble(
+    total: float,
+    bias: float,
+    variance: float,
+    by_source: tuple[SourceNoise, ...],
+    *,
+    shift: float,
+    mismatch: float,
+) -> Decomposition:
+    """The decomposition of a finite total: what the causes leave of the generation term is distortion."""
+    label_noise = float(sum(source.label_noise for source in by_source))
+    generation = total - bias - variance
+    distortion = generation - label_noise - shift - mismatch
+    # a distortion below the rounding of the sums that it is the difference of is none
+    if abs(distortion) <= _ROUNDING * (len(by_source) + 2) * max(total, bias, variance):
+        distortion = 0.0
+    parts = GenerationParts(label_noise, distortion, shift, mismatch)
+    return Decomposition(total, bias, variance, generation, parts, by_source)
+
+
+@dataclass(frozen=True)
+class Best:
+    """Least error over all penalties; the penalty is infinite when predicting zero is best."""
+
+    penalty: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The final stage on real data: at the same penalty, and at its own best one."""
+
+    samples: float
+    total: float
+    bias: float
+    variance: float
+    best: Best
+
+
+@dataclass(frozen=True)
+class Regularization:
+    """``penalty`` of the final stage (resolved if "optimal") beside the recommended and the clean-data optimum."""
+
+    penalty: float
+    recommended: Best
+    at_recommended: Decomposition
+    clean_optimal_penalty: float
+    cost_of_clean_choice: float
+    effective_samples: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Everything the theory says about one training mix. ``mix``: with every "optimal" penalty resolved.
+
+    ``openness``: the least over the stages that are fitted, see Response.openness; ``expected_relative_error``: of the
+    total, for Gaussian features.
+    """
+
+    mix: TrainingMix
+    regimes: tuple[Regime, ...]
+    test_error: Decomposition
+    clean: Baseline
+    real_only: Baseline | None
+    null_predictor: float
+    regularization: Regularization
+    irreducible: float
+    openness: float
+    expected_relative_error: float

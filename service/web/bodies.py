@@ -1,0 +1,169 @@
+"""Limits on what a client sends, held before any route sees it: size, strict JSON, no NUL characters."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import Request
+from pydantic_core import from_json
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import InvalidInput, NotFound, PayloadTooLarge, ServiceError
+from service.web.pointers import pointer
+from service.web.problems import NOTHING_HERE, from_service_error, is_json
+
+MAX_DEPTH = 200  # the JSON parser's own limit
+OVERFLOW = re.compile(rb"[eE]\+?\d{3}|\d{300}")
+
+
+class BodyLimits:
+    """ASGI middleware: refuses what is too large (413) or is not strict JSON (422) with a problem.
+
+    The framework's own limit answers in plain text, and its JSON parser takes NaN, Infinity and any depth.
+    ``max_bytes`` holds everywhere but below the paths of ``exceptions``.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, exceptions: Mapping[str, int]) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self.exceptions = dict(exceptions)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        limit = self.exceptions.get(scope["path"], self.max_bytes)
+        try:
+            _refuse_nul(scope)
+            declared = request.headers.get("content-length", "")
+            if declared.isdecimal() and int(declared) > limit:
+                raise _too_large(limit)
+            if is_json(request.headers.get("content-type", "")):
+                body = await _read(receive, limit)
+                if body:
+                    check_json(body)
+                receive = _replay(body, receive)
+            else:
+                receive = _counted(receive, limit)
+        except ServiceError as error:
+            await from_service_error(request, error)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+def check_json(body: bytes) -> None:
+    """Raise InvalidInput unless the body is strict JSON: finite numbers, no NUL character in strings."""
+    try:
+        value = from_json(body, allow_inf_nan=False, cache_strings="none")
+    except ValueError as error:
+        if where := _not_a_number(body):
+            raise InvalidInput.at(where[0], "finite_number", "It should be a finite number.") from None
+        raise InvalidInput.at("", "json_invalid", f"The body is not valid JSON: {error}.") from None
+    if OVERFLOW.search(body) and (found := _first(value, _overflows)) is not None:
+        raise InvalidInput.at(found, "finite_number", "The number is too large.")
+    if b"\\u0000" in body and (found := _first(value, _has_nul)) is not None:
+        raise InvalidInput.at(found, "nul_character", "Text must not contain the NUL character.")
+
+
+def _not_a_number(body: bytes) -> list[str]:
+    """Where NaN or Infinity stands, if that is what is wrong with the body: a list of at most one pointer."""
+    marker = object()
+    try:
+        value = json.loads(body, parse_constant=lambda _: marker)
+    except (ValueError, RecursionError):
+        return []
+    found = _first(value, lambda leaf: leaf is marker)
+    return [] if found is None else [found]
+
+
+def _overflows(leaf: object) -> bool:
+    try:
+        return isinstance(leaf, int | float) and not math.isfinite(leaf)
+    except OverflowError:  # an integer beyond the largest double
+        return True
+
+
+def _has_nul(leaf: object) -> bool:
+    return isinstance(leaf, str) and "\x00" in leaf
+
+
+def _first(value: Any, is_wanted: Any) -> str | None:
+    """Pointer to the first leaf (or key's value) that is wanted."""
+    for path, leaf in _leaves(value):
+        if is_wanted(leaf):
+            return pointer(path)
+    return None
+
+
+def _leaves(value: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Paths and leaves, keys counting as leaves of their object; no recursion, the depth is the client's."""
+    todo: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    while todo:
+        path, item = todo.pop()
+        if isinstance(item, dict):
+            for key in item:
+                yield path, key
+            todo.extend(((*path, key), child) for key, child in reversed(item.items()))
+        elif isinstance(item, list):
+            todo.extend(((*path, index), child) for index, child in reversed(list(enumerate(item))))
+        else:
+            yield path, item
+
+
+def _refuse_nul(scope: Scope) -> None:
+    """A NUL in path or query cannot name anything, and PostgreSQL refuses it in text."""
+    if "\x00" in scope["path"]:
+        raise NotFound(NOTHING_HERE)
+    if b"%00" in scope.get("query_string", b"") or b"\x00" in scope.get("query_string", b""):
+        raise InvalidInput("The query must not contain the NUL character.")
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than the {limit} bytes accepted here.")
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise _too_large(limit)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def replayed() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    size = 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            # an HTTPException, since the framework turns any other one raised while parsing into a 400
+            raise HTTPException(413, _too_large(limit).detail)
+        return message
+
+    return counted

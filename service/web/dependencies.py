@@ -1,0 +1,39 @@
+"""What routes ask for; the state lives on ``app.state``."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from service.database.engine import Database
+from service.settings import Settings
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _request_id(request: Request) -> str:
+    identity: str = request.state.request_id
+    return identity
+
+
+DatabaseDep = Annotated[Database, Depends(_database)]
+SettingsDep = Annotated[Settings, Depends(_settings)]
+RequestId = Annotated[str, Depends(_request_id)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A key of the client's choice: the same key and body give the same resource, "
+        "the same key with another body is a 409.",
+    ),
+]

@@ -1,0 +1,288 @@
+"""Real processes for tests: started, found, killed, waited for; no sleep stands for a synchronisation."""
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+import psycopg
+
+from service.database.engine import Database, libpq_url
+from service.jobs.compute import shard_test_errors
+from service.simulations import store
+from service.simulations.grid import expand
+from service.simulations.schemas import SimulationRequest
+from service.simulations.submit import plan
+from service.simulations.workload import compile_point, groups
+
+T = TypeVar("T")
+
+FAST = {
+    "HEARTBEAT_INTERVAL": "0.3",
+    "STALLED_AFTER": "1.5",
+    "WORKER_CONCURRENCY": "2",
+    "DRAIN_TIMEOUT": "10",
+    "LOG_LEVEL": "info",
+}
+
+# About three seconds of one idle core.
+BODY: dict[str, Any] = {
+    "dataset": {
+        "spectrum": {"kind": "power_law", "dimension": 300, "exponent": 1.0},
+        "target": {"kind": "isotropic", "squared_norm": 1.0},
+        "noise_variance": 0.25,
+    },
+    "training_mix": {
+        "kind": "recursive",
+        "generations": 3,
+        "generator": {"samples": 600, "noise_variance": 1.0, "penalty": 0.001},
+        "samples": 600,
+        "penalty": 0.01,
+    },
+    "replicates": 24,
+    "seed": 11,
+}
+# One shard that takes minutes, in one call of LAPACK after the other.
+ENDLESS: dict[str, Any] = BODY | {
+    "dataset": BODY["dataset"] | {"spectrum": {"kind": "power_law", "dimension": 2000, "exponent": 1.0}},
+    "training_mix": BODY["training_mix"]
+    | {
+        "generations": 25,
+        "generator": {"samples": 20_000, "noise_variance": 1.0, "penalty": 0.001},
+        "samples": 20_000,
+    },
+    "replicates": 1,
+}
+
+
+def until(found: Callable[[], T | None], seconds: float = 60.0, what: str = "") -> T:
+    """Poll until something true comes back; fails with ``what`` after a deadline."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = found()
+        if value:
+            return value
+        assert time.monotonic() < deadline, what or "waited too long"
+        time.sleep(0.05)
+
+
+@lru_cache
+def undisturbed() -> bytes:
+    """The test errors of BODY computed in one go, without queue, database or other processes."""
+    request = SimulationRequest.model_validate(BODY)
+    [point] = expand(request)
+    population, mix = compile_point(point, None)
+    work = pickle.dumps(groups([population], [mix], None))
+    return shard_test_errors(work, 1, request.seed, 0, request.replicates)
+
+
+_connections: dict[str, psycopg.Connection[tuple[Any, ...]]] = {}
+
+
+def query(url: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """On a connection that is kept, since polling would otherwise be the heaviest load."""
+    connection = _connections.get(url)
+    if connection is None or connection.closed:
+        connection = _connections[url] = psycopg.connect(libpq_url(url), autocommit=True)
+    return connection.execute(statement, parameters).fetchall()  # type: ignore[arg-type]
+
+
+def close_connections() -> None:
+    while _connections:
+        _connections.popitem()[1].close()
+
+
+def state(url: str, simulation_id: str) -> str:
+    return str(query(url, "SELECT state FROM simulations WHERE id = %s", simulation_id)[0][0])
+
+
+def shards_in(url: str, simulation_id: str, *states: str) -> int:
+    statement = "SELECT count(*) FROM shards WHERE simulation_id = %s AND state = ANY(%s)"
+    return int(query(url, statement, simulation_id, list(states))[0][0])
+
+
+def until_ended(url: str, simulation_id: str, seconds: float = 90.0) -> str:
+    ended = ("succeeded", "failed", "cancelled")
+    return until(
+        lambda: ((s := state(url, simulation_id)) in ended and s) or None, seconds, "it does not end"
+    )
+
+
+def assert_undisturbed(url: str, simulation_id: str) -> None:
+    """It succeeded, to the last bit like the undisturbed run, and nothing is there twice or left over."""
+    assert until_ended(url, simulation_id) == "succeeded"
+    stored = query(
+        url,
+        "SELECT s.first, s.last, r.test_errors FROM shards s JOIN shard_results r USING (simulation_id, index)"
+        " WHERE simulation_id = %s ORDER BY s.index",
+        simulation_id,
+    )
+    assert b"".join(bytes(errors) for _, _, errors in stored) == undisturbed()
+    assert [first for first, _, _ in stored] == [0, *(last for _, last, _ in stored)][:-1]
+    until(
+        lambda: query(url, "SELECT count(*) FROM queue.procrastinate_jobs") == [(0,)],
+        10,
+        "jobs are left over",
+    )
+
+
+def submit(url: str, body: dict[str, Any]) -> str:
+    """Store a simulation as the API does, but in shards of two replicates."""
+
+    planned = plan(SimulationRequest.model_validate(body), None, 3600.0)
+    shards = [(r, min(r + 2, body["replicates"])) for r in range(0, body["replicates"], 2)]
+
+    async def stored() -> str:
+        database = Database(url)
+        async with database.transaction() as connection:
+            simulation_id = await store.create(connection, replace(planned, shards=shards), "test")
+        await database.dispose()
+        return simulation_id
+
+    return asyncio.run(stored())
+
+
+def cancel(url: str, simulation_id: str) -> None:
+    async def cancelled() -> None:
+        database = Database(url)
+        async with database.transaction() as connection:
+            await store.cancel(connection, simulation_id)
+        await database.dispose()
+
+    asyncio.run(cancelled())
+
+
+@dataclass
+class Program:
+    """A program of ours; everything it says goes into a file."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        inherited = {
+            k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "DATA_DIR", "PORT", "HOST")
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *self.arguments],
+                env={**inherited, **FAST, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def descendants(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def child(self, role: str) -> psutil.Process:
+        """The API or worker process of a supervisor."""
+
+        def find() -> psutil.Process | None:
+            for process in self.descendants():
+                try:
+                    if process.cmdline()[1:4] == ["-m", "service.processes", role]:
+                        return process
+                except psutil.Error:
+                    continue
+            return None
+
+        return until(find, 20, f"there is no {role}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self, seconds: float = 30) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+def worker(url: str, log: Path, **environment: str) -> Program:
+    arguments = ["-m", "service.processes", "worker", str(os.getpid())]
+    return Program(arguments, {"DATABASE_URL": url, "DATA_DIR": str(log.parent), **environment}, log)
+
+
+def computing(program: Program, url: str, simulation_id: str) -> psutil.Process:
+    """The worker's child that computes the only shard of a simulation."""
+    until(lambda: shards_in(url, simulation_id, "running") == 1, what="nobody takes the shard")
+    before: dict[int, float] = {}
+
+    def find() -> psutil.Process | None:
+        """The only one that has used its core since the last look: children that just start do, too."""
+        busy = []
+        for process in program.descendants():
+            try:
+                spent = process.cpu_times().user
+            except psutil.Error:
+                continue
+            if spent - before.get(process.pid, spent) > 0.05:
+                busy.append(process)
+            before[process.pid] = spent
+        time.sleep(0.4)  # the length of a look
+        return busy[0] if len(busy) == 1 else None
+
+    return until(find, what="no child computes")
+
+
+def shard_children(program: Program) -> list[psutil.Process]:
+    """The children of a worker in which shards are computed."""
+    found = []
+    for process in program.descendants():
+        with contextlib.suppress(psutil.Error):
+            if "spawn_main" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+UP = [
+    "-c",
+    "import sys; from service.supervisor import run; from service.settings import Settings; sys.exit(run(Settings()))",
+]
+
+
+def up(data_dir: Path, log: Path, **environment: str) -> Program:
+    """``collapse up`` on a free port, ready."""
+    program = Program(UP, {"DATA_DIR": str(data_dir), "PORT": "0", **environment}, log)
+    seen = program.said().count("ready: ")
+    until(
+        lambda: program.said().count("ready: ") > seen or program.process.poll() is not None,
+        60,
+        "it is not ready",
+    )
+    return program
+
+
+def address(program: Program) -> str:
+    return program.said().rsplit("ready: ", 1)[1].split(" ", 1)[0]
+
+
+def client(program: Program) -> httpx.Client:
+    return httpx.Client(base_url=address(program), timeout=60, trust_env=False)

@@ -1,0 +1,148 @@
+"""Workers killed, frozen, stopped; simulations cancelled: one database, no API."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from process_support import (
+    BODY,
+    ENDLESS,
+    Program,
+    assert_undisturbed,
+    cancel,
+    close_connections,
+    computing,
+    gone,
+    query,
+    shard_children,
+    shards_in,
+    state,
+    submit,
+    undisturbed,
+    until,
+    until_ended,
+    worker,
+)
+
+pytestmark = pytest.mark.processes
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts workers; what is left of them is killed afterwards."""
+    started: list[Program] = []
+
+    def start(**environment: str) -> Program:
+        started.append(worker(database_url, tmp_path / f"worker-{len(started)}.log", **environment))
+        return started[-1]
+
+    yield start
+    close_connections()
+    for program in started:
+        doomed = program.descendants()
+        if program.process.poll() is None:
+            program.kill()
+        for child in doomed:
+            until(lambda pid=child.pid: gone(pid), 10, "a child outlived its worker")  # type: ignore[misc]
+
+
+def test_killed_in_mid_simulation(database_url: str, start: Start) -> None:
+    undisturbed()
+    simulation_id = submit(database_url, BODY)
+    first = start()
+    until(lambda: shards_in(database_url, simulation_id, "succeeded") >= 1)
+    until(lambda: shards_in(database_url, simulation_id, "running") >= 1)
+    children = [child.pid for child in first.descendants()]
+    first.kill()
+    until(lambda: all(gone(pid) for pid in children), 5, "a child computes on without its worker")
+    assert state(database_url, simulation_id) == "running"
+    start()
+    assert_undisturbed(database_url, simulation_id)
+    assert query(database_url, "SELECT max(attempts) FROM shards")[0][0] == 2
+
+
+def test_frozen_past_its_heartbeat_and_awake_again(database_url: str, start: Start) -> None:
+    simulation_id = submit(database_url, BODY)
+    frozen = start()
+    until(lambda: shards_in(database_url, simulation_id, "running") >= 1)
+    asleep = [frozen.process.pid, *(child.pid for child in frozen.descendants())]
+    for pid in asleep:
+        os.kill(pid, signal.SIGSTOP)
+    start()
+    assert until_ended(database_url, simulation_id) == "succeeded"
+    for pid in asleep:
+        os.kill(pid, signal.SIGCONT)
+    again = submit(database_url, BODY)  # both work on
+    assert_undisturbed(database_url, simulation_id)
+    assert_undisturbed(database_url, again)
+
+
+def test_declared_dead_and_registered_anew(database_url: str, start: Start) -> None:
+    """Its registration is deleted under a live worker, as happens to one that froze: it goes on by itself."""
+    program = start()
+    until(lambda: query(database_url, "SELECT count(*) FROM queue.procrastinate_workers") == [(2,)])
+    query(database_url, "DELETE FROM queue.procrastinate_workers RETURNING id")
+    assert_undisturbed(database_url, submit(database_url, BODY))
+    assert program.process.poll() is None
+    assert program.terminate() == 0
+
+
+def test_cancelling_stops_within_a_second(database_url: str, start: Start) -> None:
+    simulation_id = submit(database_url, ENDLESS)
+    program = start()
+    child = computing(program, database_url, simulation_id)
+    started = time.monotonic()
+    cancel(database_url, simulation_id)
+    until(lambda: gone(child.pid), 10, "the child computes on")
+    assert time.monotonic() - started < 2.0  # one, and one for a busy machine
+    assert state(database_url, simulation_id) == "cancelled"
+    # the worker is free for others
+    assert_undisturbed(database_url, submit(database_url, BODY))
+
+
+def test_sigterm_finishes_what_is_under_way(database_url: str, start: Start) -> None:
+    simulation_id = submit(database_url, BODY)
+    program = start()
+    until(lambda: shards_in(database_url, simulation_id, "running") == 2)
+    assert program.terminate() == 0
+    assert shards_in(database_url, simulation_id, "running") == 0
+    assert shards_in(database_url, simulation_id, "succeeded") >= 2
+    assert query(database_url, "SELECT count(*) FROM workers") == [(0,)]
+    start()
+    assert_undisturbed(database_url, simulation_id)
+
+
+def test_sigterm_hands_back_what_takes_too_long(database_url: str, start: Start) -> None:
+    simulation_id = submit(database_url, ENDLESS)
+    program = start(DRAIN_TIMEOUT="0.2")
+    child = computing(program, database_url, simulation_id)
+    assert program.terminate(10) == 0
+    assert gone(child.pid)
+    shard = query(database_url, "SELECT state, attempts, reason FROM shards")
+    assert shard == [("queued", 0, None)]
+    assert query(database_url, "SELECT status::text FROM queue.procrastinate_jobs") == [("todo",)]
+    other = start()
+    computing(other, database_url, simulation_id)
+    assert state(database_url, simulation_id) == "running"
+
+
+def test_poison_is_given_up_after_three_tries(database_url: str, start: Start) -> None:
+    simulation_id = submit(database_url, ENDLESS)
+    program = start()
+    deadline = time.monotonic() + 90
+    while state(database_url, simulation_id) in ("queued", "running"):
+        assert time.monotonic() < deadline
+        if shards_in(database_url, simulation_id, "running"):
+            for child in shard_children(program):  # whoever computes, and whoever waits
+                child.kill()
+                until(lambda pid=child.pid: gone(pid))  # type: ignore[misc]
+    assert state(database_url, simulation_id) == "failed"
+    [(failure,)] = query(database_url, "SELECT failure FROM simulations")
+    assert failure["code"] == "shard_failed"
+    assert "failed 3 times; the last time: The process computing it died" in failure["message"]
+    assert_undisturbed(database_url, submit(database_url, BODY))

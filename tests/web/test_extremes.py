@@ -1,0 +1,103 @@
+"""Numbers at the ends of what is accepted: an answer without NaN, or a refusal, and never a 5xx."""
+
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from tests.web.asking import assert_problem, client_of
+
+pytestmark = [
+    pytest.mark.anyio,
+    # overflow is what is asked for here; it must not come out as a number
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+]
+
+EXTREME: list[dict[str, Any]] = [
+    {
+        "dataset": {
+            "spectrum": {
+                "kind": "levels",
+                "values": [1e60, 0.001, 1e60, 1e-30, 0.001],
+                "multiplicities": [1_000_000, 300, 1, 10, 1_000_000],
+            },
+            "target": {"kind": "isotropic", "squared_norm": 1e-60},
+            "noise_variance": 1e12,
+        },
+        "training_mix": {
+            "kind": "replace_with_real",
+            "generations": 0,
+            "samples": 299,
+            "real_fraction": 0.5,
+            "penalty": 1e60,
+        },
+    },
+    {
+        "dataset": {
+            "spectrum": {"kind": "eigenvalues", "values": [1e60, 1e60, 1e-30, 1, 1e12, 3.7, 1e-60, 0]},
+            "target": {"kind": "coefficients", "values": [-1e12, 1e-30, 1e60, 1e6, -0.001, 1e60, -100, 1]},
+            "noise_variance": 1e60,
+        },
+        "training_mix": {
+            "kind": "recursive",
+            "generations": 50,
+            "generator": {"samples": 300},
+            "samples": 2,
+            "penalty": 0,
+        },
+    },
+    {
+        "dataset": {
+            "spectrum": {"kind": "eigenvalues", "values": [100, 3.7, 1e-12, 0.1, 1e60, 1e12, 0, 1e-60]},
+            "target": {"kind": "isotropic", "squared_norm": 0},
+            "noise_variance": 1,
+        },
+        "training_mix": {
+            "kind": "mixture",
+            "real": {"samples": 3, "weight": 3.7},
+            "synthetic": [
+                {
+                    "samples": 0,
+                    "quality": {"kind": "shift", "squared_norm": 1e-30},
+                    "weight": 1e60,
+                    "spectrum": {"kind": "isotropic", "dimension": 8, "variance": 1e-12},
+                }
+            ],
+            "penalty": "optimal",
+            "width": 299,
+        },
+    },
+    {
+        "dataset": {
+            "spectrum": {"kind": "power_law", "dimension": None, "exponent": 20, "scale": 3.7},
+            "target": {"kind": "source", "exponent": 0.5},
+            "noise_variance": 3.7,
+        },
+        "training_mix": {
+            "kind": "replace_with_real",
+            "generations": 2,
+            "samples": 7,
+            "real_fraction": 1,
+            "penalty": 1e-12,
+        },
+    },
+]
+
+
+@pytest.fixture
+async def http(app_without_database: FastAPI, anyio_backend: str) -> Any:
+    async with client_of(app_without_database) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "request_", EXTREME, ids=["one fit", "fifty generations", "covariate shift", "steep"]
+)
+async def test_an_answer_without_nan_or_a_refusal(http: httpx.AsyncClient, request_: dict[str, Any]) -> None:
+    answer = await http.post("/v1/predictions", json=request_)
+    if answer.status_code == 200:
+        assert "NaN" not in answer.text
+        assert "Infinity" not in answer.text
+    else:
+        assert_problem(answer, 422, "invalid_input")
