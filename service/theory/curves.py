@@ -51,7 +51,7 @@ class ErrorCurve(Curve):
             ss = [own * weight]
             if self.features:
                 ss = [own * weight, np.zeros_like(own), population.multiplicities * model]
-            self.columns = Columns(np.array(ss).T, (cross * weight)[:, None], (weight * model)[:, None])
+            self.columns = Columns(np.array(ss), (cross * weight)[None], (weight * model)[None])
             return
         if design.common_weight is not None:
             F = design.active_shares
@@ -61,9 +61,7 @@ class ErrorCurve(Curve):
             spread = np.maximum(diagonal - own, 0.0) * weight
             ss = [own * weight, spread, population.multiplicities * (own + 2 * cross)]
             su = [cross * weight, spread]
-            self.columns = Columns(
-                np.stack(ss, axis=1), np.stack(su, axis=1), (weight * (diagonal + 2 * cross))[:, None]
-            )
+            self.columns = Columns(np.array(ss), np.array(su), (weight * (diagonal + 2 * cross))[None])
             return
         count = labels.cross.shape[0]
         self.live = [s for s in range(count) if labels.second[s, s].any() or labels.cross[s].any()]
@@ -74,9 +72,7 @@ class ErrorCurve(Curve):
         both = np.concatenate([cross, pairs])
         own = np.einsum("ssm->sm", labels.second)[self.live] + 2 * cross
         self.columns = Columns(
-            np.concatenate([weight * both, population.multiplicities * both]).T.copy(),
-            (weight * both).T.copy(),
-            (weight * own).T.copy(),
+            np.concatenate([weight * both, population.multiplicities * both]), weight * both, weight * own
         )
 
     def __call__(self, sums: Sums) -> tuple[Array, Array]:
@@ -119,11 +115,11 @@ class ErrorCurve(Curve):
         if sums.labels is None or self.columns is None:
             return sums.signal, (noise + sums.signal) / self.design.active, 0.0
         ss, su, uu = sums.labels
-        residual = uu[:, 0] + sums.signal
-        if su.shape[1] > 1:  # sources that disagree
-            residual = residual + ss[:, 1] + 2 * su[:, 1]
-        bias = ss[:, 0] - 2 * su[:, 0] + sums.signal
-        return bias, (noise + residual) / self.design.active, ss[:, 2] if self.features else 0.0
+        residual = uu[0] + sums.signal
+        if len(su) > 1:  # sources that disagree
+            residual = residual + ss[1] + 2 * su[1]
+        bias = ss[0] - 2 * su[0] + sums.signal
+        return bias, (noise + residual) / self.design.active, ss[2] if self.features else 0.0
 
     def _weighted(self, sums: Sums, shares: Array) -> tuple[Array, Array, Array | float, Array]:
         """The same where the sources' shares depend on θ, and φ = Σ F_s²/T_s."""
@@ -136,7 +132,7 @@ class ErrorCurve(Curve):
         if k == 0 or sums.labels is None:
             return base, (weighting * (base[:, None] + self.noise)).sum(axis=1), 0.0, phi
         F = shares[:, self.live]
-        ss, su, uu = sums.labels
+        ss, su, uu = (sums_of.T for sums_of in sums.labels)
         ss_pairs = ss[:, k : k + k * k].reshape(-1, k, k)
         su_cross, su_pairs = su[:, :k], su[:, k:].reshape(-1, k, k)
         mixed, mixed_su = np.einsum("gt,gst->gs", F, ss_pairs), np.einsum("gt,gst->gs", F, su_pairs)

@@ -3,6 +3,8 @@
 With one covariance every expected error is a function of θ through weighted sums of S², SU and U², where
 S = σ/(σ+θ) and U = θ/(σ+θ). They are analytic in ln θ within a strip of half-width π, so six points a decade carry them
 to about 1e-9: enough to see every minimum, to start Newton next to its root, and to interpolate to an optimum.
+All three are multiples of Q² = 1/(σ+θ)², so one table of Q² serves: Σ S² a = Σ Q² σ² a, Σ S U a = θ Σ Q² σ a and
+Σ U² a = θ² Σ Q² a.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +25,7 @@ _CHUNK: Final = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Vectors over modes to be summed with S², S U and U²; shape (modes, columns), weights included."""
+    """Vectors over modes to be summed with S², S U and U²; shape (columns, modes), weights included."""
 
     ss: Array
     su: Array
@@ -43,7 +45,7 @@ class Features:
 class Sums:
     """At points θ, shape (points,): effective degrees of freedom, and ``signal`` = Σ σ U² w².
 
-    ``labels``: the sums of Columns, each of shape (points, columns).
+    ``labels``: the sums of Columns, each of shape (columns, points).
     """
 
     theta: Array
@@ -58,113 +60,81 @@ class Grid:
 
     def __init__(self, population: Population) -> None:
         self.population, self.size = population, population.eigenvalues.size
-        positive = population.eigenvalues[population.eigenvalues > 0]
-        low = log(float(positive.min())) - _BELOW
+        sigma = population.eigenvalues
+        low = log(float((sigma if population.null_modes == 0 else sigma[sigma > 0]).min())) - _BELOW
         high = log(population.trace) + _ABOVE
         count = ceil((high - low) / STEP) + 1
         self.log_theta: Array = low + STEP * np.arange(count, dtype=np.float64)
         self.theta = np.exp(self.log_theta)
-        self._signal = population.weight * population.target_power
+        # what the base sums are of, see _based
+        weight = population.weight
+        self._base = np.array([sigma * weight, weight, population.positive, weight * population.target_power])
 
     @cached_property
-    def _kernels(self) -> tuple[Array, Array, Array]:
-        return _kernels(self.population.eigenvalues, self.theta)
+    def _squares(self) -> Array | None:
+        """Q² on the grid, shape (points, modes); None where it is too large to keep."""
+        return _squares(self.population.eigenvalues, self.theta) if self._kept else None
+
+    @property
+    def _kept(self) -> bool:
+        return self.theta.size * self.size <= _CHUNK
 
     @cached_property
     def base(self) -> Sums:
         """The sums on the grid, without labels."""
-        if self.theta.size * self.size > _CHUNK:
-            return self.sums(self.theta)
-        return self._sums(self.theta, self._kernels, None, features=False)
+        return self._based(self.theta, self.products(self._base))
+
+    def products(self, rows: Array, theta: Array | None = None) -> Array:
+        """Σ_i Q_i² rows_i at each θ (None: on the grid); rows of shape (rows, modes), result (rows, points)."""
+        if theta is None:
+            if self._squares is not None:
+                return np.asarray(rows.dot(self._squares.T))
+            theta = self.theta
+        sigma, step = self.population.eigenvalues, max(1, _CHUNK // self.size)
+        parts = [rows.dot(_squares(sigma, theta[i : i + step]).T) for i in range(0, theta.size, step)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def on_grid(self, columns: Columns | None, *, features: bool) -> Sums:
         """The sums on the grid."""
-        if columns is None and not features:
-            return self.base
-        if self.theta.size * self.size > _CHUNK:
-            return self.sums(self.theta, columns, features=features)
-        if features or columns is None:
-            return self._sums(self.theta, self._kernels, columns, features=features)
-        ss, su, uu = self._kernels
-        return replace(self.base, labels=(ss @ columns.ss, su @ columns.su, uu @ columns.uu))
-
-    def weighted_sums(self, ss: Array, su: Array, uu: Array) -> tuple[Array, Array, Array]:
-        """Σ S² ·, Σ S U · and Σ U² · on the grid, of one vector over modes each."""
-        if self.theta.size * self.size > _CHUNK:
-            labels = self.sums(self.theta, Columns(ss[:, None], su[:, None], uu[:, None])).labels
-            assert labels is not None
-            return labels[0][:, 0], labels[1][:, 0], labels[2][:, 0]
-        kernels = self._kernels
-        return kernels[0].dot(ss), kernels[1].dot(su), kernels[2].dot(uu)
+        return self._extended(self.base, None, columns, features=features)
 
     def sums(self, theta: Array, columns: Columns | None = None, *, features: bool = False) -> Sums:
         """The sums at any θ >= 0."""
-        step = max(1, _CHUNK // self.size)
-        if theta.size > step:
-            parts = [theta[i : i + step] for i in range(0, theta.size, step)]
-            return _joined([self.sums(part, columns, features=features) for part in parts])
-        return self._sums(theta, _kernels(self.population.eigenvalues, theta), columns, features=features)
+        base = self._based(theta, self.products(self._base, theta))
+        return self._extended(base, theta, columns, features=features)
 
-    def _sums(
-        self, theta: Array, kernels: tuple[Array, Array, Array], columns: Columns | None, *, features: bool
-    ) -> Sums:
-        ss, su, uu = kernels
-        population = self.population
-        multiplicity = population.multiplicities
-        df2, spread, left2 = ss.dot(multiplicity), su.dot(multiplicity), uu.dot(multiplicity)
-        extra = None
+    def _based(self, theta: Array, products: Array) -> Sums:
+        df2, spread, left2, signal = products
+        spread, square = theta * spread, theta * theta
+        left2 = square * left2
+        left1 = spread + left2
+        freedom = Freedom(self.population.rank, df2 + spread, df2, left1, left1 + spread)
+        return Sums(theta, freedom, square * signal)
+
+    def _extended(self, base: Sums, theta: Array | None, columns: Columns | None, *, features: bool) -> Sums:
+        if columns is None and not features:
+            return base
+        sigma, population, at = self.population.eigenvalues, self.population, base.theta
+        rows: list[Array] = []
+        if columns is not None:
+            rows = [columns.ss * (sigma * sigma), columns.su * sigma, columns.uu]
         if features:
-            gain = _ratio(ss, population.eigenvalues).dot(multiplicity)
-            power = ss.dot(multiplicity * population.target_power)
-            extra = Features(uu.dot(population.weight), gain, power)
-        labels = None if columns is None else (ss @ columns.ss, su @ columns.su, uu @ columns.uu)
-        left1 = spread + left2 - population.null_modes
-        freedom = Freedom(population.rank, df2 + spread, df2, left1, left1 + spread)
-        return Sums(theta, freedom, uu.dot(self._signal), labels, extra)
+            weight = population.weight
+            rows.append(np.array([weight, weight * sigma * population.target_power]))
+        found = self.products(np.concatenate(rows), theta)
+        labels, extra = None, None
+        if columns is not None:
+            a, b = len(columns.ss), len(columns.ss) + len(columns.su)
+            labels = found[:a], at * found[a:b], at * at * found[b : b + len(columns.uu)]
+        if features:
+            extra = Features(at * at * found[-2], found[-2], found[-1])
+        return replace(base, labels=labels, features=extra)
 
 
-def _kernels(sigma: Array, theta: Array) -> tuple[Array, Array, Array]:
-    """S², S U and U², shape (points, modes); in place, since fresh memory costs more than the arithmetic."""
+def _squares(sigma: Array, theta: Array) -> Array:
+    """Q², shape (points, modes), and 0 where both are 0; in place, since fresh memory costs more than arithmetic."""
     total = sigma + theta[:, None]
-    if theta.min() > 0:
-        U = np.divide(1.0, total, out=total)
-        S = sigma * U
-        U *= theta[:, None]
-    else:  # at θ = 0 a mode is learned entirely, or not at all where it has no variance
-        S = _ratio(sigma, total)
-        U = np.divide(theta[:, None], total, out=np.ones_like(total), where=total > 0)
-    squared = S * S
-    S *= U
-    U *= U
-    return squared, S, U
-
-
-def _ratio(a: Array, b: Array) -> Array:
-    """a/b, and 0 where b is 0."""
-    shape = np.broadcast_shapes(a.shape, b.shape)
-    return np.divide(a, b, out=np.zeros(shape), where=b > 0)
-
-
-def _joined(parts: list[Sums]) -> Sums:
-    labels: tuple[Array, Array, Array] | None = None
-    if parts[0].labels is not None:
-        first, second, third = (np.concatenate([p.labels[i] for p in parts if p.labels]) for i in range(3))
-        labels = (first, second, third)
-    features = None
-    if parts[0].features is not None:
-        found = [part.features for part in parts if part.features is not None]
-        features = Features(
-            np.concatenate([f.epsilon for f in found]),
-            np.concatenate([f.gain for f in found]),
-            np.concatenate([f.power for f in found]),
-        )
-    freedoms = [part.freedom for part in parts]
-    freedom = Freedom(
-        freedoms[0].rank,
-        np.concatenate([f.df1 for f in freedoms]),
-        np.concatenate([f.df2 for f in freedoms]),
-        np.concatenate([f.left1 for f in freedoms]),
-        np.concatenate([f.left2 for f in freedoms]),
-    )
-    theta, signal = np.concatenate([p.theta for p in parts]), np.concatenate([p.signal for p in parts])
-    return Sums(theta, freedom, signal, labels, features)
+    if theta.min() == 0:
+        total[total == 0] = np.inf
+    np.multiply(total, total, out=total)
+    return np.divide(1.0, total, out=total)

@@ -49,14 +49,19 @@ class Population:
         return self.multiplicities * self.eigenvalues
 
     @cached_property
+    def positive(self) -> Array:
+        """The multiplicities, 0 for modes without variance."""
+        return self.multiplicities * (self.eigenvalues > 0)
+
+    @cached_property
     def rank(self) -> float:
         """Number of modes with positive variance."""
-        return float(self.multiplicities[self.eigenvalues > 0].sum())
+        return float(self.positive.sum())
 
     @cached_property
     def null_modes(self) -> float:
         """Number of modes without variance: no sample says anything about them."""
-        return float(self.multiplicities[self.eigenvalues == 0].sum())
+        return float((self.multiplicities - self.positive).sum())
 
     @cached_property
     def trace(self) -> float:

@@ -154,7 +154,10 @@ class _PlainChain:
     def _optima(self, cross: Array, second: Array, model: Array) -> tuple[tuple[float, float], ...] | None:
         """(θ, value) of the mix's least error and of the clean stage's; None where either is not regular."""
         weight, base = self.population.weight, self.grid.base
-        ss, su, uu = self.grid.weighted_sums(weight * second, weight * cross, weight * model)
+        sigma, theta = self.population.eigenvalues, self.grid.theta
+        moments = weight * np.array([sigma * sigma * second, sigma * cross, model])
+        ss, su, uu = self.grid.products(moments)
+        su, uu = theta * su, theta * theta * uu
         open_ = base.freedom.above_second(self.samples)
         first = int(np.count_nonzero(base.freedom.above_first(self.samples) < 0))
         if first >= open_.size:
