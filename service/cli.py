@@ -210,14 +210,50 @@ def demo(
     from service.client import demo as story  # slow to import
 
     with client_of(url, as_json) as client, progress_bar("simulating") as progress:
-        try:
-            told = story.tell(client, replicates, seed, progress)
-        except story.SimulationEndedError as error:
-            fail(Exit.SIMULATION_FAILED, str(error))
+        told = story.tell(client, replicates, seed, progress)
     output.mkdir(parents=True, exist_ok=True)
     story.plot(told, output / "digits.svg")
     print_answer(told, as_json, story.tables)
     typer.echo(f"Plot: {output / 'digits.svg'}", err=True)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="Of a scenario; without one they are listed.")] = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Have a worker carry the experiment out as well.")
+    ] = False,
+    replicates: Annotated[
+        int | None, typer.Option(min=2, help="Repetitions of each simulation, instead of the scenario's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulations.")] = 0,
+    data: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder with the files of the scenario.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the page and the plot.")] = Path("scenarios"),
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Repeat a published experiment: predicted, on request simulated; as a table, a page and a plot."""
+    from service.client.scenarios import report, scenario  # slow to import
+    from service.client.scenarios.registry import SCENARIOS
+
+    if name is None:
+        print_answer(report.catalogue(SCENARIOS.values()), as_json, report.listing)
+        return
+    if name not in SCENARIOS:
+        fail(Exit.USAGE, f"there is no scenario {name!r}; there are {', '.join(SCENARIOS)}")
+    with client_of(url, as_json) as client, progress_bar(name) as progress:
+        try:
+            run = scenario.Run(client, simulate, replicates, seed, data, progress)
+            told = scenario.tell(SCENARIOS[name], run)
+        except scenario.MissingDataError as error:
+            fail(Exit.USAGE, str(error))
+    output.mkdir(parents=True, exist_ok=True)
+    report.plot(told, output / f"{name}.svg")
+    (output / f"{name}.md").write_text(report.markdown(told), encoding="utf-8")
+    print_answer(told, as_json, report.tables)
+    typer.echo(f"Page and plot: {output / name}.md, {output / name}.svg", err=True)
 
 
 def main() -> None:

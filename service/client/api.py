@@ -33,6 +33,14 @@ class ProblemError(Exception):
         return int(self.problem["status"])
 
 
+class SimulationEndedError(Exception):
+    """A simulation failed or was cancelled."""
+
+    def __init__(self, simulation: Document) -> None:
+        reason = (simulation["failure"] or {}).get("message", "it was cancelled")
+        super().__init__(f"Simulation {simulation['id']} {simulation['state']}: {reason}")
+
+
 class Client:
     """A connection to one service; a context manager. ``transport`` is for tests."""
 
@@ -86,6 +94,13 @@ class Client:
             if simulation["state"] in FINISHED:
                 return
             time.sleep(POLL_SECONDS)
+
+    def watch_success(self, identity: str) -> Iterator[Document]:
+        """The same for a simulation that has to succeed. Raises SimulationEndedError."""
+        for simulation in self.watch(identity):
+            if simulation["state"] in ("failed", "cancelled"):
+                raise SimulationEndedError(simulation)
+            yield simulation
 
     def _post(self, path: str, body: Document, headers: Mapping[str, str] | None = None) -> Document:
         content = json.dumps(body, allow_nan=False)

@@ -48,7 +48,8 @@ def request_of(path: str) -> Document:
 @contextmanager
 def client_of(url: str, as_json: bool) -> Iterator["Client"]:
     """A client whose errors end the program with a clear line and a code."""
-    from service.client.api import Client, ProblemError, UnreachableError  # httpx is slow to import
+    # httpx is slow to import
+    from service.client.api import Client, ProblemError, SimulationEndedError, UnreachableError
 
     try:
         with Client(url) as client:
@@ -58,6 +59,8 @@ def client_of(url: str, as_json: bool) -> Iterator["Client"]:
     except ProblemError as error:
         _show_problem(error.problem, as_json)
         raise typer.Exit(_code(error.status)) from None
+    except SimulationEndedError as error:
+        fail(Exit.SIMULATION_FAILED, str(error))
 
 
 def print_answer(answer: Document, as_json: bool, table: Callable[[Document], "RenderableType"]) -> None:

@@ -1,11 +1,12 @@
 """The whole story on scikit-learn's handwritten digits: described, predicted, simulated, side by side."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.client.api import Client
+from service.client.plots import measured, svg
 from service.client.tables import number, signed
 
 if TYPE_CHECKING:
@@ -26,14 +27,6 @@ FIELDS = {
 }
 
 
-class SimulationEndedError(Exception):
-    """A simulation failed or was cancelled."""
-
-    def __init__(self, simulation: Document) -> None:
-        reason = (simulation["failure"] or {}).get("message", "it was cancelled")
-        super().__init__(f"Simulation {simulation['id']} {simulation['state']}: {reason}")
-
-
 def tell(client: Client, replicates: int, seed: int, on_progress: Callable[[int, int], None]) -> Document:
     """The story as one document: the data set, the simulations' ids, and a row per penalty and generation.
 
@@ -49,7 +42,7 @@ def tell(client: Client, replicates: int, seed: int, on_progress: Callable[[int,
     points: list[Document] = []
     for index, simulation in enumerate(submitted):
         finished = simulation
-        for finished in _watched(client, simulation["id"]):
+        for finished in client.watch_success(simulation["id"]):
             done = finished["progress"]["completed"]
             on_progress(index * replicates + done, len(submitted) * replicates)
         points += finished["points"]
@@ -114,13 +107,6 @@ def _submit(client: Client, dataset: str, penalty: float, replicates: int, seed:
     )
 
 
-def _watched(client: Client, identity: str) -> Iterator[Document]:
-    for simulation in client.watch(identity):
-        if simulation["state"] in ("failed", "cancelled"):
-            raise SimulationEndedError(simulation)
-        yield simulation
-
-
 HEADER = ("penalty", "gen.", "predicted", "simulated", "std.err.", "diff.", "z", "best penalty", "its error")
 
 
@@ -161,32 +147,16 @@ def tables(story: Document) -> "RenderableType":
 
 def plot(story: Document, path: Path) -> None:
     """Prediction as lines, simulation as points with two standard errors, as SVG."""
-    import matplotlib as mpl  # slow to import; only this needs it
-
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "collapse"  # the same numbers give the same file
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    for color, penalty in zip(("C0", "C1"), PENALTIES, strict=True):
-        rows = [row for row in story["rows"] if row["penalty"] == penalty]
-        generations = [row["generations"] for row in rows]
-        label = f"predicted, penalty {penalty:g}"
-        axes.plot(generations, [row["predicted"] for row in rows], color=color, label=label)
-        axes.errorbar(
-            generations,
-            [row["simulated"] for row in rows],
-            yerr=[2 * row["standard_error"] for row in rows],
-            fmt="o",
-            markersize=4,
-            capsize=3,
-            color=color,
-            label=f"simulated ± 2 s.e., penalty {penalty:g}",
-        )
-    axes.set_xlabel("generations of synthetic labels")
-    axes.set_ylabel("test error")
-    axes.set_xticks(GENERATIONS)
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
-    figure.savefig(path, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    with svg(path) as (axes,):
+        for color, penalty in zip(("C0", "C1"), PENALTIES, strict=True):
+            rows = [row for row in story["rows"] if row["penalty"] == penalty]
+            generations = [row["generations"] for row in rows]
+            label = f"predicted, penalty {penalty:g}"
+            axes.plot(generations, [row["predicted"] for row in rows], color=color, label=label)
+            points = [(row["generations"], row["simulated"], row["standard_error"]) for row in rows]
+            measured(axes, points, color, f"simulated ± 2 s.e., penalty {penalty:g}")
+        axes.set_xlabel("generations of synthetic labels")
+        axes.set_ylabel("test error")
+        axes.set_xticks(GENERATIONS)
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False)

@@ -1,0 +1,12 @@
+"""Every scenario by name."""
+
+from typing import Final
+
+from service.client.scenarios.collapse_demystified import ISOTROPIC, OVER_PARAMETRISED
+from service.client.scenarios.power_law import POWER_LAW
+from service.client.scenarios.scenario import Scenario
+from service.client.scenarios.strong_collapse import QUALITY
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    scenario.name: scenario for scenario in (ISOTROPIC, POWER_LAW, OVER_PARAMETRISED, QUALITY)
+}

@@ -1,0 +1,39 @@
+"""A client without a service: predictions by the theory engine, simulations by drawing from a stated law."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from service.client.api import Client
+from service.predictions.engine import compiled
+from service.predictions.schemas import PredictionRequest
+from service.theory.prediction import predict
+
+Document = dict[str, Any]
+
+
+class Offline(Client):
+    """``simulated``: every request that was submitted; each point measures its own place in the grid."""
+
+    def __init__(self) -> None:
+        super().__init__("http://offline.invalid")
+        self.simulated: list[Document] = []
+
+    def predict(self, request: Document) -> Document:
+        population, mix = compiled(PredictionRequest.model_validate(request), None)
+        return {"test_error": {"total": predict(population, mix).test_error.total}}
+
+    def simulate(self, request: Document, idempotency_key: str | None = None) -> Document:
+        assert idempotency_key is None
+        self.simulated.append(request)
+        return {"id": f"sim_{len(self.simulated) - 1}", "state": "queued"}
+
+    def watch(self, identity: str) -> Iterator[Document]:
+        number = int(identity.removeprefix("sim_"))
+        request = self.simulated[number]
+        values = request["grid"][0]["values"] if "grid" in request else [None]
+        points = [
+            {"test_error": {"mean": 1.0 + number + index / 100, "standard_error": 0.1}}
+            for index, _ in enumerate(values)
+        ]
+        progress = {"completed": request["replicates"], "total": request["replicates"]}
+        yield {"id": identity, "state": "succeeded", "progress": progress, "points": points}
