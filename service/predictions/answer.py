@@ -94,6 +94,19 @@ def _regularization(
             "Even on clean data no penalty does better than predicting zero.",
             "/regularization/clean_optimal_penalty",
         )
+    flat = found.flat_range
+    if not isfinite(flat.low):
+        warnings.add(
+            "predict_zero",
+            "No finite penalty comes within 1 % of predicting zero.",
+            "/regularization/flat_range/low",
+        )
+    if not isfinite(flat.high):
+        warnings.add(
+            "open_end",
+            "The range has no upper end: predicting zero is within 1 % of the least test error.",
+            "/regularization/flat_range/high",
+        )
     if not isfinite(found.effective_samples):
         warnings.add(
             "no_equivalent",
@@ -109,6 +122,7 @@ def _regularization(
     return responses.Regularization(
         penalty=_finite(found.penalty),
         recommended_penalty=_finite(found.recommended.penalty),
+        flat_range=responses.FlatRange(low=_finite(flat.low), high=_finite(flat.high)),
         test_error_at_recommended=_decomposition(
             found.at_recommended, irreducible, "/regularization/test_error_at_recommended", warnings
         ),

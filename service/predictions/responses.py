@@ -69,11 +69,19 @@ class Baselines(Answer):
     null_predictor: float
 
 
+class FlatRange(Answer):
+    """The penalties around the recommended one whose test error is at most 1 % above the least."""
+
+    low: Value = Field(description="0: no penalty at all is within it too; null: only predicting zero is.")
+    high: Value = Field(description="null: every larger penalty is within it too, and so is predicting zero.")
+
+
 class Regularization(Answer):
     """The penalty to use, beside the one that is optimal for clean data and what that one costs."""
 
     penalty: Value
     recommended_penalty: Value
+    flat_range: FlatRange
     test_error_at_recommended: Decomposition
     clean_optimal_penalty: Value
     cost_of_clean_choice: Value = Field(

@@ -18,12 +18,13 @@ _BEYOND: Final = np.log(10.0) * 30.0
 _DECADES: Final = np.log(10.0) * 5.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Optimum:
-    """Where a curve is least, and its value there."""
+    """Where a curve is least, its value there, and its values on the grid, shape (points,)."""
 
     theta: float
     value: float
+    on_grid: Array
 
 
 _NODES: Final = np.arange(-_REACH, _REACH + 1.0)
@@ -46,8 +47,8 @@ def minimize(grid: Grid, curve: Curve, lowest: float, *, interpolate: bool = Tru
     if floors[int(np.count_nonzero(grid.theta <= lowest))] <= value:  # penalty 0 may be the best of all
         at_lowest = float(curve(_table(grid, curve, np.array([lowest * _ABOVE])))[0][0])
         if at_lowest <= value:
-            return Optimum(lowest, at_lowest)
-    return Optimum(theta, value)
+            return Optimum(lowest, at_lowest, values)
+    return Optimum(theta, value, values)
 
 
 def interpolated_minimum(log_theta: Array, values: Array) -> tuple[float, float] | None:
@@ -83,13 +84,13 @@ def _vertex(values: Array) -> tuple[float, float]:
     return (t, value) if value <= middle else (0.0, middle)
 
 
-def _zoomed(grid: Grid, curve: Curve, value: Array, low: float) -> Optimum:
+def _zoomed(grid: Grid, curve: Curve, on_grid: Array, low: float) -> Optimum:
     """The minimum near an end of the grid, or near penalty 0, by repeated bracketing."""
     theta = grid.theta
     reached = theta > low
     theta = np.concatenate([[low], theta[reached]])
     first, _ = curve(_table(grid, curve, np.array([low * _ABOVE])))
-    value = np.concatenate([first, value[reached]])
+    value = np.concatenate([first, on_grid[reached]])
     end = float(grid.log_theta[-1])
     limit = end + _BEYOND
     while end < limit and int(value.argmin()) == value.size - 1:
@@ -111,7 +112,7 @@ def _zoomed(grid: Grid, curve: Curve, value: Array, low: float) -> Optimum:
         theta = _between(a, b)
         value, _ = curve(_table(grid, curve, np.where(theta == low, low * _ABOVE, theta)))
     i = int(value.argmin())
-    return Optimum(float(theta[i]), float(value[i]))
+    return Optimum(float(theta[i]), float(value[i]), on_grid)
 
 
 def _table(grid: Grid, curve: Curve, theta: Array) -> Sums:

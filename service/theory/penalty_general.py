@@ -3,13 +3,15 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 
-from service.theory.results import Best
+from service.theory.flatness import EXCESS
+from service.theory.results import Best, FlatRange
 
 _DECADES = (-13.0, 7.0)
 _STEP = 0.5
 _FURTHEST = 33.0
+_FACTOR = 10.0**0.5
 
 
 def minimize_penalty(error: Callable[[float], float], scale: float, null: float) -> Best:
@@ -38,3 +40,41 @@ def minimize_penalty(error: Callable[[float], float], scale: float, null: float)
     if best >= null:
         return Best(np.inf, null)
     return Best(scale * 10.0**best_x, best)
+
+
+def penalty_range(error: Callable[[float], float], best: Best, scale: float, null: float) -> FlatRange:
+    """The penalties around the best one with an error within one per cent of the least, see FlatRange.
+
+    Walks outward two points a decade, from 1e-13 to 1e33 times the ``scale``, and finds the crossing by Brent's method.
+    """
+    if best.total == 0:
+        return FlatRange(best.penalty, best.penalty)
+    limit = (1.0 + EXCESS) * best.total
+    least, most = scale * 10.0 ** _DECADES[0], scale * 10.0**_FURTHEST
+
+    def crossing(inside: float, outside: float) -> float:
+        def excess(x: float) -> float:
+            return min(error(float(np.exp(x))) / limit - 1.0, 1.0)
+
+        a, b = np.log(inside), np.log(outside)
+        return inside if excess(a) >= 0 else float(np.exp(brentq(excess, a, b, xtol=1e-10)))
+
+    def low() -> float:
+        inside = min(best.penalty, most)
+        while inside > least:
+            outside = inside / _FACTOR
+            if error(outside) > limit:
+                return crossing(inside, outside)
+            inside = outside
+        return 0.0 if error(0.0) <= limit else inside
+
+    def high() -> float:
+        inside = max(best.penalty, least)
+        while null > limit:
+            outside = inside * _FACTOR
+            if error(outside) > limit:
+                return crossing(inside, outside)
+            inside = outside
+        return float(np.inf)
+
+    return FlatRange(low(), high())

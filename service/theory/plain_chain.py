@@ -11,16 +11,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from service.theory.chain import Labels
+from service.theory.curves import ErrorCurve
 from service.theory.design import Design
+from service.theory.flatness import EXCESS, Ends, flat_range, interpolated_ends, vouched
 from service.theory.freedom import Freedom
 from service.theory.model import OPTIMAL, REAL, Array, Population, TrainingMix
-from service.theory.one_covariance import effective_ridge
+from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.penalty import interpolated_minimum
 from service.theory.response import Regime, regime
 from service.theory.results import (
     Baseline,
     Best,
     Decomposition,
+    FlatRange,
     Prediction,
     Regularization,
     SourceNoise,
@@ -98,6 +102,7 @@ class _PlainChain:
         self.thetas: list[float] = []
         self.generators: list[_Generator] = []
         self.regimes: list[Regime] = []
+        self.ends = Ends(None, None)
 
     def predict(self) -> Prediction | None:
         """See plain_prediction."""
@@ -170,12 +175,29 @@ class _PlainChain:
         )
         optima = []
         for bias, drive, noise in curves:
-            found = interpolated_minimum(self.grid.log_theta[first:], bias + ratio * drive)
+            values = bias + ratio * drive
+            found = interpolated_minimum(self.grid.log_theta[first:], values)
             # label noise alone exceeds the minimum at smaller θ: penalty 0 is not the best
             if found is None or ratio[0] * noise <= found[1]:
                 return None
             optima.append(found)
+            if len(optima) == 1:
+                limit = (1.0 + EXCESS) * found[1]
+                self.ends = interpolated_ends(self.grid.theta[first:], values, found[0], limit)
         return tuple(optima)
+
+    def _flat_range(self, cross: Array, second: Array, best: float, least: float) -> FlatRange:
+        """The flat range where the grid does not show both ends."""
+        population, design = self.population, Design.of(self.final)
+        labels = Labels(cross[None], second[None, None])
+        curve = ErrorCurve(population, design, np.array([self.noise]), labels)
+        values, _ = curve(self.grid.on_grid(curve.columns, features=False))
+
+        def penalty(theta: float) -> float:
+            return OneCovariance.at(population, design, theta, Regime.RIDGE).penalty(design)
+
+        lowest = effective_ridge(population, design, 0.0)
+        return flat_range(self.grid, curve, values, penalty, theta=best, least=least, lowest=lowest)
 
     def _effective_samples(self, target: float) -> float | None:
         """See SamplesCurve; None where its maximum is not regular."""
@@ -207,7 +229,8 @@ class _PlainChain:
             if kind is Regime.THRESHOLD:
                 return None
             given = self._ridge(T, float(self.final.penalty))
-        points = _Fits.at(population, np.array([given, best, clean]))
+        thetas = np.array([given, best, clean, self.ends.low or best, self.ends.high or best])
+        points = _Fits.at(population, thetas)
         weight, signal = population.weight, population.target_power
         open_ = points.freedom.above_second(T)
         ratio = points.freedom.df2 / open_
@@ -215,7 +238,7 @@ class _PlainChain:
         mean = points.SS.dot(weight * second) - 2.0 * (points.S * points.U).dot(weight * cross) + left
         totals = mean + ratio * (points.UU.dot(weight * model) + left + self.noise)
         biases, variances = left * (1.0 + ratio), ratio * self.real_noise
-        penalties = (np.array([given, best, clean]) * points.freedom.above_first(T) / T).tolist()
+        penalties = (thetas * points.freedom.above_first(T) / T).tolist()
         if self.final.penalty != OPTIMAL:
             penalties[0] = float(self.final.penalty)
         total, bias, variance = totals.tolist(), biases.tolist(), variances.tolist()
@@ -226,6 +249,10 @@ class _PlainChain:
         samples = self._effective_samples(total[1])
         if samples is None:
             return None
+        limit = (1.0 + EXCESS) * total[1]
+        flat = FlatRange(penalties[3], penalties[4])
+        if not (vouched(total[3], limit) and vouched(total[4], limit)):
+            flat = self._flat_range(cross, second, best, total[1])
         error, at_best = self._decompositions(fits, points, total, bias, variance)
         best_clean = Best(penalties[2], bias[2] + variance[2])
         baseline = Baseline(T, bias[0] + variance[0], bias[0], variance[0], best_clean)
@@ -244,6 +271,7 @@ class _PlainChain:
             Regularization(
                 penalties[0],
                 Best(penalties[1], total[1]),
+                flat,
                 at_best,
                 penalties[2],
                 max(total[2] - total[1], 0.0),

@@ -1,6 +1,6 @@
 """The test error of a training mix: total, exact decomposition, baselines, and the penalty to use."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,18 +10,20 @@ from service.theory.chain import Chain, History, covariances_of, label_indices
 from service.theory.curves import ErrorCurve, SamplesCurve
 from service.theory.design import Design
 from service.theory.errors import NotConverged, Unsupported
+from service.theory.flatness import flat_range
 from service.theory.model import OPTIMAL, REAL, Array, Population, Source, Stage, TrainingMix
 from service.theory.moments import error_moments, history
 from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.origins import origins
-from service.theory.penalty import minimize
-from service.theory.penalty_general import minimize_penalty
+from service.theory.penalty import Optimum, minimize
+from service.theory.penalty_general import minimize_penalty, penalty_range
 from service.theory.plain_chain import is_plain, plain_prediction
 from service.theory.response import Regime, Response, empty_response, regime
 from service.theory.results import (
     Baseline,
     Best,
     Decomposition,
+    FlatRange,
     GenerationParts,
     Prediction,
     Regularization,
@@ -80,11 +82,15 @@ def expected_relative_error(stages: Sequence[Stage], responses: Sequence[Respons
 
 @dataclass(frozen=True, eq=False)
 class _Optimal:
-    """The best penalty of a stage, the error there, and the response."""
+    """The best penalty of a stage, the error there, and the response.
+
+    ``found``: the optimum on the grid that it was seen by; None where there is none.
+    """
 
     penalty: float
     total: float
     response: Response
+    found: Optimum | None = None
 
 
 class _Engine:
@@ -122,6 +128,7 @@ class _Engine:
             Regularization(
                 penalty,
                 Best(best.penalty, at_best.total),
+                self._flat_range(best),
                 at_best,
                 clean_best.penalty,
                 max(self._total_at(clean_best) - at_best.total, 0.0),
@@ -163,6 +170,11 @@ class _Engine:
         if self.covariances is None and penalty < _INFINITE:
             return OneCovariance.solve(self.population, self.design, penalty)
         return solve(self.population, self.final, penalty)
+
+    @cached_property
+    def curve(self) -> ErrorCurve:
+        """The test error of the last stage by its effective ridge, where all sources have one covariance."""
+        return ErrorCurve(self.population, self.design, self.noise, self.past.labels)
 
     @cached_property
     def clean_stage(self) -> Stage:
@@ -279,33 +291,63 @@ class _Engine:
         if covariances is not None:
             return self._general_optimum(stage, covariances, design, is_mix=is_mix)
         noise = np.array([source.noise_variance for source in stage.sources])
-        curve = ErrorCurve(population, design, noise, self.past.labels if is_mix else None)
+        curve = self.curve if is_mix else ErrorCurve(population, design, noise)
         lowest = effective_ridge(population, design, 0.0)
         found = minimize(population.grid, curve, lowest)
-        optimal = self._at(stage, design, found.theta, lowest, is_mix=is_mix)
+        optimal = self._at(stage, design, found, lowest, is_mix=is_mix)
         if abs(optimal.total - found.value) > _INTERPOLATION * optimal.total:
             found = minimize(population.grid, curve, lowest, interpolate=False)
-            optimal = self._at(stage, design, found.theta, lowest, is_mix=is_mix)
+            optimal = self._at(stage, design, found, lowest, is_mix=is_mix)
         if regime(design.active, population.rank, design.width, 0.0) is Regime.THRESHOLD:
             # without any noise the fit at the threshold is exact, and only there does the curve not show it
-            zero = self._at(stage, design, lowest, lowest, is_mix=is_mix)
+            zero = self._at(stage, design, replace(found, theta=lowest), lowest, is_mix=is_mix)
             optimal = zero if zero.total <= optimal.total else optimal
-        return optimal if optimal.total < population.signal else self._predict_zero(stage)
+        return optimal if optimal.total < population.signal else self._predict_zero(stage, found)
 
-    def _at(self, stage: Stage, design: Design, theta: float, lowest: float, *, is_mix: bool) -> _Optimal:
-        """A stage at an effective ridge; ``lowest``: the one of penalty 0."""
-        population = self.population
+    def _at(self, stage: Stage, design: Design, found: Optimum, lowest: float, *, is_mix: bool) -> _Optimal:
+        """A stage at an optimum; ``lowest``: the effective ridge of penalty 0."""
+        population, theta = self.population, found.theta
         kind = regime(design.active, population.rank, design.width, 0.0 if theta <= lowest else 1.0)
         response = OneCovariance.at(population, design, theta, kind)
         penalty = 0.0 if theta <= lowest else response.penalty(design)
         total = self._total(response) if is_mix else sum(self._clean_parts(stage, response))
-        return _Optimal(penalty, total, response)
+        return _Optimal(penalty, total, response, found)
 
-    def _predict_zero(self, stage: Stage) -> _Optimal:
+    def _predict_zero(self, stage: Stage, found: Optimum | None = None) -> _Optimal:
         response = empty_response(len(stage.sources), self.population.eigenvalues.size)
-        return _Optimal(_INFINITE, self.population.signal, response)
+        return _Optimal(_INFINITE, self.population.signal, response, found)
+
+    def _flat_range(self, best: _Optimal) -> FlatRange:
+        """The penalties of the mix's last stage whose error is within one per cent of the best one's."""
+        population, design = self.population, self.design
+        if design.active == 0 or population.rank == 0:
+            return FlatRange(0.0, _INFINITE)
+        if self.past.diverged:
+            return FlatRange(_INFINITE, _INFINITE)
+        if self.covariances is not None:
+            least = Best(best.penalty, best.total)
+            error = self._error_of(self.final, is_mix=True)
+            return penalty_range(error, least, self._scale(self.covariances, design), population.signal)
+        assert best.found is not None  # what else has no curve was answered above
+        lowest = effective_ridge(population, design, 0.0)
+        theta = lowest if best.penalty == 0 else best.found.theta if best.penalty < _INFINITE else _INFINITE
+
+        def penalty(theta: float) -> float:
+            return OneCovariance.at(population, design, theta, Regime.RIDGE).penalty(design)
+
+        return flat_range(
+            population.grid, self.curve, best.found.on_grid, penalty,
+            theta=theta, least=best.total, lowest=lowest,
+        )  # fmt: skip
 
     def _general_optimum(self, stage: Stage, covariances: Array, design: Design, *, is_mix: bool) -> _Optimal:
+        error = self._error_of(stage, is_mix=is_mix)
+        best = minimize_penalty(error, self._scale(covariances, design), self.population.signal)
+        return _Optimal(best.penalty, best.total, solve(self.population, stage, best.penalty))
+
+    def _error_of(self, stage: Stage, *, is_mix: bool) -> Callable[[float], float]:
+        """The test error of a stage by its penalty."""
+
         def error(penalty: float) -> float:
             try:
                 response = solve(self.population, stage, penalty)
@@ -313,9 +355,11 @@ class _Engine:
             except (Unsupported, NotConverged):  # only next to penalty 0
                 return _INFINITE
 
-        scale = float((covariances @ self.population.multiplicities).max()) / design.total
-        best = minimize_penalty(error, scale, self.population.signal)
-        return _Optimal(best.penalty, best.total, solve(self.population, stage, best.penalty))
+        return error
+
+    def _scale(self, covariances: Array, design: Design) -> float:
+        """Of the penalties that matter."""
+        return float((covariances @ self.population.multiplicities).max()) / design.total
 
     def _total_at(self, clean: _Optimal) -> float:
         """The mix's test error at the penalty that is best for clean data."""

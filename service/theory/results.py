@@ -76,6 +76,17 @@ class Best:
 
 
 @dataclass(frozen=True)
+class FlatRange:
+    """Penalties ``low`` to ``high`` around the best one with a test error within one per cent of the least.
+
+    ``low`` 0: no penalty at all is within it too; ``high`` infinite: so is every larger one, and predicting zero.
+    """
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Baseline:
     """The final stage on real data: at the same penalty, and at its own best one."""
 
@@ -92,6 +103,7 @@ class Regularization:
 
     penalty: float
     recommended: Best
+    flat_range: FlatRange
     at_recommended: Decomposition
     clean_optimal_penalty: float
     cost_of_clean_choice: float

@@ -1,0 +1,169 @@
+"""The flat optimum: how far the penalty may move before the test error has risen by one per cent.
+
+Near its least value the error is flat in the logarithm of the penalty, so a range says more than a number. It is the
+interval around the best penalty, the one where the error first reaches (1 + EXCESS) times the least one on either
+side; where the curve has further minima, penalties beyond it may be as good again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp, log
+from typing import Final
+
+import numpy as np
+from scipy.optimize import brentq
+
+from service.theory.curves import Curve
+from service.theory.grid import STEP, Grid
+from service.theory.model import Array
+from service.theory.results import FlatRange
+
+EXCESS: Final = 0.01
+_NODES: Final = np.arange(-3.0, 5.0)
+_INTERPOLATION: Final = np.linalg.inv(np.vander(_NODES, increasing=True))
+_TRUSTED: Final = 1e-5  # an error so close to the limit (relative) vouches for the place of the end
+_NEWTON_STEPS: Final = 20
+_ABOVE: Final = 1 + 1e-12  # at the root itself rounding may say that no penalty leads there
+_FAR: Final = 1e6
+_TINY: Final = 1e-290
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Effective ridges between which the error stays within the limit; None where the grid does not show the end."""
+
+    low: float | None
+    high: float | None
+
+
+def interpolated_ends(points: Array, values: Array, theta: float, limit: float) -> Ends:
+    """Where ``values`` at the grid's ``points``, through eight of them each, cross ``limit`` around ``theta``."""
+    outside = values > limit
+    above = int(np.searchsorted(points, theta))  # first point of the grid beyond the best
+    up, down = outside[above:], outside[:above][::-1]
+    high = above + int(up.argmax()) if up.any() else None
+    low = above - 1 - int(down.argmax()) if down.any() else None
+    return Ends(
+        None if low is None else _crossing(points, values, low, limit),
+        None if high is None else _crossing(points, values, high - 1, limit),
+    )
+
+
+def _crossing(points: Array, values: Array, left: int, limit: float) -> float | None:
+    """θ between the points ``left`` and ``left`` + 1 where the interpolant is ``limit``; None where there is none."""
+    start = min(max(left - 3, 0), values.size - _NODES.size)  # off the middle next to an end
+    around = values[start : start + _NODES.size] - limit
+    if start < 0 or not np.isfinite(around).all():
+        return None
+    a, b = float(around[left - start]), float(around[left - start + 1])
+    if a * b > 0 or a == b:
+        return None
+    c: list[float] = _INTERPOLATION.dot(around).tolist()
+    nearest = left - start - 3.0
+    t = nearest + a / (a - b)
+    for _ in range(_NEWTON_STEPS):
+        value = slope = 0.0
+        for coefficient in reversed(c):
+            slope = slope * t + value
+            value = value * t + coefficient
+        step = value / slope if slope else 0.0
+        t = min(nearest + 1.0, max(nearest, t - step))
+        if abs(step) < 1e-9:
+            break
+    return float(points[start + 3]) * exp(STEP * t)
+
+
+def vouched(error: float, limit: float) -> bool:
+    """Whether the exact error at an interpolated end is the limit."""
+    return abs(error - limit) <= _TRUSTED * limit
+
+
+def flat_range(
+    grid: Grid,
+    curve: Curve,
+    values: Array,
+    penalty: Callable[[float], float],
+    *,
+    theta: float,
+    least: float,
+    lowest: float,
+) -> FlatRange:
+    """The range around the best effective ridge ``theta``, infinite where predicting zero is best.
+
+    ``values``: of the curve on the grid; ``penalty``: λ(θ); ``least``: the error at ``theta``; ``lowest``: the
+    effective ridge of penalty 0. The error at the ends is the limit to 1e-5 of it.
+    """
+    if least == 0:  # nothing else is within one per cent of it
+        best = penalty(theta) if theta < np.inf else theta
+        return FlatRange(best, best)
+    limit = (1.0 + EXCESS) * least
+    ends = interpolated_ends(grid.theta, values, theta, limit)
+
+    def error(x: float) -> float:
+        return float(curve(grid.sums(np.array([x]), curve.columns, features=curve.features))[0][0])
+
+    low, high = ends.low, ends.high
+    if low is None or low <= lowest or not vouched(error(low), limit):
+        low = _low_end(grid, values, error, theta, lowest, limit)
+    if theta < np.inf and (high is None or not vouched(error(high), limit)):
+        high = _high_end(grid, values, error, max(theta, lowest * _ABOVE), limit)
+    return FlatRange(0.0 if low is None else penalty(low), np.inf if high is None else penalty(high))
+
+
+def _low_end(  # noqa: PLR0917
+    grid: Grid, values: Array, error: Callable[[float], float], theta: float, lowest: float, limit: float
+) -> float | None:
+    """The crossing below the best θ, exactly; None where there is none down to penalty 0."""
+    if theta <= lowest:
+        return None
+    inside = min(theta, float(grid.theta[-1]) * _FAR)
+    for i in range(int(np.searchsorted(grid.theta, inside)) - 1, -1, -1):
+        if grid.theta[i] <= lowest:
+            break
+        if values[i] > limit:
+            return _bisected(error, inside, float(grid.theta[i]), limit)
+        inside = float(grid.theta[i])
+    if error(lowest * _ABOVE) <= limit:
+        return None
+    outside = lowest * _ABOVE if lowest > 0 else inside / 10.0
+    while error(outside) <= limit:
+        inside, outside = outside, outside / 10.0
+        if outside == 0:
+            return None
+    return _bisected(error, inside, outside, limit)
+
+
+def _high_end(
+    grid: Grid, values: Array, error: Callable[[float], float], theta: float, limit: float
+) -> float | None:
+    """The crossing above the best θ, exactly; None where predicting zero is within the limit too."""
+    inside = theta
+    for i in range(int(np.searchsorted(grid.theta, theta, side="right")), grid.theta.size):
+        if values[i] > limit:
+            return _bisected(error, inside, float(grid.theta[i]), limit)
+        inside = float(grid.theta[i])
+    if grid.population.signal <= limit:
+        return None
+    outside = inside * 10.0
+    while error(outside) <= limit:
+        inside, outside = outside, outside * 10.0
+        if outside == np.inf:
+            return None
+    return _bisected(error, inside, outside, limit)
+
+
+def _bisected(error: Callable[[float], float], inside: float, outside: float, limit: float) -> float:
+    """The crossing between an effective ridge within the limit and one that is not, in the logarithm."""
+
+    def excess(x: float) -> float:
+        return min(error(exp(x)) / limit - 1.0, 1.0)
+
+    while inside == 0:  # penalty 0 of a fit that learns every mode: the error is smooth there
+        nearer = outside / 10.0
+        if nearer < _TINY:
+            return nearer
+        inside, outside = (nearer, outside) if error(nearer) <= limit else (0.0, nearer)
+    a, b = log(inside), log(outside)
+    if excess(a) >= 0:  # the limit is reached at the best itself: its rounding
+        return inside
+    return exp(float(brentq(excess, a, b, xtol=1e-13, rtol=1e-13)))
