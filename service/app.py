@@ -12,6 +12,7 @@ from service.database.embedded import database_url
 from service.database.engine import Database
 from service.datasets.describer import Describer
 from service.datasets.routes import router as datasets
+from service.distributions.routes import router as distributions
 from service.predictions.routes import router as predictions
 from service.settings import Settings
 from service.simulations.routes import router as simulations
@@ -48,6 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses=problems.ANY_PROBLEM,
         openapi_tags=[
             {"name": "predictions", "description": "What the theory says; computed at once."},
+            {"name": "distributions", "description": "Distributions that are fitted again and again."},
             {"name": "datasets", "description": "Real data sets, stored as immutable descriptions."},
             {"name": "simulations", "description": "The same process carried out by workers."},
             {"name": "operations", "description": "Health, readiness, metrics."},
@@ -58,6 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.describer = Describer()
     for router in (
         predictions,
+        distributions,
         datasets,
         simulations,
         health.router,

@@ -5,13 +5,14 @@ import hashlib
 import json
 from typing import Any
 
+from pydantic import BaseModel
+
 from service import __version__
-from service.predictions.schemas import PredictionRequest
 
 ID_LENGTH = 26
 
 
-def input_hash(request: PredictionRequest) -> str:
+def input_hash(request: BaseModel) -> str:
     """sha256 of the request with every default filled in, keys sorted: equal inputs have equal hashes."""
     return "sha256:" + hashlib.sha256(canonical(request.model_dump(mode="json")).encode()).hexdigest()
 

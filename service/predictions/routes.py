@@ -5,12 +5,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from service.database import idempotency
-from service.database.engine import Database
 from service.datasets import store as datasets
 from service.errors import DatabaseUnavailable, InvalidInput, NotFound
 from service.predictions import responses, schemas, store
 from service.predictions.engine import INLINE_WORK, compiled, predicted, work_of
+from service.predictions.record import recorded
 from service.theory.model import Population
 from service.web.conditional import matches
 from service.web.dependencies import DatabaseDep, IdempotencyKey, RequestId
@@ -40,7 +39,7 @@ async def create_prediction(  # noqa: PLR0917
         async with database.transaction() as connection:
             population = await datasets.population(connection, request.dataset)
     prediction = await _compute(request, population)
-    answer = await _stored(database, request, prediction, request_id, idempotency_key)
+    answer = await recorded(database, "predictions", request, prediction, request_id, idempotency_key)
     response.headers["ETag"] = _etag(answer.id)
     return answer
 
@@ -75,31 +74,3 @@ async def _compute(request: schemas.PredictionRequest, stored: Population | None
     if work_of(population, mix) <= INLINE_WORK:
         return predicted(request, population, mix)
     return await asyncio.to_thread(predicted, request, population, mix)
-
-
-async def _stored(
-    database: Database,
-    request: schemas.PredictionRequest,
-    prediction: responses.Prediction,
-    request_id: str,
-    key: str | None,
-) -> responses.Prediction:
-    """The answer with its ``record``: a database that is away does not cost the client the numbers."""
-    try:
-        async with database.transaction() as connection:
-            if key is not None:
-                await idempotency.claim(connection, "predictions", key, prediction.input_hash)
-                await idempotency.bind(connection, "predictions", key, prediction.id)
-            await store.save(
-                connection,
-                prediction_id=prediction.id,
-                input_hash=prediction.input_hash,
-                engine_version=prediction.engine_version,
-                request=request.model_dump(mode="json"),
-                response=prediction.model_dump(mode="json"),
-                request_id=request_id,
-            )
-    except DatabaseUnavailable as error:
-        record = responses.Record(stored=False, reason=error.detail)
-        return prediction.model_copy(update={"record": record})
-    return prediction

@@ -1,0 +1,1 @@
+"""The distributions resource: what becomes of a distribution that is fitted again and again."""

@@ -1,0 +1,81 @@
+"""The way from a request to a stored answer, the same for every kind of distribution."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Response
+from pydantic import BaseModel, ValidationError
+
+from service import __version__
+from service.database.engine import Database
+from service.distributions.responses import DistributionPrediction
+from service.errors import InvalidInput
+from service.predictions.identity import identifier, input_hash
+from service.predictions.record import recorded
+from service.predictions.responses import Record
+from service.theory.errors import NotConverged, Unsupported
+from service.web.dependencies import DatabaseDep, IdempotencyKey, RequestId
+
+PREFIX = "dpr"
+Request = TypeVar("Request", bound=BaseModel)
+Prediction = TypeVar("Prediction", bound=DistributionPrediction)
+Result = TypeVar("Result")
+
+
+def head(kind: str, request: BaseModel) -> dict[str, Any]:
+    """The fields ``id``, ``engine_version``, ``input_hash`` and ``record`` of the answer to this request."""
+    digest = input_hash(request)
+    return {
+        "id": identifier(PREFIX, kind, digest),
+        "engine_version": __version__,
+        "input_hash": digest,
+        "record": Record(stored=True, reason=None),
+    }
+
+
+async def computed(compute: Callable[[Request], Result], request: Request, *, inline: bool) -> Result:
+    """``compute(request)``, on the event loop or in a thread. Raises InvalidInput where no number answers it."""
+    try:
+        return compute(request) if inline else await asyncio.to_thread(compute, request)
+    except Unsupported as error:
+        raise InvalidInput.at("", "unsupported", str(error)) from error
+    except NotConverged as error:
+        raise InvalidInput.at("", "not_converged", f"{error}; no value is returned") from error
+    except ValidationError as error:
+        if any(one["type"] != "finite_number" for one in error.errors()):
+            raise  # a defect of ours
+        raise InvalidInput(
+            "The numbers of this request lie too many orders of magnitude apart for double precision: "
+            "the answer would overflow."
+        ) from error
+
+
+class Replies:
+    """Computes and stores the answer to one HTTP request."""
+
+    def __init__(
+        self,
+        response: Response,
+        database: DatabaseDep,
+        request_id: RequestId,
+        idempotency_key: IdempotencyKey = None,
+    ) -> None:
+        self._response = response
+        self._database: Database = database
+        self._request_id = request_id
+        self._key = idempotency_key
+
+    async def prediction(
+        self, kind: str, request: Request, compute: Callable[[Request], Prediction], *, inline: bool
+    ) -> Prediction:
+        """The prediction with its ``record``, and its ETag set. ``inline``: whether it takes about a millisecond."""
+        answer = await computed(compute, request, inline=inline)
+        stored = await recorded(
+            self._database, f"distributions/{kind}", request, answer, self._request_id, self._key
+        )
+        self._response.headers["ETag"] = f'"{stored.id}"'
+        return stored
+
+
+Reply = Annotated[Replies, Depends()]

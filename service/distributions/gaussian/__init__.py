@@ -1,0 +1,1 @@
+"""Recursively fitted Gaussians."""

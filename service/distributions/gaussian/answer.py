@@ -1,0 +1,97 @@
+"""From the theory's curves to what a client reads."""
+
+from math import exp, sqrt
+
+from service.distributions.answering import head
+from service.distributions.gaussian import responses
+from service.distributions.gaussian.schemas import GaussianRequest
+from service.distributions.validity import Reasons, validity
+from service.theory.distributions.gaussian.model import Gaussian, GaussianPrediction
+from service.theory.distributions.schedule import Schedule
+
+KIND = "gaussian"
+ASSUMPTIONS = (
+    (
+        "Gaussian data",
+        "The formulas are identities for Gaussian samples; other data have other fluctuations of their variance.",
+    ),
+)
+
+
+def answer(
+    request: GaussianRequest, truth: Gaussian, schedule: Schedule, prediction: GaussianPrediction
+) -> responses.GaussianPrediction:
+    """Infinities become null, with the reason in ``validity``."""
+    rows = _Rows(request, truth, schedule, prediction)
+    curve = [rows.generation(index) for index in range(len(prediction.curve.models))]
+    reasons, point, half = rows.reasons, prediction.fixed_point, prediction.half_life
+    fixed_point = responses.GaussianFixedPoint(
+        variance=reasons.value(point.variance, "fixed_point/variance"),
+        drift=reasons.value(point.drift, "fixed_point/drift"),
+        stable=point.stable,
+        relaxation_generations=point.relaxation,
+    )
+    return responses.GaussianPrediction(
+        **head(KIND, request),
+        dimension=truth.dimension,
+        final=curve[-1],
+        curve=curve,
+        fixed_point=fixed_point,
+        half_life=responses.GaussianHalfLife(
+            mean_generation=None if half.mean is None else half.mean - 1,
+            typical_generation=None if half.typical is None else half.typical - 1,
+            mean_fits=half.mean_fits,
+            typical_fits=half.typical_fits,
+        ),
+        validity=validity(prediction.accuracies, reasons, ASSUMPTIONS),
+    )
+
+
+class _Rows:
+    """The curve, row by row; ``reasons`` collects why something is null."""
+
+    def __init__(
+        self, request: GaussianRequest, truth: Gaussian, schedule: Schedule, prediction: GaussianPrediction
+    ) -> None:
+        self._thresholds, self._trace, self._schedule = request.thresholds, truth.trace, schedule
+        self._curve = prediction.curve
+        self.reasons = Reasons(prediction.cautions)
+
+    def generation(self, index: int) -> responses.GaussianGeneration:
+        """One row."""
+        curve, reasons = self._curve, self.reasons
+        model = int(curve.models[index])
+
+        def value(name: str, scale: float = 1.0) -> float | None:
+            return reasons.value(scale * getattr(curve, name)[index], name)
+
+        def spread(name: str) -> float | None:
+            return reasons.value(sqrt(getattr(curve, name)[index]), name)
+
+        return responses.GaussianGeneration(
+            generation=model - 1,
+            model=model,
+            samples=self._schedule.at(model),
+            variance=value("variance"),
+            total_variance=value("variance", self._trace),
+            drift=value("drift"),
+            mean_drift=value("drift", self._trace),
+            variance_second_moment=value("second_moment"),
+            variance_relative_spread=spread("relative_variance"),
+            typical_variance=reasons.value(exp(curve.log_mean[index]), "log_mean"),
+            log_variance_mean=value("log_mean"),
+            log_variance_spread=spread("log_variance"),
+            standard_deviation=value("deviation"),
+            log_determinant_mean=value("log_det_mean"),
+            log_determinant_spread=spread("log_det_variance"),
+            kl_fit_true=value("kl_fit_true"),
+            kl_true_fit=value("kl_true_fit"),
+            wasserstein2_squared=value("w2"),
+            wasserstein2_squared_lower_bound=value("w2_lower"),
+            below=[
+                responses.Below(
+                    threshold=threshold, probability=reasons.value(curve.below[row, index], "below")
+                )
+                for row, threshold in enumerate(self._thresholds)
+            ],
+        )

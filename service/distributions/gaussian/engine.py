@@ -1,0 +1,86 @@
+"""From a request about Gaussian fits to the theory and back, without the database."""
+
+import numpy as np
+
+from service.distributions.gaussian.answer import answer
+from service.distributions.gaussian.responses import GaussianPrediction
+from service.distributions.gaussian.schemas import MAX_DIMENSION, GaussianRequest
+from service.distributions.schemas import models_of, schedule_of
+from service.errors import InvalidInput
+from service.predictions.schemas import EigenvaluesSpectrum, IsotropicSpectrum, LevelsSpectrum, Spectrum
+from service.theory.distributions.gaussian.model import Gaussian
+from service.theory.distributions.gaussian.replace import predict_replace
+
+# Distinct fits × dimensions, and × reported probabilities: about a millisecond.
+INLINE_WORK = 500.0
+MAX_WORK = 20_000_000.0
+_PROBABILITY = 100
+
+
+def truth_of(spectrum: Spectrum) -> Gaussian:
+    """The true Gaussian. Raises InvalidInput where it is too large or singular."""
+    dimension = dimension_of(spectrum)
+    if dimension is None or dimension > MAX_DIMENSION:
+        raise InvalidInput.at(
+            "/spectrum", "too_large",
+            f"There are {'infinitely many' if dimension is None else f'{dimension:,}'} dimensions; "
+            f"at most {MAX_DIMENSION:,} are fitted.",
+        )  # fmt: skip
+    if isinstance(spectrum, IsotropicSpectrum):
+        values, counts = [spectrum.variance], [dimension]
+    elif isinstance(spectrum, LevelsSpectrum):
+        values, counts = spectrum.values, spectrum.multiplicities
+    elif isinstance(spectrum, EigenvaluesSpectrum):
+        values, counts = spectrum.values, [1] * dimension
+    else:
+        values = [spectrum.scale * i**-spectrum.exponent for i in range(1, dimension + 1)]
+        counts = [1] * dimension
+    if min(values) <= 0:
+        raise InvalidInput.at(
+            "/spectrum", "singular",
+            "Every eigenvalue must be positive; leave the zeros out: no fit ever leaves the truth's support.",
+        )  # fmt: skip
+    return Gaussian(np.array(values, dtype=float), np.array(counts, dtype=float))
+
+
+def dimension_of(spectrum: Spectrum) -> int | None:
+    """How many dimensions there are; None: infinitely many."""
+    if isinstance(spectrum, EigenvaluesSpectrum):
+        return len(spectrum.values)
+    if isinstance(spectrum, LevelsSpectrum):
+        return sum(spectrum.multiplicities)
+    return spectrum.dimension
+
+
+def work_of(request: GaussianRequest) -> float:
+    """A measure of a prediction's cost. Raises InvalidInput where it would take more than seconds."""
+    runs = len(schedule_of(request).sizes)
+    work = float(runs * (dimension_of(request.spectrum) or 0))
+    work += _PROBABILITY * len(request.thresholds) * len(models_of(request)) * runs
+    if work > MAX_WORK:
+        raise InvalidInput.at(
+            "/samples", "too_large",
+            f"Distinct sample sizes × (dimensions + {_PROBABILITY} × thresholds × reported generations) is {work:.2g}; "
+            f"at most {MAX_WORK:.2g} is computed. Use fewer sample sizes, thresholds, or generations in `at`.",
+        )  # fmt: skip
+    return work
+
+
+def predicted(request: GaussianRequest) -> GaussianPrediction:
+    """The answer to a request. Raises InvalidInput where there is none."""
+    truth, schedule, unbiased = (
+        truth_of(request.spectrum),
+        schedule_of(request),
+        request.estimator == "unbiased",
+    )
+    if unbiased and min(schedule.sizes) < 2:
+        raise InvalidInput.at(
+            "/samples",
+            "too_few",
+            'The unbiased variance needs at least 2 samples; or choose the estimator "mle".',
+        )
+    thresholds = np.array(request.thresholds, dtype=float)
+    prediction = predict_replace(
+        truth, schedule, models_of(request), unbiased=unbiased, thresholds=thresholds
+    )
+    return answer(request, truth, schedule, prediction)

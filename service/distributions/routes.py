@@ -1,0 +1,44 @@
+"""The distributions resource: one router per kind, and the stored predictions of all of them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from service.distributions.gaussian.responses import GaussianPrediction
+from service.distributions.gaussian.routes import router as gaussian
+from service.errors import DatabaseUnavailable, NotFound
+from service.predictions import store
+from service.web.conditional import matches
+from service.web.dependencies import DatabaseDep
+from service.web.problems import responses as problem_responses
+
+router = APIRouter(prefix="/v1/distributions", tags=["distributions"])
+
+# Once there are several: Annotated[A | B, Field(discriminator="kind")], and StoredPrediction a TypeAdapter of it.
+AnyPrediction = GaussianPrediction
+PredictionId = Annotated[str, Path(pattern=r"^dpr_[a-z0-9]{26}$")]
+
+
+@router.get(
+    "/predictions/{prediction_id}",
+    responses={304: {"description": "Not modified."}, **problem_responses(NotFound, DatabaseUnavailable)},
+)
+async def get_distribution_prediction(
+    prediction_id: PredictionId, request: Request, response: Response, database: DatabaseDep
+) -> AnyPrediction:
+    """A stored prediction about a distribution, as it was answered."""
+    async with database.transaction() as connection:
+        found = await store.load(connection, prediction_id)
+    if found is None:
+        raise NotFound(
+            f"There is no prediction {prediction_id}; POST /v1/distributions/KIND/predictions makes one."
+        )
+    etag = f'"{prediction_id}"'
+    if matches(request, etag):
+        return Response(status_code=304, headers={"ETag": etag})  # type: ignore[return-value]
+    response.headers["ETag"] = etag
+    return AnyPrediction.model_validate(found)
+
+
+for kind in (gaussian,):
+    router.include_router(kind)

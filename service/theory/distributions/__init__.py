@@ -1,0 +1,1 @@
+"""Recursively fitted distributions: Gaussians, vocabularies, tails, estimators; numpy and scipy only."""

@@ -1,0 +1,1 @@
+"""A Gaussian fitted to samples of a Gaussian, again and again."""

@@ -1,0 +1,91 @@
+"""E W_2² between truth and model n for d > 1, where there is no closed form: a closure, within its measured range."""
+
+import numpy as np
+
+from service.theory.distributions.accuracy import Accuracy, Caution, approximate, exact
+from service.theory.distributions.gaussian.model import Curve, Gaussian
+from service.theory.distributions.recursion import propagate
+from service.theory.distributions.schedule import Models, Schedule
+from service.theory.model import Array
+
+LARGEST_SPREAD = 1.0
+"""V = Σ 1/M_i up to which the closure was measured."""
+
+
+def leading_transport(truth: Gaussian, spread: Array) -> Array:
+    """E W_2² ≈ V [3/2 tr Σ_0 + Σ_{i<j} λ_i λ_j/(λ_i + λ_j)] for a fit with error covariance V/(Fisher information)."""
+    value: Array = spread * (1.5 * truth.trace + truth.pairs)
+    return value
+
+
+def transport(
+    truth: Gaussian, schedule: Schedule, curve: Curve, *, unbiased: bool
+) -> tuple[Array, Accuracy, list[Caution]]:
+    """E W_2² of replaced models: exact for d = 1; else the leading order times what the closure makes of Σ_0 = I.
+
+    With m_1 = E tr Σ/d, m_2 = E tr Σ²/d and μ = E ln det Σ/d of the isotropic problem,
+    E tr Σ^{1/2}/d ≈ exp(¾ ln c_2 + ¼ ln c_1), ln c_1 = ¾ ln m_1 − ⅛ ln m_2, ln c_2 = (ln m_1 + μ)/4: right through
+    the third cumulant of the log eigenvalues.
+    """
+    d = truth.dimension
+    if d == 1:
+        return curve.w2, exact("w2", "gamma-function products"), []
+    models = curve.models
+    spread = schedule.cumulative(1.0 / schedule.array, models)
+    leading = leading_transport(truth, spread)
+    known = (schedule.smallest(models) > d + 2) & (spread <= LARGEST_SPREAD)
+    value = np.full(len(models), np.nan)
+    # below this the ratio is 1 to better than rounding in the closure leaves of it
+    tiny = known & (spread * d < 1e-6)
+    value[tiny] = leading[tiny]
+    rest = known & ~tiny
+    if rest.any():
+        log_m1 = schedule.cumulative(
+            np.zeros_like(schedule.array) if unbiased else np.log1p(-1.0 / schedule.array), models
+        )[rest]
+        log_m2 = np.log(_isotropic_square(schedule, d, unbiased, models[rest]) / d)
+        mu = curve.log_det_mean[rest] / d
+        log_root = 0.75 * (log_m1 + mu) / 4 + 0.25 * (0.75 * log_m1 - 0.125 * log_m2)
+        closure = d * (curve.drift[rest] + np.expm1(log_m1) - 2 * np.expm1(log_root))
+        value[rest] = leading[rest] * closure / (spread[rest] * (1.5 * d + d * (d - 1) / 4))
+    cautions = []
+    if not known.all():
+        cautions.append(Caution(
+            "simulate",
+            f"Beyond a cumulative 1/M of {LARGEST_SPREAD:g}, or with {d + 2} samples or fewer in {d} dimensions, "
+            "there is no formula for the transport distance in several dimensions; its lower bound stands. "
+            "Simulate it.",
+            "w2",
+        ))  # fmt: skip
+    return (
+        value,
+        approximate(
+            "w2", _error(truth, float(spread[known].max(initial=0.0))), "closure of the log eigenvalues"
+        ),
+        cautions,
+    )
+
+
+def _isotropic_square(schedule: Schedule, d: int, unbiased: bool, models: Models) -> Array:
+    """E tr Σ_n² from Σ_0 = I."""
+    return second_moments(schedule, unbiased, float(d) ** 2, float(d), models)[:, 1]
+
+
+def second_moments(
+    schedule: Schedule, unbiased: bool, trace_squared: float, square_trace: float, models: Models
+) -> Array:
+    """(E (tr Σ_n)², E tr Σ_n²) of replaced models, shape (models, 2): A' = (ν²A + 2νB)/D², B' = ((ν² + ν)B + νA)/D²."""
+
+    def step(run: int) -> Array:
+        nu = schedule.array[run] - 1
+        divisor = nu if unbiased else schedule.array[run]
+        matrix: Array = np.array([[nu**2, 2 * nu], [nu, nu**2 + nu]]) / divisor**2
+        return matrix
+
+    return propagate(step, schedule, np.array([trace_squared, square_trace]), models)
+
+
+def _error(truth: Gaussian, spread: float) -> float:
+    """Measured: 1.6 % for V ≤ 1, d ≤ 4, condition number 5; 4 % at condition number 30; exact as V → 0."""
+    worst = 0.016 if truth.condition <= 5 and truth.dimension <= 4 else 0.04
+    return min(worst, max(spread * truth.dimension, 1e-12))
