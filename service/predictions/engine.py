@@ -9,6 +9,7 @@ from service.predictions.compile import compile_mix
 from service.predictions.identity import identifier, input_hash
 from service.predictions.populations import population
 from service.theory.errors import NotConverged, Unsupported
+from service.theory.joint_penalties import evaluations
 from service.theory.limits import limits
 from service.theory.model import Population, Stage, TrainingMix
 from service.theory.prediction import predict
@@ -42,9 +43,10 @@ def compiled(request: schemas.PredictionRequest, stored: Population | None) -> t
 
 
 def work_of(population: Population, mix: TrainingMix) -> float:
-    """A measure of a prediction's cost: modes × Σ over stages of sources², more for covariate shift."""
+    """A measure of a prediction's cost: modes × Σ over stages of sources², times the searches for joint optima."""
     modes = population.eigenvalues.size
-    return float(sum(modes * len(s.sources) ** 2 * (_SHIFTED if _shifted(s) else 1) for s in mix.stages))
+    once = sum(modes * len(s.sources) ** 2 * (_SHIFTED if _shifted(s) else 1) for s in mix.stages)
+    return float(once * evaluations(mix))
 
 
 def _shifted(stage: Stage) -> bool:

@@ -165,7 +165,7 @@ def _by_model(labels: str | Shift) -> bool:
 
 def _unlimited(population: Population, stage: Stage, penalty: float) -> Response:
     design = Design.of(stage)
-    if design.active == 0:
+    if design.active == 0 or penalty == np.inf:
         return empty_response(len(stage.sources), population.eigenvalues.size)
     weight = design.samples * design.weights / design.total
     shares, theta = weight / weight.sum(), penalty / weight.sum()

@@ -11,6 +11,7 @@ from service.theory.curves import ErrorCurve, SamplesCurve
 from service.theory.design import Design
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.flatness import flat_range
+from service.theory.joint_penalties import with_best_penalties
 from service.theory.model import OPTIMAL, REAL, Array, Population, Source, Stage, TrainingMix
 from service.theory.moments import error_moments, history
 from service.theory.one_covariance import OneCovariance, effective_ridge
@@ -42,14 +43,21 @@ def predict(population: Population, mix: TrainingMix) -> Prediction:
     Excess test error E‖ŵ − w_0‖²_Σ under the population's covariance, label noise of the test not included; first-order
     deterministic equivalents (Gaussian features, error O(1/N)). Sources: Dohmatob, Feng, Kempe (arXiv 2402.07712) for
     chains, Dohmatob, Feng, Subramonian, Kempe (arXiv 2410.04840) for mixtures and random features. Reduces to plain
-    ridge regression without synthetic data. Values are infinite at an interpolation threshold. Raises NotConverged,
-    Unsupported.
+    ridge regression without synthetic data. Values are infinite at an interpolation threshold. "optimal" penalties of
+    earlier stages are found jointly. Raises NotConverged, Unsupported.
     """
+    mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
     if is_plain(population, mix):
         prediction = plain_prediction(population, mix)
         if prediction is not None:
             return prediction
     return general_prediction(population, mix)
+
+
+def test_error(population: Population, mix: TrainingMix) -> float:
+    """The total of ``predict`` alone: of the last stage at its penalty, or at its best one where that is "optimal"."""
+    mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
+    return _Engine(population, mix).total()
 
 
 def general_prediction(population: Population, mix: TrainingMix) -> Prediction:
@@ -139,6 +147,12 @@ class _Engine:
             expected_relative_error(self.stages, responses),
         )
 
+    def total(self) -> float:
+        """The test error at the last stage's penalty, the best one where it is "optimal"."""
+        if self.final.penalty == OPTIMAL:
+            return self._optimum(self.final, self.design, is_mix=True).total
+        return self._total(self._response(float(self.final.penalty)))
+
     # --- stages ---------------------------------------------------------------------------------
 
     @cached_property
@@ -147,10 +161,6 @@ class _Engine:
         known: dict[tuple[object, ...], Response] = {}
         responses = []
         for stage in self.stages[:-1]:
-            if stage.penalty == OPTIMAL:
-                raise Unsupported(
-                    f'stage "{stage.name}": "optimal" is available for the last stage; give the others a number'
-                )
             key = (
                 stage.penalty,
                 stage.width,

@@ -150,6 +150,18 @@ async def test_no_field_is_missing_and_the_parts_add_up(http: httpx.AsyncClient)
     assert optimal["stages"][-1]["penalty"] == regularization["recommended_penalty"]
 
 
+async def test_jointly_optimal_penalties_are_echoed(http: httpx.AsyncClient) -> None:
+    generator = {"samples": 120, "noise_variance": 0.5, "penalty": "optimal"}
+    answer = await predict(http, body(recursive(generator=generator, penalty="optimal")))
+    found = [stage["penalty"] for stage in answer["stages"]]
+    assert all(isinstance(penalty, float) for penalty in found)
+    given = {**generator, "penalty": found[:-1]}
+    again = await predict(http, body(recursive(generator=given, penalty=found[-1])))
+    assert math.isclose(again["test_error"]["total"], answer["test_error"]["total"], rel_tol=1e-9)
+    alone = await predict(http, body(recursive(generator={**generator, "penalty": 0.0}, penalty="optimal")))
+    assert answer["test_error"]["total"] < alone["test_error"]["total"]
+
+
 async def test_effective_samples_are_worth_what_they_say(http: httpx.AsyncClient) -> None:
     answer = await predict(http, body(recursive(penalty="optimal")))
     samples = answer["regularization"]["effective_samples"]
@@ -188,7 +200,11 @@ SOURCE = {"kind": "source", "exponent": 1.0}
         ),
         (stages(stage("a", "b")), "/training_mix/stages/0/sources/0/labels", "unknown_stage"),
         (stages(stage("a", "real"), stage("a", "a")), "/training_mix/stages/1/name", "name_taken"),
-        (stages(stage("a", "real", "optimal"), stage("b", "a")), "/training_mix", "unsupported"),
+        (
+            stages(*(stage(f"s{k}", "real" if k == 0 else f"s{k - 1}", "optimal") for k in range(18))),
+            "/training_mix",
+            "unsupported",
+        ),
         ({"training_mix": recursive(penalty=-1.0)}, "/training_mix/penalty", None),
         ({"training_mix": recursive(samples=10**19)}, "/training_mix/samples", None),
         ({"training_mix": recursive(samples=True)}, "/training_mix/samples", None),
