@@ -173,7 +173,7 @@ def _unlimited(population: Population, stage: Stage, penalty: float) -> Response
     seen = total > 0
     S = np.divide(population.eigenvalues, total, out=np.zeros_like(total), where=seen)
     U = np.divide(theta, total, out=np.ones_like(total), where=seen)
-    return FixedResponse(Regime.LEAST_SQUARES, shares[:, None] * S, U)
+    return FixedResponse.of(Regime.LEAST_SQUARES, shares[:, None] * S, U)
 
 
 def _unlimited_data(

@@ -156,7 +156,6 @@ class OneCovariance(Response):
     phi: float
     freedom: Freedom[float]
     room: float
-    width: float | None
     epsilon: float
     s2: float
     dm: float
@@ -211,8 +210,8 @@ class OneCovariance(Response):
                 room -= phi * epsilon * s2 / dm
         learned = S[None] if F.size == 1 else F[:, None] * S
         return cls(
-            kind, learned, U, population, theta, gain, weighting, phi, freedom,
-            room, width, epsilon, s2, dm,
+            kind, learned, U, inverse, F, width, population, theta, gain, weighting, phi, freedom,
+            room, epsilon, s2, dm,
         )  # fmt: skip
 
     def penalty(self, design: Design) -> float:
@@ -234,15 +233,15 @@ class OneCovariance(Response):
     def fluctuation(self, residuals: Array, model_power: float) -> Array:
         """X S²/σ + Y U²/m, see Response.fluctuation."""
         drive = float(self.weighting @ residuals)
-        if self.width is not None:
+        if self.features is not None:
             drive += self.phi * self.epsilon * model_power / self.dm
         if drive > 0 and self.room <= 0:
             return np.full_like(self.unlearned, np.inf)
         X = drive / self.room if drive > 0 else 0.0
-        if self.width is None:
+        if self.features is None:
             return X * self.gain
         Y = (model_power + self.s2 * X) / self.dm
-        return np.asarray(X * self.gain + (Y / self.width) * self.unlearned_squared)
+        return np.asarray(X * self.gain + (Y / self.features) * self.unlearned_squared)
 
     @property
     def openness(self) -> float:
@@ -254,8 +253,8 @@ class OneCovariance(Response):
         if self.room <= 0:
             return np.zeros((*gradient.shape[:-1], self.weighting.size)), np.zeros(gradient.shape[:-1])
         by_gain = gradient @ self.gain
-        if self.width is None:
+        if self.features is None:
             return (by_gain / self.room)[..., None] * self.weighting, np.zeros_like(by_gain)
-        by_width = gradient @ self.unlearned_squared / self.width
+        by_width = gradient @ self.unlearned_squared / self.features
         zeta = (by_gain + by_width * self.s2 / self.dm) / self.room
         return np.multiply.outer(zeta, self.weighting), (by_width + zeta * self.phi * self.epsilon) / self.dm

@@ -53,11 +53,17 @@ class Response(ABC):
     """A solved stage.
 
     ``learned``: L, shape (sources, modes); ``unlearned``: U, shape (modes,); ``regime``: how it was solved.
+    ``shares``: F_s = a_s / Σ_t a_t, shape (sources,), and ``resolvent``: (Σ_s a_s) Q, shape (modes,), so that
+    L_s = F_s σ_s × it; 0 in modes that the stage does not see. ``features``: random features that limit the fit, if any.
     """
 
     regime: Regime
     learned: Array
     unlearned: Array
+
+    resolvent: Array
+    shares: Array
+    features: float | None
 
     @cached_property
     def learned_squared(self) -> Array:
@@ -95,6 +101,12 @@ class Response(ABC):
 class FixedResponse(Response):
     """A stage whose model does not fluctuate given its labels' models: without data, or with unlimited data."""
 
+    @staticmethod
+    def of(regime: Regime, learned: Array, unlearned: Array) -> "FixedResponse":
+        """From what is learned and what is left."""
+        nothing = np.zeros_like(unlearned)
+        return FixedResponse(regime, learned, unlearned, nothing, np.zeros(learned.shape[0]), None)
+
     def fluctuation(self, residuals: Array, model_power: float) -> Array:  # noqa: ARG002
         """Zero."""
         return np.zeros_like(self.unlearned)
@@ -111,4 +123,4 @@ class FixedResponse(Response):
 
 def empty_response(sources: int, modes: int) -> FixedResponse:
     """The response of a stage without data."""
-    return FixedResponse(Regime.EMPTY, np.zeros((sources, modes)), np.ones(modes))
+    return FixedResponse.of(Regime.EMPTY, np.zeros((sources, modes)), np.ones(modes))

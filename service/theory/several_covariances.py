@@ -34,7 +34,6 @@ class SeveralCovariances(Response):
     multiplicities: Array
     variance: Array
     system: Array
-    width: float | None
 
     @classmethod
     def solve(cls, population: Population, covariances: Array, design: Design, penalty: float) -> Response:
@@ -55,6 +54,8 @@ class SeveralCovariances(Response):
         # modes that no used source covers never enter, and sources that are not used learn nothing
         sigma, weight = np.where(used[:, None], covariances, 0.0)[:, seen] / unit, multiplicity[seen]
         coefficient, unlearned = _first_order(sigma, weight, design, kind, penalty / unit)
+        resolvent = np.zeros_like(multiplicity)
+        resolvent[seen] = coefficient.sum(axis=0) / unit
         L = np.zeros_like(covariances)
         L[:, seen] = coefficient * sigma
         U = np.ones_like(multiplicity)
@@ -67,18 +68,19 @@ class SeveralCovariances(Response):
             where=used[:, None],
         )
         return cls(
-            kind, L, U, multiplicity, v, _system(multiplicity, covariances, v, U, design.width), design.width
-        )
+            kind, L, U, resolvent, coefficient[:, 0] / coefficient[:, 0].sum(), design.width, multiplicity, v,
+            _system(multiplicity, covariances, v, U, design.width),
+        )  # fmt: skip
 
     def fluctuation(self, residuals: Array, model_power: float) -> Array:
         """See Response.fluctuation."""
-        if not residuals.any() and self.width is None:
+        if not residuals.any() and self.features is None:
             return np.zeros_like(self.unlearned)
         if self.regime is Regime.THRESHOLD:
             return np.full_like(self.unlearned, np.inf)
         y = self._residuals(np.append(residuals, model_power))
         spread = np.asarray(y[:-1] @ self.variance)
-        return spread if self.width is None else spread + (y[-1] / self.width) * self.unlearned_squared
+        return spread if self.features is None else spread + (y[-1] / self.features) * self.unlearned_squared
 
     def _residuals(self, right: Array) -> Array:
         """The solution of the system, positive as long as the stage is resolved from its threshold."""
@@ -103,7 +105,7 @@ class SeveralCovariances(Response):
         if self.regime is Regime.THRESHOLD:
             return nothing
         by_width = (
-            gradient @ self.unlearned_squared / self.width if self.width else np.zeros(gradient.shape[:-1])
+            gradient @ self.unlearned_squared / self.features if self.features else np.zeros(gradient.shape[:-1])
         )
         right = np.concatenate([gradient @ self.variance.T, by_width[..., None]], axis=-1)
         try:

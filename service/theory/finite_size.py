@@ -1,0 +1,244 @@
+"""The next order in 1/N: what finite samples, and few of them, add to the deterministic equivalents.
+
+Averages over designs are derivatives of E log det(Σ_s ω_s X_s^T X_s/N + Λ), with the labels as one more Gaussian
+coordinate of each source and the ridge Λ = λ + t C as the probe: at first order in 1/ν, ν the ridge of that coordinate,
+the derivative by t is the test error. The deterministic equivalent is the saddle point of that log det; for real
+Gaussian features the next order is half the log of the determinant around it,
+
+    F_1 = ½ ln det M,   M_st = T_s δ_st − Σ_i L_si L_ti,   M_sκ = −Σ_i L_si U_i,   M_κκ = m − Σ_i (1 − U_i)²
+
+(row κ with m random features only), where L_s is learned from source s and U left in each mode (see response.py). M is
+the matrix of the second-order equivalents, so its determinant vanishes at the interpolation threshold. With one source
+F_1 = ½ ln(1 − df2/T), the mean correction of Bai and Silverstein's central limit theorem (2004) for real entries; the
+expansion of the resolvent by parts gives the same. The error left is O(1/N²), of an unpenalized fit's variance
+σ² d/(T−d) · (1 + 1/(T−d)), whose geometric continuation is the exact σ² d/(T−d−1).
+
+Every stage adds its own correction to the final error, which is linear in it; one pass backward collects them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from service.theory.chain import TRUTH, Chain
+from service.theory.model import Array, Shift, Stage
+from service.theory.response import Regime, Response
+
+_PROBE = 1e-30  # of a derivative by complex step: nothing is subtracted, so it can be as small as one likes
+_W = -1  # index of the truth among the directions that a stage's mean is a combination of, after its sources
+
+
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """Where the final test error comes from, each to order 0 and 1: arrays of shape (2,), value and correction.
+
+    ``truth``: what is not learned of the target; ``noise[f][s]``: the label noise of source s of stage f;
+    ``shift[f][s]``: the shift of its labels.
+    """
+
+    truth: Array
+    noise: list[Array]  # one per stage, shape (2, sources)
+    shift: list[Array]
+
+
+def contributions(chain: Chain) -> Contributions:
+    """The final test error Σ_i c_i E e_i² (c: the population's weight) by its origins, to both orders.
+
+    For chains whose values are all finite. Cost: O(stages × sources³ × modes).
+    """
+    final = len(chain.stages) - 1
+    truth = np.zeros(2)
+    noise = [np.zeros((2, len(stage.sources))) for stage in chain.stages]
+    shift = [np.zeros((2, len(stage.sources))) for stage in chain.stages]
+    # weights of E[e_f e_u] in the final error, (orders, modes), for the stages f not yet passed, by u <= f or TRUTH
+    pending: dict[int, dict[int, Array]] = {
+        final: {final: np.stack([chain.population.weight, np.zeros_like(chain.population.weight)])}
+    }
+    expansions: dict[int, _Expansion] = {}
+    power = chain.population.target_power
+
+    def add(u: int, v: int, weights: Array) -> None:
+        """Weights of E[e_u e_v], of E[e_u w] where one is the truth, of E[w²] where both are."""
+        if u == v == TRUTH:
+            truth[:] += weights @ power
+            return
+        kept = pending.setdefault(max(u, v), {})
+        kept[min(u, v)] = kept[min(u, v)] + weights if min(u, v) in kept else weights
+
+    for f in range(final, -1, -1):
+        wanted = pending.pop(f, None)
+        if wanted is None:
+            continue
+        stage, response = chain.stages[f], chain.responses[f]
+        expansion = expansions.get(id(response))
+        if expansion is None:
+            expansion = expansions[id(response)] = _Expansion.of(chain, stage, response)
+        back = expansion.back(wanted.get(f))
+        noise[f] += back.noise
+        # what each direction of the mean stands for: a model, the truth, or labels of mean error 0
+        kinds = [source.labels for source in stage.sources]
+        models = {s: u for s, u in enumerate(chain.labels[f]) if u != TRUTH}
+        named = {**models, _W: TRUTH}
+        for s, kind in enumerate(kinds):
+            if isinstance(kind, Shift):
+                shift[f][:, s] += back.square[:, s, s] @ kind.power
+        for s, u in named.items():
+            for t, v in named.items():
+                add(u, v, back.square[:, s, t])
+        for u, weights in wanted.items():
+            if u == f:
+                continue
+            for s, v in named.items():
+                value, correction = expansion.mean[s], expansion.mean_correction[s]
+                add(u, v, np.stack([value * weights[0], value * weights[1] + correction * weights[0]]))
+    return Contributions(truth, noise, shift)
+
+
+@dataclass(frozen=True, eq=False)
+class _Back:
+    """Derivatives of the final error by what a stage is fitted on.
+
+    ``noise``: by its sources' noise variances, shape (orders, sources); ``square``: by E[e_s e_t] of its labels' models
+    and the truth (last), shape (orders, sources + 1, sources + 1, modes).
+    """
+
+    noise: Array
+    square: Array
+
+
+def _probed(value: Array, slope: Array) -> Array:
+    """The value at an imaginary step of the probe."""
+    return np.asarray(value + 1j * _PROBE * slope)
+
+
+@dataclass(frozen=True, eq=False)
+class _Expansion:
+    """One stage around its saddle point. The fields are ln a_s of the sources and, with random features, ln κ.
+
+    ``learned``: L_s, shape (sources, modes); ``left``: U, shape (modes,); ``x``: both, U for κ, shape (fields, modes), 0
+    where the model does not fluctuate; ``drive``: F_s σ_s, and θ for κ: x without the resolvent;
+    ``shares``: F_s, shape (sources,); ``resolvent``: x = drive × resolvent, shape (modes,); ``sizes``: T_s, and m for κ.
+    """
+
+    multiplicities: Array
+    learned: Array
+    left: Array
+    x: Array
+    drive: Array
+    shares: Array
+    resolvent: Array
+    sizes: Array
+    width: float | None
+
+    @classmethod
+    def of(cls, chain: Chain, stage: Stage, response: Response) -> "_Expansion":
+        """Of a stage with its response."""
+        population = chain.population
+        L, U, resolvent, width = response.learned, response.unlearned, response.resolvent, response.features
+        sigma = [population.eigenvalues if s.eigenvalues is None else s.eigenvalues for s in stage.sources]
+        seen = resolvent > 0
+        x, drive = np.where(seen, L, 0.0), response.shares[:, None] * np.array(sigma)
+        # a source that is not used has x = 0: any size will do
+        sizes = np.where(x.any(axis=1), [float(s.samples) for s in stage.sources], 1.0)
+        if width is not None:
+            theta = np.divide(U, resolvent, out=np.zeros_like(U), where=seen)
+            x, drive = np.vstack([x, np.where(seen, U, 0.0)]), np.vstack([drive, theta])
+            sizes = np.append(sizes, width)
+        return cls(population.multiplicities, L, U, x, drive, response.shares, resolvent, sizes, width)
+
+    @property
+    def sources(self) -> int:
+        """Number of sources; the field of κ comes after theirs."""
+        return int(self.shares.size)
+
+    @cached_property
+    def inverse(self) -> Array:
+        """W = M^-1."""
+        return self._inverse(self.x)
+
+    def _inverse(self, x: Array) -> Array:
+        gram = (self.multiplicities * x) @ x.T
+        if self.width is not None:
+            kept = np.where(self.resolvent > 0, 1.0 - x[-1], 0.0)
+            gram[-1, -1] = (self.multiplicities * kept) @ kept
+        return np.asarray(np.linalg.inv(np.diag(self.sizes) - gram))
+
+    @cached_property
+    def mean(self) -> Array:
+        """The model's expected error as a mix of its labels' errors and the truth, shape (sources + 1, modes)."""
+        return np.vstack([self.learned, -self.left])
+
+    @cached_property
+    def mean_correction(self) -> Array:
+        """What the next order adds to ``mean``: an average of R S_s, without probe."""
+        by_residual, by_product = self._functional(self.x, self.inverse)
+        pull = self.x * (by_residual[:, None] + by_product @ self.x)
+        return np.asarray(np.einsum("jm,jam->am", pull, self._residuals(self.x, self.left, 0.0)))
+
+    def back(self, weights: Array | None) -> _Back:
+        """From the weights of E e² of the stage's model, shape (orders, modes), or None where they are all 0."""
+        count, modes = self.sources, self.multiplicities.size
+        if weights is None:
+            return _Back(np.zeros((2, count)), np.zeros((2, count + 1, count + 1, modes)))
+        residuals = self._residuals(self.x, self.left, 0.0)
+        noise, square = np.empty((2, count)), np.empty((2, count + 1, count + 1, modes))
+        probe = self.resolvent * weights  # y, times the multiplicities
+        response = (probe @ self.x.T) @ self.inverse  # η: how the fields answer the probe
+        for order in range(2):
+            pull = response[order][:, None] * self.drive * self.multiplicities
+            square[order] = np.einsum("jm,jam,jbm->abm", pull, residuals, residuals)
+            square[order] += weights[order] * self.mean[:, None] * self.mean[None]
+            noise[order] = response[order, :count] * self.shares
+        more_noise, more_square = self._next_order(probe[0] / self.multiplicities, response[0])
+        noise[1] += more_noise
+        square[1] += more_square
+        return _Back(noise, square)
+
+    def _next_order(self, probe: Array, response: Array) -> tuple[Array, Array]:
+        """The derivative of F_1's part linear in the labels' moments, by complex step along the probe."""
+        slope = probe + response @ self.x  # D: every mode's resolvent falls by this share
+        x = _probed(self.x, self.x * (response[:, None] - slope))
+        own = response[-1] if self.width is not None else 0.0
+        left = _probed(self.left, self.left * (own - slope))
+        drive = _probed(self.drive, self.drive * response[:, None])
+        by_residual, by_product = self._functional(x, self._inverse(x))
+        residuals = self._residuals(x, left, probe)
+        square = np.einsum("jm,jam,jbm->abm", by_residual[:, None] * drive, residuals, residuals)
+        square += np.einsum("jam,jbm->abm", x[:, None] * residuals, np.einsum("jk,km,kbm->jbm", by_product, drive, residuals))
+        shares = _probed(self.shares, self.shares * response[: self.sources])
+        noise = by_residual[: self.sources] * shares
+        square = 0.5 * (square + square.transpose(1, 0, 2))
+        return noise.imag / _PROBE, self.multiplicities * square.imag / _PROBE
+
+    def _functional(self, x: Array, W: Array) -> tuple[Array, Array]:
+        """Coefficients of the residuals ρ_j = Σ_i drive_ji E f_ji² (+ noise) and of χ_jk = Σ_i x_ji drive_ki E f_ji f_ki."""
+        Wx = W @ x
+        spread = (x * Wx).sum(axis=0)
+        tilt = 2.0 * (x * (Wx - spread)) @ self.multiplicities
+        by_residual = 0.5 * W @ tilt
+        if self.width is not None:
+            last = W[-1, -1]
+            left = self.multiplicities * x[-1]
+            tilt = 2.0 * last * (x @ left)
+            tilt[-1] -= 2.0 * last * left.sum()
+            by_residual = by_residual + 0.5 * W @ tilt
+            by_residual[-1] += last
+        return by_residual, -W
+
+    def _residuals(self, x: Array, left: Array, probe: Array | float) -> Array:
+        """f_j, what the stage's mean model leaves of each field's label: coefficients of the labels' errors and the truth.
+
+        Shape (fields, sources + 1, modes): e_s − ē for a source, −ē − w for κ, with 1 − Σ_s L_s − U = ``probe``.
+        """
+        count = self.sources
+        f = np.empty((x.shape[0], count + 1, x.shape[1]), dtype=np.result_type(x, left))
+        f[:, :count] = -x[None, :count]
+        f[:, count] = left
+        total = x[:count].sum(axis=0)
+        for s in range(count):
+            f[s, s] = total - x[s] + left + _probed(0.0, probe) if np.iscomplexobj(f) else total - x[s] + left
+        if self.width is not None:
+            f[-1, count] = -total - (_probed(0.0, probe) if np.iscomplexobj(f) else 0.0)
+        return f
