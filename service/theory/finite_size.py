@@ -16,7 +16,6 @@ expansion of the resolvent by parts gives the same. The error left is O(1/N²), 
 Every stage adds its own correction to the final error, which is linear in it; one pass backward collects them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,7 +23,7 @@ import numpy as np
 
 from service.theory.chain import TRUTH, Chain
 from service.theory.model import Array, Shift, Stage
-from service.theory.response import Regime, Response
+from service.theory.response import Response
 
 _PROBE = 1e-30  # of a derivative by complex step: nothing is subtracted, so it can be as small as one likes
 _W = -1  # index of the truth among the directions that a stage's mean is a combination of, after its sources
@@ -117,9 +116,9 @@ def _probed(value: Array, slope: Array) -> Array:
 class _Expansion:
     """One stage around its saddle point. The fields are ln a_s of the sources and, with random features, ln κ.
 
-    ``learned``: L_s, shape (sources, modes); ``left``: U, shape (modes,); ``x``: both, U for κ, shape (fields, modes), 0
-    where the model does not fluctuate; ``drive``: F_s σ_s, and θ for κ: x without the resolvent;
-    ``shares``: F_s, shape (sources,); ``resolvent``: x = drive × resolvent, shape (modes,); ``sizes``: T_s, and m for κ.
+    ``learned``: L_s, shape (sources, modes); ``left``: U, shape (modes,); ``x``: L_s, and U for κ, 0 where the model
+    does not fluctuate, shape (fields, modes); ``drive``: x without the resolvent, F_s σ_s, and θ for κ; ``shares``: F_s,
+    shape (sources,); ``resolvent``: shape (modes,); ``sizes``: T_s, and m for κ; ``width``: m.
     """
 
     multiplicities: Array
@@ -175,14 +174,14 @@ class _Expansion:
         """What the next order adds to ``mean``: an average of R S_s, without probe."""
         by_residual, by_product = self._functional(self.x, self.inverse)
         pull = self.x * (by_residual[:, None] + by_product @ self.x)
-        return np.asarray(np.einsum("jm,jam->am", pull, self._residuals(self.x, self.left, 0.0)))
+        return np.asarray(np.einsum("jm,jam->am", pull, self._residuals(self.x, self.left, None)))
 
     def back(self, weights: Array | None) -> _Back:
         """From the weights of E e² of the stage's model, shape (orders, modes), or None where they are all 0."""
         count, modes = self.sources, self.multiplicities.size
         if weights is None:
             return _Back(np.zeros((2, count)), np.zeros((2, count + 1, count + 1, modes)))
-        residuals = self._residuals(self.x, self.left, 0.0)
+        residuals = self._residuals(self.x, self.left, None)
         noise, square = np.empty((2, count)), np.empty((2, count + 1, count + 1, modes))
         probe = self.resolvent * weights  # y, times the multiplicities
         response = (probe @ self.x.T) @ self.inverse  # η: how the fields answer the probe
@@ -206,14 +205,18 @@ class _Expansion:
         by_residual, by_product = self._functional(x, self._inverse(x))
         residuals = self._residuals(x, left, probe)
         square = np.einsum("jm,jam,jbm->abm", by_residual[:, None] * drive, residuals, residuals)
-        square += np.einsum("jam,jbm->abm", x[:, None] * residuals, np.einsum("jk,km,kbm->jbm", by_product, drive, residuals))
+        others = np.einsum("jk,km,kbm->jbm", by_product, drive, residuals)
+        square += np.einsum("jam,jbm->abm", x[:, None] * residuals, others)
         shares = _probed(self.shares, self.shares * response[: self.sources])
         noise = by_residual[: self.sources] * shares
         square = 0.5 * (square + square.transpose(1, 0, 2))
         return noise.imag / _PROBE, self.multiplicities * square.imag / _PROBE
 
     def _functional(self, x: Array, W: Array) -> tuple[Array, Array]:
-        """Coefficients of the residuals ρ_j = Σ_i drive_ji E f_ji² (+ noise) and of χ_jk = Σ_i x_ji drive_ki E f_ji f_ki."""
+        """Coefficients of F_1's part linear in the labels' moments: of ρ_j and of χ_jk.
+
+        ρ_j = Σ_i drive_ji E f_ji², with the label noise times F_s, and χ_jk = Σ_i x_ji drive_ki E f_ji f_ki.
+        """
         Wx = W @ x
         spread = (x * Wx).sum(axis=0)
         tilt = 2.0 * (x * (Wx - spread)) @ self.multiplicities
@@ -227,18 +230,21 @@ class _Expansion:
             by_residual[-1] += last
         return by_residual, -W
 
-    def _residuals(self, x: Array, left: Array, probe: Array | float) -> Array:
-        """f_j, what the stage's mean model leaves of each field's label: coefficients of the labels' errors and the truth.
+    def _residuals(self, x: Array, left: Array, probe: Array | None) -> Array:
+        """f_j, what the mean model leaves of each field's label: coefficients of the labels' errors and the truth.
 
-        Shape (fields, sources + 1, modes): e_s − ē for a source, −ē − w for κ, with 1 − Σ_s L_s − U = ``probe``.
+        e_s − ē for a source, −ē − w for κ; shape (fields, sources + 1, modes). Σ_s L_s + U + probe = 1.
         """
         count = self.sources
         f = np.empty((x.shape[0], count + 1, x.shape[1]), dtype=np.result_type(x, left))
         f[:, :count] = -x[None, :count]
         f[:, count] = left
-        total = x[:count].sum(axis=0)
+        learned = x[:count].sum(axis=0)
+        rest = (
+            left if probe is None else left + _probed(np.zeros_like(probe), probe)
+        )  # 1 − learned, without loss
         for s in range(count):
-            f[s, s] = total - x[s] + left + _probed(0.0, probe) if np.iscomplexobj(f) else total - x[s] + left
+            f[s, s] = learned - x[s] + rest
         if self.width is not None:
-            f[-1, count] = -total - (_probed(0.0, probe) if np.iscomplexobj(f) else 0.0)
+            f[-1, count] = left - rest - learned
         return f

@@ -12,7 +12,7 @@ from service.theory.design import Design
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.flatness import flat_range
 from service.theory.joint_penalties import with_best_penalties
-from service.theory.model import OPTIMAL, REAL, Array, Population, Source, Stage, TrainingMix
+from service.theory.model import OPTIMAL, REAL, Array, Population, Stage, TrainingMix
 from service.theory.moments import error_moments, history
 from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.origins import origins
@@ -31,7 +31,7 @@ from service.theory.results import (
     SourceNoise,
     assemble,
 )
-from service.theory.several_covariances import SeveralCovariances
+from service.theory.stages import clean_stage, real_noise, real_stage, solve, solve_all
 
 _INTERPOLATION = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
 _INFINITE = float("inf")
@@ -63,16 +63,6 @@ def test_error(population: Population, mix: TrainingMix) -> float:
 def general_prediction(population: Population, mix: TrainingMix) -> Prediction:
     """The same by the engine that takes every mix."""
     return _Engine(population, mix).predict()
-
-
-def solve(population: Population, stage: Stage, penalty: float) -> Response:
-    """The response of one stage at a penalty, infinite allowed. Raises NotConverged, Unsupported."""
-    if penalty == _INFINITE:
-        return empty_response(len(stage.sources), population.eigenvalues.size)
-    covariances = covariances_of(stage, population)
-    if covariances is None:
-        return OneCovariance.solve(population, Design.of(stage), penalty)
-    return SeveralCovariances.solve(population, covariances, Design.of(stage), penalty)
 
 
 def expected_relative_error(stages: Sequence[Stage], responses: Sequence[Response]) -> float:
@@ -112,7 +102,7 @@ class _Engine:
         self.labels = label_indices(mix.stages)
         self.noise = np.array([source.noise_variance for source in self.final.sources])
         self.real = tuple(source for source in self.final.sources if source.labels == REAL)
-        self.real_noise = self.real[0].noise_variance if self.real else population.noise_variance
+        self.real_noise = real_noise(population, self.final)
 
     def predict(self) -> Prediction:
         """See ``predict`` above."""
@@ -158,18 +148,7 @@ class _Engine:
     @cached_property
     def earlier(self) -> tuple[Response, ...]:
         """The responses of all stages but the last; equal designs are solved once."""
-        known: dict[tuple[object, ...], Response] = {}
-        responses = []
-        for stage in self.stages[:-1]:
-            key = (
-                stage.penalty,
-                stage.width,
-                tuple((s.samples, s.weight, id(s.eigenvalues)) for s in stage.sources),
-            )
-            if key not in known:
-                known[key] = solve(self.population, stage, float(stage.penalty))
-            responses.append(known[key])
-        return tuple(responses)
+        return solve_all(self.population, self.stages[:-1])
 
     @cached_property
     def past(self) -> History:
@@ -189,9 +168,7 @@ class _Engine:
     @cached_property
     def clean_stage(self) -> Stage:
         """The last stage with all its samples real, of equal weight."""
-        samples = sum(source.samples for source in self.final.sources)
-        source = Source(REAL, REAL, samples, self.real_noise)
-        return Stage("clean", (source,), self.final.penalty, self.final.width)
+        return clean_stage(self.population, self.final)
 
     @cached_property
     def clean_design(self) -> Design:
@@ -213,9 +190,7 @@ class _Engine:
     @cached_property
     def real_stage(self) -> Stage | None:
         """The last stage without its synthetic sources."""
-        if not any(source.samples > 0 for source in self.real):
-            return None
-        return Stage("real only", self.real, self.final.penalty, self.final.width)
+        return real_stage(self.final)
 
     # --- errors ---------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Response(ABC):
 
     ``learned``: L, shape (sources, modes); ``unlearned``: U, shape (modes,); ``regime``: how it was solved.
     ``shares``: F_s = a_s / Σ_t a_t, shape (sources,), and ``resolvent``: (Σ_s a_s) Q, shape (modes,), so that
-    L_s = F_s σ_s × it; 0 in modes that the stage does not see. ``features``: random features that limit the fit, if any.
+    L_s = F_s σ_s × it; 0 in modes that the stage does not see. ``features``: random features that limit it.
     """
 
     regime: Regime

@@ -105,7 +105,9 @@ class SeveralCovariances(Response):
         if self.regime is Regime.THRESHOLD:
             return nothing
         by_width = (
-            gradient @ self.unlearned_squared / self.features if self.features else np.zeros(gradient.shape[:-1])
+            gradient @ self.unlearned_squared / self.features
+            if self.features
+            else np.zeros(gradient.shape[:-1])
         )
         right = np.concatenate([gradient @ self.variance.T, by_width[..., None]], axis=-1)
         try:

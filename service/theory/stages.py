@@ -1,0 +1,57 @@
+"""Solving the stages of a mix, and the stages that its last one is compared with."""
+
+from collections.abc import Sequence
+from math import inf
+
+from service.theory.chain import covariances_of
+from service.theory.design import Design
+from service.theory.model import REAL, Population, Source, Stage
+from service.theory.one_covariance import OneCovariance
+from service.theory.response import Response, empty_response
+from service.theory.several_covariances import SeveralCovariances
+
+
+def solve(population: Population, stage: Stage, penalty: float) -> Response:
+    """The response of one stage at a penalty, infinite allowed. Raises NotConverged, Unsupported."""
+    if penalty == inf:
+        return empty_response(len(stage.sources), population.eigenvalues.size)
+    covariances = covariances_of(stage, population)
+    if covariances is None:
+        return OneCovariance.solve(population, Design.of(stage), penalty)
+    return SeveralCovariances.solve(population, covariances, Design.of(stage), penalty)
+
+
+def solve_all(population: Population, stages: Sequence[Stage]) -> tuple[Response, ...]:
+    """The responses of all these stages, at their penalties; equal designs are solved once. Raises NotConverged, Unsupported."""
+    known: dict[tuple[object, ...], Response] = {}
+    responses = []
+    for stage in stages:
+        key = (
+            stage.penalty,
+            stage.width,
+            tuple((source.samples, source.weight, id(source.eigenvalues)) for source in stage.sources),
+        )
+        if key not in known:
+            known[key] = solve(population, stage, float(stage.penalty))
+        responses.append(known[key])
+    return tuple(responses)
+
+
+def real_noise(population: Population, final: Stage) -> float:
+    """Label noise of the real samples of a stage; the population's where it has none."""
+    return next((s.noise_variance for s in final.sources if s.labels == REAL), population.noise_variance)
+
+
+def clean_stage(population: Population, final: Stage) -> Stage:
+    """A stage with all its samples real, of equal weight."""
+    samples = sum(source.samples for source in final.sources)
+    source = Source(REAL, REAL, samples, real_noise(population, final))
+    return Stage("clean", (source,), final.penalty, final.width)
+
+
+def real_stage(final: Stage) -> Stage | None:
+    """A stage without its synthetic sources; None where nothing is left."""
+    real = tuple(source for source in final.sources if source.labels == REAL)
+    if not any(source.samples > 0 for source in real):
+        return None
+    return Stage("real only", real, final.penalty, final.width)
