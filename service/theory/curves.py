@@ -89,9 +89,9 @@ class ErrorCurve(Curve):
         if sums.features is not None and design.width is not None:
             f, m = sums.features, design.width
             factor = freedom.above_first(m) / m
-            room_m = freedom.above_second(m)  # not positive below the threshold of the width
-            dm = np.where(room_m > 0, room_m / m, 1.0)
-            factor = np.where(room_m > 0, factor, -1.0)
+            dm = freedom.above_second(m) / m  # not positive below the threshold of the width, or so small as to be 0
+            factor = np.where(dm > 0, factor, -1.0)
+            dm = np.where(dm > 0, dm, 1.0)
             passed = f.epsilon * (f.power + power) / m / dm
             bias, drive = bias + passed, drive + phi * passed
             h = h + f.epsilon * f.gain / m / dm

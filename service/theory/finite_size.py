@@ -117,8 +117,8 @@ class _Expansion:
     """One stage around its saddle point. The fields are ln a_s of the sources and, with random features, ln κ.
 
     ``learned``: L_s, shape (sources, modes); ``left``: U, shape (modes,); ``x``: L_s, and U for κ, 0 where the model
-    does not fluctuate, shape (fields, modes); ``drive``: x without the resolvent, F_s σ_s, and θ for κ; ``shares``: F_s,
-    shape (sources,); ``resolvent``: shape (modes,); ``sizes``: T_s, and m for κ; ``width``: m.
+    does not fluctuate, shape (fields, modes); ``drive``: x without the resolvent, F_s σ_s, and θ for κ; ``shares``:
+    F_s, shape (sources,); ``resolvent``: shape (modes,); ``sizes``: T_s, and m for κ; ``width``: m.
     """
 
     multiplicities: Array

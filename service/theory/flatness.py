@@ -53,7 +53,7 @@ def _crossing(points: Array, values: Array, left: int, limit: float) -> float | 
     """θ between the points ``left`` and ``left`` + 1 where the interpolant is ``limit``; None where there is none."""
     start = min(max(left - 3, 0), values.size - _NODES.size)  # off the middle next to an end
     around = values[start : start + _NODES.size] - limit
-    if start < 0 or not np.isfinite(around).all():
+    if start < 0 or left + 1 >= values.size or not np.isfinite(around).all():
         return None
     a, b = float(around[left - start]), float(around[left - start + 1])
     if a * b > 0 or a == b:
