@@ -89,7 +89,9 @@ class ErrorCurve(Curve):
         if sums.features is not None and design.width is not None:
             f, m = sums.features, design.width
             factor = freedom.above_first(m) / m
-            dm = freedom.above_second(m) / m  # not positive below the threshold of the width, or so small as to be 0
+            dm = (
+                freedom.above_second(m) / m
+            )  # not positive below the threshold of the width, or so small as to be 0
             factor = np.where(dm > 0, factor, -1.0)
             dm = np.where(dm > 0, dm, 1.0)
             passed = f.epsilon * (f.power + power) / m / dm

@@ -22,7 +22,7 @@ def solve(population: Population, stage: Stage, penalty: float) -> Response:
 
 
 def solve_all(population: Population, stages: Sequence[Stage]) -> tuple[Response, ...]:
-    """The responses of all these stages, at their penalties; equal designs are solved once. Raises NotConverged, Unsupported."""
+    """The responses of these stages, equal designs solved once. Raises NotConverged, Unsupported."""
     known: dict[tuple[object, ...], Response] = {}
     responses = []
     for stage in stages:
