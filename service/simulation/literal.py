@@ -70,6 +70,8 @@ def _source_key(source: Source, fitted: dict[str, int]) -> tuple[object, ...]:
 def check(problem: Problem, mixes: Sequence[TrainingMix]) -> None:
     """Raise ``UnsupportedError`` where ``simulate`` would; nothing is drawn."""
     for mix in mixes:
+        if mix.keeps_data:
+            raise UnsupportedError("a mix that keeps the rows of earlier stages cannot be simulated")
         for stage in mix.stages:
             if stage.penalty == OPTIMAL:
                 raise UnsupportedError(f"stage {stage.name!r} needs a number as its penalty")
