@@ -1,19 +1,11 @@
 """What a prediction consists of. Values are finite, or ``inf`` where the theory diverges."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from service.theory.model import TrainingMix
 from service.theory.response import Regime
-
-
-class Method(StrEnum):
-    """How the test error was found."""
-
-    EXACT = "exact"
-    EQUIVALENT = "deterministic_equivalent"
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,7 @@ class Prediction:
     """Everything the theory says about one training mix. ``mix``: with every "optimal" penalty resolved.
 
     ``openness``: the least over the stages that are fitted, see Response.openness; ``expected_relative_error``: of the
-    total, for Gaussian features; ``method``: of the test error, the other values being deterministic equivalents.
+    total, for Gaussian features.
     """
 
     mix: TrainingMix
@@ -136,4 +128,3 @@ class Prediction:
     irreducible: float
     openness: float
     expected_relative_error: float
-    method: Method = Method.EQUIVALENT

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -15,16 +14,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import numpy as np
 import psutil
 import psycopg
 
 from service.database.engine import Database, libpq_url
-from service.jobs.compute import shard_test_errors
+from service.jobs.compute import from_bytes, shard_test_errors, to_bytes
 from service.simulations import store
-from service.simulations.grid import expand
 from service.simulations.schemas import SimulationRequest
 from service.simulations.submit import plan
-from service.simulations.workload import compile_point, groups
+from service.simulations.workload import Workload, workload
 
 T = TypeVar("T")
 
@@ -80,11 +79,12 @@ def until(found: Callable[[], T | None], seconds: float = 60.0, what: str = "") 
 @lru_cache
 def undisturbed() -> bytes:
     """The test errors of BODY computed in one go, without queue, database or other processes."""
-    request = SimulationRequest.model_validate(BODY)
-    [point] = expand(request)
-    population, mix = compile_point(point, None)
-    work = pickle.dumps(groups([population], [mix], None))
-    return shard_test_errors(work, 1, request.seed, 0, request.replicates)
+    work = _workload()
+    return shard_test_errors(work.pickled, work.outcomes, work.seed, 0, BODY["replicates"])
+
+
+def _workload() -> Workload:
+    return workload(SimulationRequest.model_validate(BODY), None, None)
 
 
 _connections: dict[str, psycopg.Connection[tuple[Any, ...]]] = {}
@@ -128,11 +128,14 @@ def assert_undisturbed(url: str, simulation_id: str) -> None:
         " WHERE simulation_id = %s ORDER BY s.index",
         simulation_id,
     )
-    assert b"".join(bytes(errors) for _, _, errors in stored) == undisturbed()
+    outcomes = _workload().outcomes
+    whole = np.concatenate([from_bytes(bytes(errors), outcomes) for _, _, errors in stored], axis=1)
+    assert to_bytes(whole) == undisturbed()
     assert [first for first, _, _ in stored] == [0, *(last for _, last, _ in stored)][:-1]
     until(
         lambda: query(url, "SELECT count(*) FROM queue.procrastinate_jobs") == [(0,)],
-        what="jobs are left over",
+        10,
+        "jobs are left over",
     )
 
 
@@ -205,13 +208,13 @@ class Program:
                     continue
             return None
 
-        return until(find, what=f"there is no {role}")
+        return until(find, 20, f"there is no {role}")
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, seconds: float = 60) -> int:
+    def terminate(self, seconds: float = 30) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
@@ -226,68 +229,22 @@ def computing(program: Program, url: str, simulation_id: str) -> psutil.Process:
     """The worker's child that computes the only shard of a simulation."""
     until(lambda: shards_in(url, simulation_id, "running") == 1, what="nobody takes the shard")
     before: dict[int, float] = {}
-    alone: dict[
-        int, float
-    ] = {}  # CPU seconds in which nobody else did anything: a child that starts does, too
 
     def find() -> psutil.Process | None:
+        """The only one that has used its core since the last look: children that just start do, too."""
         busy = []
         for process in program.descendants():
             try:
-                spent = cpu_seconds(process)
+                spent = process.cpu_times().user
             except psutil.Error:
                 continue
-            used = spent - before.get(process.pid, spent)
+            if spent - before.get(process.pid, spent) > 0.05:
+                busy.append(process)
             before[process.pid] = spent
-            if used > 0.01:
-                busy.append((process, used))
-        if len(busy) != 1:
-            alone.clear()
-            return None
-        [(process, used)] = busy
-        alone[process.pid] = alone.get(process.pid, 0.0) + used
-        return process if alone[process.pid] > 0.2 else None
+        time.sleep(0.4)  # the length of a look
+        return busy[0] if len(busy) == 1 else None
 
     return until(find, what="no child computes")
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def cpu_seconds_until_gone(process: psutil.Process) -> float:
-    """What a process still computes before it ends: unlike the clock, this does not depend on who else is busy."""
-    used = first = cpu_seconds(process)
-
-    def ended() -> bool:
-        nonlocal used
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return True
-            used = max(used, cpu_seconds(process))
-        except psutil.NoSuchProcess:
-            return True
-        return False
-
-    until(ended, what="the process computes on")
-    return used - first
-
-
-def frozen_in_mid_shard(program: Program, url: str, simulation_id: str) -> set[int]:
-    """Stop a worker (not its children) while it has shards under way; returns their indices."""
-
-    def frozen() -> set[int]:
-        until(lambda: shards_in(url, simulation_id, "running"), what="nobody takes a shard")
-        os.kill(program.process.pid, signal.SIGSTOP)
-        until(lambda: psutil.Process(program.process.pid).status() == psutil.STATUS_STOPPED)
-        statement = "SELECT index FROM shards WHERE simulation_id = %s AND state = 'running'"
-        running = {int(index) for (index,) in query(url, statement, simulation_id)}
-        if not running:
-            os.kill(program.process.pid, signal.SIGCONT)
-        return running
-
-    return until(frozen)
 
 
 def shard_children(program: Program) -> list[psutil.Process]:
