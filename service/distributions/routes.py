@@ -3,9 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
+from pydantic import Field, TypeAdapter
 
 from service.distributions.gaussian.responses import GaussianPrediction
 from service.distributions.gaussian.routes import router as gaussian
+from service.distributions.tail.responses import TailPrediction
+from service.distributions.tail.routes import router as tail
 from service.errors import DatabaseUnavailable, NotFound
 from service.predictions import store
 from service.web.conditional import matches
@@ -14,8 +17,8 @@ from service.web.problems import responses as problem_responses
 
 router = APIRouter(prefix="/v1/distributions", tags=["distributions"])
 
-# Once there are several: Annotated[A | B, Field(discriminator="kind")], and StoredPrediction a TypeAdapter of it.
-AnyPrediction = GaussianPrediction
+AnyPrediction = Annotated[GaussianPrediction | TailPrediction, Field(discriminator="kind")]
+_STORED: TypeAdapter[GaussianPrediction | TailPrediction] = TypeAdapter(AnyPrediction)
 PredictionId = Annotated[str, Path(pattern=r"^dpr_[a-z0-9]{26}$")]
 
 
@@ -37,8 +40,8 @@ async def get_distribution_prediction(
     if matches(request, etag):
         return Response(status_code=304, headers={"ETag": etag})  # type: ignore[return-value]
     response.headers["ETag"] = etag
-    return AnyPrediction.model_validate(found)
+    return _STORED.validate_python(found)
 
 
-for kind in (gaussian,):
+for kind in (gaussian, tail):
     router.include_router(kind)

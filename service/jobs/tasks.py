@@ -94,7 +94,7 @@ class Tasks:
         return await self._executor.run(
             shard_test_errors,
             workload.pickled,
-            workload.outcomes,
+            workload.points,
             workload.seed,
             claimed.first,
             claimed.last,

@@ -5,9 +5,8 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,15 +17,16 @@ from service.datasets import store as datasets
 from service.errors import InvalidInput, NotFound
 from service.jobs.compute import Group
 from service.predictions.engine import compiled
-from service.simulation import features
-from service.simulation.engine import check, outcomes, replicate_flops
-from service.simulation.problem import Problem, UnsupportedError
-from service.simulation.process import Process
-from service.simulation.rows import EmpiricalProblem
-from service.simulation.spectrum import SpectrumProblem
+from service.simulation.literal import (
+    EmpiricalProblem,
+    GaussianProblem,
+    UnsupportedError,
+    check,
+    replicate_flops,
+)
+from service.simulation.problem import Problem
 from service.simulations.grid import GridPoint, expand
-from service.simulations.processes import process
-from service.simulations.schemas import SimulationRequest, StudentTFeatures
+from service.simulations.schemas import SimulationRequest
 from service.theory.model import Population, TrainingMix
 
 _KEPT: Final = 8  # workloads that a worker keeps ready
@@ -42,13 +42,10 @@ class Stored:
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """What one replicate of a simulation computes; ``pickled``: the groups, for a worker's child.
-
-    ``outcomes``: rows of all points together, those of a point after each other.
-    """
+    """What one replicate of a simulation computes; ``pickled``: the groups, for a worker's child."""
 
     pickled: bytes
-    outcomes: int
+    points: int
     seed: int
 
 
@@ -76,14 +73,10 @@ def with_penalties(mix: TrainingMix, penalties: Sequence[float]) -> TrainingMix:
 
 
 def groups(
-    request: SimulationRequest,
-    populations: Sequence[Population],
-    processes: Sequence[Process],
-    data: Stored | None,
+    populations: Sequence[Population], mixes: Sequence[TrainingMix], data: Stored | None
 ) -> tuple[Group, ...]:
-    """The points by problem. Raises InvalidInput where they cannot be simulated."""
-    _check_options(request, data)
-    found: OrderedDict[tuple[object, ...], tuple[Problem[Any], list[int]]] = OrderedDict()
+    """The points by problem. Raises InvalidInput where they cannot be simulated literally."""
+    found: OrderedDict[tuple[object, ...], tuple[Problem, list[int]]] = OrderedDict()
     for index, population in enumerate(populations):
         key = (
             population.eigenvalues.tobytes(),
@@ -92,77 +85,30 @@ def groups(
             population.noise_variance,
         )
         if key not in found:
-            found[key] = (data.problem if data else _drawn(request, population), [])
+            found[key] = (data.problem if data else _gaussian(population), [])
         found[key][1].append(index)
-    edges = [0, *accumulate(outcomes([one]) for one in processes)]
     return tuple(
-        Group(
-            problem,
-            tuple(processes[index] for index in indices),
-            tuple(row for index in indices for row in range(edges[index], edges[index + 1])),
-            request.average_noise,
-        )
+        Group(problem, tuple(mixes[index] for index in indices), tuple(indices))
         for problem, indices in found.values()
     )
 
 
-def _check_options(request: SimulationRequest, data: Stored | None) -> None:
-    """What does not go together."""
-    if data is not None and request.features is not None:
-        raise InvalidInput.at(
-            "/features", "not_drawn", "The samples are rows of the data set: leave features out (null)."
-        )
-    if data is not None and request.method == "wishart":
-        raise InvalidInput.at(
-            "/method", "not_gaussian",
-            "wishart is exact for Gaussian features; rows of a data set are not: use method literal, or describe"
-            " the data set by its spectrum.",
-        )  # fmt: skip
-    if data is not None and request.average_noise:
-        raise InvalidInput.at(
-            "/average_noise", "not_available",
-            "average_noise is for data sets given by their spectrum: set it to false for stored rows.",
-        )  # fmt: skip
-    if request.method == "wishart" and request.features is not None and request.features.kind != "gaussian":
-        raise InvalidInput.at(
-            "/features", "not_gaussian",
-            f"wishart is exact for Gaussian features alone: use method literal for {request.features.kind} ones.",
-        )  # fmt: skip
-
-
-def _drawn(request: SimulationRequest, population: Population) -> SpectrumProblem:
+def _gaussian(population: Population) -> GaussianProblem:
     try:
-        return SpectrumProblem(population, _features(request))
+        return GaussianProblem(population)
     except UnsupportedError as error:
         raise InvalidInput.at("/dataset", "cannot_be_simulated", _sentence(error)) from error
 
 
-def _features(request: SimulationRequest) -> features.Features:
-    if request.method == "wishart":
-        return features.Bartlett()
-    match request.features:
-        case StudentTFeatures(degrees_of_freedom=nu):
-            return features.StudentT(nu)
-        case None:
-            return features.Gaussian()
-        case other:
-            by_kind: dict[str, features.Features] = {
-                "gaussian": features.Gaussian(),
-                "rademacher": features.Rademacher(),
-                "uniform": features.Uniform(),
-            }
-            return by_kind[other.kind]
-
-
 def flops_per_replicate(work: Sequence[Group]) -> float:
-    """Of all points together. Raises InvalidInput where they cannot be simulated."""
+    """Of all points together. Raises InvalidInput where they cannot be simulated literally."""
     total = 0.0
     for group in work:
         try:
-            check(group.problem, group.processes, average_noise=group.average_noise)
+            check(group.problem, group.mixes)
         except UnsupportedError as error:
             raise InvalidInput.at("/training_mix", "cannot_be_simulated", _sentence(error)) from error
-        total += replicate_flops(group.problem, group.processes, average_noise=group.average_noise)
+        total += replicate_flops(group.problem, group.mixes)
     return total
 
 
@@ -196,23 +142,19 @@ class Workloads:
                 raise NotFound(f"There is no simulation {simulation_id}.")
             request = SimulationRequest.model_validate(row.request)
             data = await stored(connection, request.dataset, self._rows_dir)
-        made = await asyncio.to_thread(workload, request, [p["penalties"] for p in row.points], data)
-        self._kept[simulation_id] = made
+        workload = await asyncio.to_thread(_workload, request, [p["penalties"] for p in row.points], data)
+        self._kept[simulation_id] = workload
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-        return made
+        return workload
 
 
-def workload(
-    request: SimulationRequest, penalties: Sequence[Sequence[float]] | None, data: Stored | None
+def _workload(
+    request: SimulationRequest, penalties: Sequence[Sequence[float]], data: Stored | None
 ) -> Workload:
-    """What is computed; ``penalties``: of every point's stages, where some are "optimal" in the request."""
-    populations, processes = [], []
-    for index, point in enumerate(expand(request)):
+    populations, mixes = [], []
+    for point, resolved in zip(expand(request), penalties, strict=True):
         population, mix = compile_point(point, data)
-        if penalties is not None:
-            mix = with_penalties(mix, penalties[index])
         populations.append(population)
-        processes.append(process(point.request.training_mix, population, mix))
-    made = groups(request, populations, processes, data)
-    return Workload(pickle.dumps(made), outcomes(processes), request.seed)
+        mixes.append(with_penalties(mix, resolved))
+    return Workload(pickle.dumps(groups(populations, mixes, data)), len(mixes), request.seed)

@@ -1,0 +1,72 @@
+"""From a request about a tail to the theory and back, without the database."""
+
+from math import inf
+
+import numpy as np
+
+from service.distributions.tail import schemas
+from service.distributions.tail.answer import answer
+from service.distributions.tail.responses import TailPrediction
+from service.predictions.schemas import MAX_SAMPLES
+from service.theory.distributions.tail.bigram import Bigram, predict_bigram
+from service.theory.distributions.tail.memory import UNLIMITED, Memory
+from service.theory.distributions.tail.prediction import predict_tail
+from service.theory.distributions.tail.training import CLEAN, Counts, Mixed, Narrowed, Training
+from service.theory.distributions.tail.zipf import Zipf
+from service.theory.model import Array
+
+POINTS = 33
+_DECADES = 4
+
+
+def predicted(request: schemas.TailRequest) -> TailPrediction:
+    """The answer to a request."""
+    curve = curve_of(request)
+    floor = floor_of(request.memory)
+    samples = float(request.samples)
+    if isinstance(request.law, schemas.BigramLaw):
+        pairs = Bigram(Zipf(request.law.context_exponent), Zipf(request.law.token_exponent))
+        rank = float(request.training.rank) if isinstance(request.training, schemas.Cut) else inf
+        prediction = predict_bigram(pairs, samples, curve.astype(float), rank)
+    else:
+        law = Zipf(request.law.exponent, request.law.types)
+        training, memory = training_of(request.training), memory_of(request.memory)
+        prediction = predict_tail(law, training, samples, curve.astype(float), memory)
+    return answer(request, prediction, curve, floor)
+
+
+def training_of(training: schemas.Training) -> Training:
+    """What the theory calls it."""
+    match training:
+        case schemas.Real():
+            return CLEAN
+        case schemas.Cut():
+            return Mixed(0.0, float(training.rank))
+        case schemas.NarrowedTraining():
+            return Narrowed(training.exponent)
+        case schemas.MixedTraining():
+            return Mixed(training.real_fraction, float(training.rank))
+        case schemas.CountsTraining():
+            return Counts(float(training.real_samples), float(training.rank))
+
+
+def memory_of(memory: schemas.Memory | None) -> Memory:
+    """The rank that a memory reaches; an associative one has none."""
+    if isinstance(memory, schemas.ItemMemory):
+        return Memory(float(memory.items), noisy=memory.keeps == "most_frequent")
+    return UNLIMITED
+
+
+def floor_of(memory: schemas.Memory | None) -> float:
+    """What an associative memory adds to every error: width^-exponent."""
+    return float(memory.width) ** -memory.exponent if isinstance(memory, schemas.AssociativeMemory) else 0.0
+
+
+def curve_of(request: schemas.TailRequest) -> Array:
+    """The numbers of samples to report, whole, rising."""
+    if request.curve is not None:
+        return np.array(request.curve, dtype=np.int64)
+    low = max(request.samples / 10**_DECADES, 1.0)
+    high = min(request.samples * 10.0**_DECADES, float(MAX_SAMPLES))
+    spread = np.rint(np.geomspace(low, high, POINTS))
+    return np.unique(np.clip(spread, 1, MAX_SAMPLES).astype(np.int64))

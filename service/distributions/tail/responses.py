@@ -1,0 +1,52 @@
+"""What a client is answered about a learner that fails on what it has not seen."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.distributions.responses import DistributionPrediction
+from service.predictions.responses import Answer, Value
+
+
+class TailPoint(Answer):
+    """One number of samples."""
+
+    samples: int
+    test_error: Value
+    closed_law: Value = Field(description="The closed law there; null where there is none.")
+
+
+class TailPlateau(Answer):
+    """The error that more samples of the same kind do not lower, or not for long."""
+
+    cause: Literal["tail_cut", "memory"]
+    height: Value
+    begins: Value = Field(description="T_c: real samples with that error. Null: more than 1e18.")
+    begins_law: Value = Field(description="(K/P)^(1/c), the closed law of it; null where there is none.")
+    halved_at: Value = Field(
+        description='Samples of this mix at which half of the plateau is left ("grokking"); null: never.'
+    )
+    real_samples_to_halve: Value = Field(
+        description="Real samples that end the plateau: half of it is left, however many synthetic ones there are."
+    )
+    real_samples_to_halve_law: Value = Field(description="x_½ k^β Z, the closed law of it.")
+
+
+class TailPrediction(DistributionPrediction):
+    """The test error of a learner that fails on what it has not seen."""
+
+    kind: Literal["tail"] = "tail"
+    test_error: Value = Field(description="Expected error at `samples`, from the exact sum.")
+    clean_error: Value = Field(description="The same with as many real samples and unlimited memory.")
+    closed_law: Value
+    effective_samples: Value = Field(
+        description="Real samples that give the same error to a learner of unlimited memory."
+    )
+    decay: Value = Field(description="Exponent of the law before any plateau: error ~ samples^-decay.")
+    local_decay: Value = Field(description="−d ln error / d ln samples at `samples`.")
+    memory_floor: Value = Field(description="What the memory adds; 0 without one.")
+    regime: Literal["scaling", "plateau", "recovered"] = Field(
+        description="Before the plateau, on it, or beyond the samples that halve it."
+    )
+    plateau: TailPlateau | None
+    curve: list[TailPoint]

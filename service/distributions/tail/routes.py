@@ -1,0 +1,19 @@
+"""HTTP of the tails."""
+
+from fastapi import APIRouter
+
+from service.distributions.answering import Reply
+from service.distributions.tail.answer import KIND
+from service.distributions.tail.engine import predicted
+from service.distributions.tail.responses import TailPrediction
+from service.distributions.tail.schemas import TailRequest
+from service.errors import DatabaseUnavailable, InvalidInput
+from service.web.problems import responses as problem_responses
+
+router = APIRouter(prefix="/tail")
+
+
+@router.post("/predictions", responses=problem_responses(InvalidInput, DatabaseUnavailable))
+async def create_tail_prediction(request: TailRequest, reply: Reply) -> TailPrediction:
+    """Predict the error of a learner that fails on what it has not seen: scaling law, plateau, and what ends it."""
+    return await reply.prediction(KIND, request, predicted, inline=False)

@@ -1,0 +1,147 @@
+"""What a client says about a learner that fails on what it has not seen."""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict, model_validator
+
+from service.distributions.schemas import Count, Fraction
+from service.predictions.schemas import MAX_SAMPLES, Model
+
+MAX_RANK = 10**15
+MAX_EXPONENT = 20.0
+LEAST_ENDLESS = 1.01
+MAX_CURVE = 200
+LEAST_MEMORY_EXPONENT = 1e-3
+
+Exponent = Annotated[float, Field(gt=0, le=MAX_EXPONENT, allow_inf_nan=False), Strict()]
+EndlessExponent = Annotated[float, Field(ge=LEAST_ENDLESS, le=MAX_EXPONENT, allow_inf_nan=False), Strict()]
+Rank = Annotated[int, Field(ge=1, le=MAX_RANK), Strict()]
+
+
+class ZipfLaw(Model):
+    """Items i = 1, 2, … of probability ∝ i^-exponent."""
+
+    kind: Literal["zipf"]
+    exponent: Exponent = Field(description=f"β; at least {LEAST_ENDLESS} where the law is endless.")
+    types: Rank | None = Field(None, description="How many items there are; null: infinitely many.")
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> "ZipfLaw":
+        if self.types is None and self.exponent < LEAST_ENDLESS:
+            raise ValueError(
+                f"a law of infinitely many items needs an exponent of at least {LEAST_ENDLESS}; "
+                "give the number of types for smaller ones"
+            )
+        return self
+
+
+class BigramLaw(Model):
+    """Pairs: context i ∝ i^-context_exponent, then the token of rank j after it ∝ j^-token_exponent; both endless."""
+
+    kind: Literal["bigram"]
+    context_exponent: EndlessExponent
+    token_exponent: EndlessExponent
+
+
+Law = Annotated[ZipfLaw | BigramLaw, Field(discriminator="kind")]
+
+
+class Real(Model):
+    """All samples are real."""
+
+    kind: Literal["real"]
+
+
+class Cut(Model):
+    """All samples are from a generator that knows only the ``rank`` most frequent items (tokens of every context)."""
+
+    kind: Literal["cut"]
+    rank: Rank
+
+
+class NarrowedTraining(Model):
+    """All samples are from a generator whose law is steeper than the truth: ∝ i^-exponent."""
+
+    kind: Literal["narrowed"]
+    exponent: Exponent
+
+
+class MixedTraining(Model):
+    """Each sample is real with probability ``real_fraction``, else from a generator that knows ``rank`` items."""
+
+    kind: Literal["mixed"]
+    rank: Rank
+    real_fraction: Fraction
+
+
+class CountsTraining(Model):
+    """``real_samples`` real samples, and ``samples`` of a generator that knows ``rank`` items besides."""
+
+    kind: Literal["counts"]
+    rank: Rank
+    real_samples: Annotated[int, Field(ge=0, le=MAX_SAMPLES), Strict()]
+
+
+Training = Annotated[
+    Real | Cut | NarrowedTraining | MixedTraining | CountsTraining, Field(discriminator="kind")
+]
+
+
+class ItemMemory(Model):
+    """The learner keeps only so many items: the truly most probable, or those most frequent in its samples."""
+
+    kind: Literal["items"]
+    items: Rank
+    keeps: Literal["most_probable", "most_frequent"] = "most_probable"
+
+
+class AssociativeMemory(Model):
+    """A memory of finite width adds width^-exponent to the error; the exponent is yours: no theory gives it."""
+
+    kind: Literal["associative"]
+    width: Count
+    exponent: Annotated[float, Field(ge=LEAST_MEMORY_EXPONENT, le=10, allow_inf_nan=False), Strict()]
+
+
+Memory = Annotated[ItemMemory | AssociativeMemory, Field(discriminator="kind")]
+
+
+class TailProblem(Model):
+    """A law, what the learner is trained on, and what it can keep."""
+
+    law: Law
+    training: Training
+    samples: Count = Field(description="Training samples T; with kind counts, the synthetic ones.")
+    memory: Memory | None = None
+
+    @model_validator(mode="after")
+    def _kinds_fit(self) -> "TailProblem":
+        if isinstance(self.law, BigramLaw):
+            if not isinstance(self.training, Real | Cut):
+                raise ValueError(
+                    "a bigram law is trained on kind real or cut; there is no formula for others"
+                )
+            if isinstance(self.memory, ItemMemory):
+                raise ValueError("an item memory is for a zipf law; there is no formula for pairs")
+        elif isinstance(self.training, NarrowedTraining) and self.training.exponent < self.law.exponent:
+            raise ValueError(
+                f"a narrowed generator is steeper than the truth: training.exponent must be at least "
+                f"law.exponent, {self.law.exponent:g}"
+            )
+        return self
+
+
+class TailRequest(TailProblem):
+    """A prediction is asked for."""
+
+    curve: Annotated[list[Count], Field(min_length=1, max_length=MAX_CURVE)] | None = Field(
+        None,
+        description="Numbers of samples to report besides, rising; null: 33 of them, four decades around `samples`.",
+    )
+
+    @model_validator(mode="after")
+    def _curve_rises(self) -> "TailRequest":
+        if self.curve is not None and any(b <= a for a, b in pairwise(self.curve)):
+            raise ValueError("curve needs each number of samples above the one before")
+        return self
