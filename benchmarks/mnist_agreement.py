@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from service.simulation.literal import EmpiricalProblem, simulate
-from service.simulation.reduce import reduce
+from service.simulation.engine import last_totals, simulate
+from service.simulation.process import Process
+from service.simulation.rows import EmpiricalProblem
 from service.theory import kernels
 from service.theory.empirical import EmpiricalPopulation, empirical_population
 from service.theory.model import REAL, Array, Source, Stage, TrainingMix
@@ -105,19 +106,21 @@ def simulated(  # noqa: PLR0917
         rows, truth = Path(folder, "rows.npy"), Path(folder, "truth.npy")
         np.save(rows, X)
         np.save(truth, described.truth)
-        errors = simulate(EmpiricalProblem(rows, truth, resolved), mixes, seed, 0, replicates)
+        processes = [Process.fresh(described.population, mix) for mix in mixes]
+        problem = EmpiricalProblem(rows, truth, resolved)
+        errors = last_totals(processes, simulate(problem, processes, seed, 0, replicates))
     print(f"{replicates} replicates in {time.perf_counter() - started:.1f} s\n", file=sys.stderr)
     return errors
 
 
 def print_table(described: EmpiricalPopulation, mixes: list[TrainingMix], errors: Array) -> None:
     """One row per mix; the z-score holds the difference against the simulation's standard error."""
-    summary = reduce(errors)
+    means, deviations = errors.mean(axis=1), errors.std(axis=1, ddof=1) / np.sqrt(errors.shape[1])
     print("| penalty | generation | predicted | simulated | standard error | difference | z |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for i, mix in enumerate(mixes):
         predicted = predict(described.population, mix).test_error.total
-        mean, error = summary.mean[i], summary.standard_error[i]
+        mean, error = means[i], deviations[i]
         print(
             f"| {mix.stages[-1].penalty:g} | {len(mix.stages) - 1} | {predicted:.5f} | {mean:.5f} | {error:.5f} "
             f"| {100 * (predicted / mean - 1):+.2f} % | {(predicted - mean) / error:+.1f} |"

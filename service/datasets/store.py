@@ -14,7 +14,7 @@ from service.database.schema import datasets
 from service.datasets import files
 from service.datasets.schemas import DatasetPage, Description, StoredDataset, Summary
 from service.errors import NotFound, RowsDeleted
-from service.simulation.literal import EmpiricalProblem
+from service.simulation.rows import EmpiricalProblem
 from service.theory import kernels
 from service.theory.model import Population
 

@@ -94,7 +94,7 @@ class Tasks:
         return await self._executor.run(
             shard_test_errors,
             workload.pickled,
-            workload.points,
+            workload.outcomes,
             workload.seed,
             claimed.first,
             claimed.last,

@@ -1,72 +1,133 @@
-"""What can be simulated: something that draws samples, fits one stage, and knows the truth."""
+"""What can be simulated: something that draws samples, labels them, fits them, and knows the truth."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
-from numpy.random import SeedSequence, default_rng
+from numpy.random import SFC64, Generator, SeedSequence
 
-from service.theory.model import Array, Source, Stage
-
-MAX_DESIGN: Final = 50_000_000
-"""Numbers in one stage's design matrix (400 MB) at most."""
+from service.simulation.plan import Design
+from service.simulation.process import Place
+from service.theory.model import Array, Shift, Source, Stage
 
 
 class UnsupportedError(ValueError):
-    """This problem cannot be simulated literally; the message says why and what can."""
+    """This problem cannot be simulated; the message says why and what can."""
 
 
 @dataclass(frozen=True)
 class Streams:
-    """Independent random streams of one stage of one replicate.
+    """Independent random streams of one replicate: they depend on the seed, its number and the place alone.
 
-    Each source has one stream for its design, one for its noise, one for its shift, so that common random
-    numbers survive a change of any one of them: the first samples of a larger source are those of a smaller
-    one.
+    Each source has one stream for its design, one for its noise, one for its shift, so that common random numbers
+    survive a change of any one of them: the first samples of a larger source are those of a smaller one. SFC64: the
+    generator of numpy that makes normal numbers fastest.
     """
 
     seed: int
     replicate: int
-    stage: int
 
-    def _generator(self, *key: int) -> np.random.Generator:
-        return default_rng(SeedSequence(self.seed, spawn_key=(self.replicate, self.stage, *key)))
+    def _generator(self, *key: int) -> Generator:
+        return Generator(SFC64(SeedSequence(self.seed, spawn_key=(self.replicate, *key))))
 
-    def design(self, source: int) -> np.random.Generator:
+    def design(self, place: Place) -> Generator:
         """For the features of a source's samples."""
-        return self._generator(source, 0)
+        return self._generator(*place, 0)
 
-    def noise(self, source: int) -> np.random.Generator:
+    def noise(self, place: Place) -> Generator:
         """For the noise of a source's labels."""
-        return self._generator(source, 1)
+        return self._generator(*place, 1)
 
-    def shift(self, source: int) -> np.random.Generator:
+    def shift(self, place: Place) -> Generator:
         """For the unknown model of a shifted source."""
-        return self._generator(source, 2)
+        return self._generator(*place, 2)
 
-    def projection(self) -> np.random.Generator:
-        """For the stage's random features."""
-        return self._generator()
+    def projection(self, position: int) -> Generator:
+        """For a stage's random features."""
+        return self._generator(position)
 
 
-class Problem(Protocol):
-    """Fits stages and measures their test errors; a model is an array that only the problem can read."""
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """Labels to make: ``model`` (None: zero) plus noise of this variance from the stream of ``place``."""
 
-    def fit(self, stage: Stage, models: Mapping[str, Array], streams: Streams) -> Array:
-        """One fit on freshly drawn samples, labelled by the truth or by earlier ``models``, by name."""
+    model: Array | None
+    noise_variance: float
+    place: Place
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels of one design: themselves, shape (rows,), or where the rows were not kept Xᵀy, shape (features,)."""
+
+    values: Array | None
+    moments: Array | None = None
+
+
+class Solver(Protocol):
+    """Designs fitted together; a penalty and labels for each design give a model."""
+
+    def fit(self, penalty: float, labels: Sequence[Sequence[Labels]]) -> list[Array]:
+        """The models of several fits at one penalty per sample; each has one ``Labels`` for each design."""
+        ...
+
+
+D = TypeVar("D")
+
+
+class Problem(Protocol[D]):
+    """Draws designs (``D`` is what it keeps of one) and fits them; only the problem can read a model."""
+
+    def check(self, stage: Stage) -> None:
+        """Raise ``UnsupportedError`` where the stage cannot be simulated."""
+        ...
+
+    @property
+    def target(self) -> Array:
+        """The model that labels real samples."""
+        ...
+
+    def shifted(self, shift: Shift, generator: Generator) -> Array:
+        """A model at this random distance from the truth."""
+        ...
+
+    def draw(self, design: Design, streams: Streams) -> D:
+        """Features of one design."""
+        ...
+
+    def label(self, drawn: D, wanted: Sequence[Wanted], streams: Streams) -> list[Labels]:
+        """Labels of a design by several models."""
+        ...
+
+    def solver(
+        self,
+        drawn: Sequence[D],
+        weights: Sequence[float],
+        projection: tuple[int, Generator] | None,
+        penalties: Sequence[float],
+    ) -> Solver:
+        """Fits of these designs; ``projection``: width and stream; ``penalties``: all that will be asked for."""
         ...
 
     def test_error(self, model: Array) -> float:
         """Mean squared difference from the truth over the population."""
         ...
 
-    def check(self, stage: Stage) -> None:
-        """Raise ``UnsupportedError`` where the stage cannot be simulated."""
+    def mean_square(self, model: Array) -> float:
+        """Mean square over the population."""
         ...
 
-    def fit_flops(self, stage: Stage) -> float:
-        """Floating-point operations of one ``fit``, about."""
+    def draw_flops(self, design: Design) -> float:
+        """Floating-point operations of drawing and labelling a design, about; so also below."""
+        ...
+
+    def solver_flops(self, samples: Sequence[int], width: int | None, penalties: Sequence[float]) -> float:
+        """Of the fits of these designs at these distinct penalties."""
+        ...
+
+    def memory(self, samples: int) -> float:
+        """Numbers kept of a design while it is needed, about."""
         ...
 
 
@@ -77,8 +138,6 @@ def samples_of(source: Source) -> int:
     return int(source.samples)
 
 
-def penalty_of(stage: Stage) -> float:
-    """The penalty as a number; raises ``UnsupportedError`` where it is still to be optimised."""
-    if isinstance(stage.penalty, str):
-        raise UnsupportedError(f"stage {stage.name!r} needs a number as its penalty")
-    return stage.penalty
+def stacked(arrays: Sequence[Array]) -> Array:
+    """Arrays below each other; a single one is itself, not a copy."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -1,64 +1,107 @@
-"""Ridge and kernel ridge regression with sample weights, by LAPACK."""
+"""Linear systems of ridge and kernel ridge regression, by LAPACK."""
 
-from typing import cast
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Final, cast
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
+from scipy.linalg import eigh, solve_triangular
+from scipy.linalg.blas import dsyrk
+from scipy.linalg.lapack import dlauum, dpotrf, dpotrs
 
 from service.theory.model import Array
 
+MANY: Final = 16
+"""From so many ridges on, one eigen-decomposition is cheaper than a Cholesky factor for each (d = 300 and 1,000)."""
 
-def ridge(X: Array, y: Array, weights: Array, penalty: float) -> Array:
-    """argmin_w (1/N) Σ weights (X w − y)² + penalty ‖w‖², for ``X`` (N, d); of least norm for penalty 0."""
-    N, d = X.shape
-    if N == 0:
-        return np.zeros(d)
-    if not np.all(weights == 1.0):
-        root = np.sqrt(weights)
-        X, y = root[:, None] * X, root * y
-    if penalty == 0:
-        return cast(Array, np.linalg.lstsq(X, y, rcond=None)[0])
-    if d <= N:
-        return _solve_positive(X.T @ X, N * penalty, X.T @ y)
-    return X.T @ _solve_positive(X @ X.T, N * penalty, y)
+_EPS: Final = float(np.finfo(float).eps)
+# An eigen-decomposition errs by ε times the largest eigenvalue; a ridge this far above that does not see it.
+_VISIBLE: Final = 1e5
+# Columns of unit length whose triangular factor has a smaller pivot are dependent, as far as can be told.
+_DEPENDENT: Final = 1e-11
 
 
-def kernel_ridge(K: Array, y: Array, weights: Array, penalty: float) -> Array:
-    """α of f = Σ α_j k(x_j, ·), argmin_f (1/N) Σ weights (f(x_j) − y_j)² + penalty ‖f‖², shape (N,).
+class PositiveSolver:
+    """(A + ridge I)^-1 B for a positive semi-definite ``A``, shape (n, n); ``ridges``: all that will be asked for.
 
-    ``K`` (N, N) is the kernel matrix of the samples. Penalty 0: the least-squares fit of least norm.
+    One eigen-decomposition serves many ridges, each a Cholesky factor where they are few or near rounding. Cholesky's
+    error does not depend on how the variables are scaled, so that eigenvalues many orders of magnitude apart do no harm
+    where the scaled matrix is well conditioned. Ridge 0, or one that is lost in rounding: numerically zero modes are
+    left out, which is the limit ridge → 0. ``A`` is symmetric; its lower triangle is read.
     """
-    N = len(y)
-    root = np.sqrt(weights)
-    if not np.all(root == 1.0):
-        K = root[:, None] * K * root
-    if penalty == 0:
-        return cast(Array, root * np.linalg.lstsq(K, root * y, rcond=None)[0])
-    return cast(Array, root * _solve_positive(K, N * penalty, root * y))
+
+    def __init__(self, A: Array, ridges: Sequence[float]) -> None:
+        self._A = A
+        distinct = set(ridges)
+        visible = min(distinct, default=0.0) > _VISIBLE * _EPS * float(np.trace(A))
+        self._many = len(distinct) >= MANY and visible
+
+    @cached_property
+    def _modes(self) -> tuple[Array, Array]:
+        s, U = eigh(self._A, driver="evd", check_finite=False)
+        return s, U
+
+    def solve(self, ridge: float, B: Array) -> Array:
+        """(A + ridge I)^-1 B, for ``B`` of shape (n, k)."""
+        if self._many:
+            s, U = self._modes
+            return U @ ((U.T @ B) / (s + ridge)[:, None])
+        A = np.array(self._A, order="F")
+        A.ravel(order="K")[:: len(A) + 1] += ridge
+        diagonal = A.diagonal().copy()
+        factor, failed = dpotrf(A, lower=1, overwrite_a=1, clean=0)
+        # a pivot that is rounding beside the diagonal entry it was left of says nothing
+        if not failed and np.all(factor.diagonal() ** 2 > len(A) * _EPS * diagonal):
+            return cast(Array, dpotrs(factor, B, lower=1)[0])
+        s, U = self._modes
+        keep = s > len(s) * _EPS * s[-1]
+        return np.asarray(U[:, keep] @ ((U[:, keep].T @ B) / (s[keep] + ridge)[:, None]))
 
 
-def _solve_positive(A: Array, ridge: float, b: Array) -> Array:
-    """(A + ridge I)^-1 b for a positive semi-definite ``A`` and ridge > 0."""
-    A = np.array(A)
-    diagonal = A.diagonal().copy()
-    np.fill_diagonal(A, diagonal + ridge)
-    try:
-        return cast(Array, cho_solve(cho_factor(A, lower=True, check_finite=False), b, check_finite=False))
-    except LinAlgError:
-        # The ridge is below the rounding of A: numerically zero modes are left out, as for ridge → 0.
-        np.fill_diagonal(A, diagonal)
-        s, U = eigh(A, check_finite=False)
-        keep = s > len(s) * np.finfo(float).eps * s[-1]
-        return cast(Array, U[:, keep] @ ((U[:, keep].T @ b) / (s[keep] + ridge)))
+def least_squares(X: Array, Y: Array) -> Array:
+    """argmin ‖X W − Y‖² of least norm, for ``X`` (n, d) and ``Y`` (n, k): shape (d, k).
+
+    By QR of the columns scaled to unit length (n ≥ d: the fit does not depend on their scale), or of Xᵀ (n < d);
+    by a singular value decomposition where those are numerically dependent.
+    """
+    n, d = X.shape
+    if n >= d:
+        scale = np.sqrt(np.einsum("ij,ij->j", X, X))
+        used = scale > 0  # a feature that never occurs has weight 0
+        if used.any():
+            Q, R = np.linalg.qr(X[:, used] / scale[used])
+            if np.abs(R.diagonal()).min() > _DEPENDENT:
+                W = np.zeros((d, Y.shape[1]))
+                W[used] = solve_triangular(R, Q.T @ Y, check_finite=False) / scale[used, None]
+                return W
+    elif n > 0:
+        Q, R = np.linalg.qr(X.T)
+        pivots = np.abs(R.diagonal())
+        if pivots.min() > 10 * d * _EPS * pivots.max():
+            return np.asarray(Q @ solve_triangular(R, Y, trans="T", check_finite=False))
+    return least_norm(X, Y)
 
 
-def ridge_flops(samples: int, features: int, penalty: float | str) -> float:
-    """Operations of drawing (20 per number) and of ``ridge``: by SVD for penalty 0, else by Cholesky."""
-    least = min(samples, features)
-    product = 2.0 * samples * features * least
-    return 24.0 * samples * features + product + least**3 * (20.0 if penalty == 0 else 1.0 / 3.0)
+def least_norm(X: Array, Y: Array) -> Array:
+    """argmin ‖X W − Y‖² of least norm by singular values; those below rounding count as zero."""
+    return cast(Array, np.linalg.lstsq(X, Y, rcond=None)[0])
 
 
-def kernel_ridge_flops(samples: int, penalty: float | str) -> float:
-    """Operations of ``kernel_ridge``."""
-    return samples**3 * (20.0 if penalty == 0 else 1.0 / 3.0)
+def gram(X: Array, total: Array | None = None) -> Array:
+    """XᵀX, shape (d, d), for ``X`` (n, d) in C order; the lower triangle alone is filled, and added to ``total``."""
+    if total is None:
+        total = np.zeros((X.shape[1], X.shape[1]), order="F")
+    return cast(Array, dsyrk(1.0, X.T, beta=1.0, c=total, lower=1, overwrite_c=1))
+
+
+def gram_of_triangle(L: Array) -> Array:
+    """LᵀL of a lower triangular ``L`` in C order, at a third of the cost; the lower triangle alone is filled."""
+    # its transpose is an upper triangle U in Fortran order, and U Uᵀ is symmetric: the upper triangle of the result
+    # is the lower one of its transpose
+    product, _ = dlauum(L.T, lower=0)
+    return cast(Array, product.T)
+
+
+def symmetric(A: Array) -> Array:
+    """The whole of a symmetric matrix whose lower triangle is given."""
+    return np.tril(A) + np.tril(A, -1).T

@@ -27,6 +27,24 @@ class GridAxis(Model):
     values: Annotated[list[Number], Field(min_length=1, max_length=MAX_POINTS)]
 
 
+class PlainFeatures(Model):
+    """Gaussian features, features ±1 (Rademacher), or uniform ones; scaled to the eigenvalues as their variances."""
+
+    kind: Literal["gaussian", "rademacher", "uniform"]
+
+
+class StudentTFeatures(Model):
+    """Student-t features, scaled to the eigenvalues as their variances: heavy tails."""
+
+    kind: Literal["student_t"]
+    degrees_of_freedom: Annotated[float, Field(gt=2, le=1e6, allow_inf_nan=False), Strict()] = Field(
+        description="Above 2, since there is no variance else; fourth moments exist above 4."
+    )
+
+
+SimulatedFeatures = Annotated[PlainFeatures | StudentTFeatures, Field(discriminator="kind")]
+
+
 class SimulationRequest(Model):
     """What to simulate. The grid is the product of its axes, the last one running fastest."""
 
@@ -38,8 +56,27 @@ class SimulationRequest(Model):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED), Strict()] = Field(
         0, description="The same request with the same seed gives the same numbers, to the last bit."
     )
-    method: Literal["literal"] = Field(
-        "literal", description="Draws the samples, labels them by the model before, fits: no formula used."
+    method: Literal["literal", "wishart"] = Field(
+        "literal",
+        description=(
+            "literal: draws the samples, labels them by the model before, fits: no formula used. wishart: draws the"
+            " Gram matrices of Gaussian features by Bartlett's decomposition: the same distribution of results at a"
+            " cost that does not grow with the number of samples."
+        ),
+    )
+    features: SimulatedFeatures | None = Field(
+        None,
+        description=(
+            "How features are drawn, independently along every eigenmode; null: Gaussian, or for a stored data set its"
+            " rows, with replacement."
+        ),
+    )
+    average_noise: bool = Field(
+        False,
+        description=(
+            "Average over the label noise analytically, given everything else that is drawn (Rao-Blackwell): the same"
+            " mean with a far smaller standard error, but without the spread of single runs (quantiles are null)."
+        ),
     )
     grid: Annotated[list[GridAxis], Field(max_length=MAX_AXES)] = Field(
         default_factory=list,
@@ -68,17 +105,68 @@ class Quantiles(Answer):
     p95: float
 
 
-class MeasuredError(Answer):
-    """The simulated excess test error, over the replicates that are done."""
+class Estimate(Answer):
+    """A mean over the replicates that are done."""
 
-    replicates: int
     mean: Value
     standard_error: Value = Field(description="null for a single replicate.")
-    quantiles: Quantiles | None
+
+
+class MeasuredError(Estimate):
+    """The simulated excess test error, over the replicates that are done, and what it is made of.
+
+    bias and variance are those of the same fit with all its samples real, measured on the same draws: labelled by the
+    truth without noise, and by noise alone. generation is what is left of the total, replicate by replicate.
+    """
+
+    replicates: int
+    bias: Estimate
+    variance: Estimate
+    generation: Estimate
+    quantiles: Quantiles | None = Field(description="Of the total; null with average_noise.")
+
+
+class ZScores(Answer):
+    """Measured minus predicted in standard errors; null without a prediction, or without any spread."""
+
+    total: Value
+    bias: Value
+    variance: Value
+    generation: Value
+
+
+class LikelyCause(Answer):
+    """Why theory and simulation may disagree: a stable code and a sentence."""
+
+    code: Literal["small_n", "heavy_tails", "finite_population", "unexplained"]
+    message: str
+
+
+class Disagreement(Answer):
+    """A part of the error that differs from its prediction by more than chance, all comparisons accounted for."""
+
+    part: Literal["total", "bias", "variance", "generation"]
+    z_score: Value
+    adjusted_p_value: float = Field(description="By Holm's method over all comparisons of the simulation.")
+    likely_causes: list[LikelyCause] = Field(description="The likeliest first.")
+
+
+class SimulationStage(Answer):
+    """One generation: the model of one stage, measured and predicted."""
+
+    stage: str
+    prediction: PredictedError | None
+    prediction_missing: str | None = Field(description="Why there is no prediction.")
+    test_error: MeasuredError | None = Field(description="null until the first replicates are done.")
+    difference: Value = Field(description="Measured mean minus predicted total.")
+    relative_difference: Value = Field(description="The difference by the predicted total.")
+    z_score: Value = Field(description="The difference by the standard error.")
+    z_scores: ZScores
+    disagreements: list[Disagreement]
 
 
 class SimulationPoint(Answer):
-    """One point of the grid: predicted, measured, and how they compare."""
+    """One point of the grid: predicted, measured, and how they compare; all of its last stage."""
 
     parameters: dict[str, int | float]
     prediction: PredictedError | None
@@ -87,6 +175,23 @@ class SimulationPoint(Answer):
     difference: Value = Field(description="Measured mean minus predicted total.")
     relative_difference: Value = Field(description="The difference by the predicted total.")
     z_score: Value = Field(description="The difference by the standard error.")
+    stages: list[SimulationStage] = Field(description="Every generation, in order, the last stage included.")
+
+
+class Agreement(Answer):
+    """Whether theory and simulation agree, at a stated chance of any false alarm at all."""
+
+    verdict: Literal["agree", "disagree", "undecided"] = Field(
+        description="undecided: too few replicates yet, or nothing that has a prediction."
+    )
+    level: float = Field(description="Chance of one false alarm or more, all comparisons together.")
+    comparisons: int = Field(
+        description="Totals, biases, variances, generation terms; equal ones count once."
+    )
+    disagreements: int
+    detectable_relative_difference: Value = Field(
+        description="Differences of a total from its prediction below this could not have been seen everywhere."
+    )
 
 
 class Progress(Answer):
@@ -133,6 +238,7 @@ class Simulation(SimulationSummary):
     """A simulation; once it has finished it never changes."""
 
     request: SimulationRequest
+    agreement: Agreement
     points: list[SimulationPoint]
 
 

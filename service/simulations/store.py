@@ -62,12 +62,12 @@ async def fetch(connection: AsyncConnection, simulation_id: str) -> Simulation:
     row = (await connection.execute(_summaries().where(simulations.c.id == simulation_id))).first()
     if row is None:
         raise NotFound(f"There is no simulation {simulation_id}.")
-    if row.result is not None:
-        points: Any = row.result["points"]
-    else:
-        errors = await results.errors_so_far(connection, simulation_id, len(row.points))
-        points = results.compared(row.points, errors)
-    return Simulation(**_summary(row).model_dump(), request=row.request, points=points)
+    found: Any = row.result
+    if found is None:
+        outcomes = results.outcome_count(row.points)
+        errors = await results.errors_so_far(connection, simulation_id, outcomes)
+        found = results.compared(row.request, row.points, errors).model_dump()
+    return Simulation(**_summary(row).model_dump(), request=row.request, **found)
 
 
 async def page(

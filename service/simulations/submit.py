@@ -1,27 +1,19 @@
 """Every check of a simulation before it is stored: its points, their predictions, its cost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Final
+
+import numpy as np
 
 from service.errors import InvalidInput
 from service.jobs.plan import FLOPS_PER_SECOND, shard_ranges
 from service.predictions.engine import work_of
-from service.predictions.responses import GenerationParts
-from service.simulations.grid import GridPoint, expand
-from service.simulations.results import planned
-from service.simulations.schemas import (
-    MAX_ERRORS,
-    Cost,
-    PredictedError,
-    SimulationEstimate,
-    SimulationRequest,
-)
+from service.simulations.comparison import compared
+from service.simulations.grid import expand
+from service.simulations.predicted import Predictions
+from service.simulations.schemas import MAX_ERRORS, Cost, SimulationEstimate, SimulationRequest
 from service.simulations.workload import Stored, compile_point, flops_per_replicate, groups
-from service.theory import results
-from service.theory.errors import NotConverged, Unsupported
-from service.theory.model import OPTIMAL, Population, TrainingMix
-from service.theory.prediction import predict
 
 MAX_FLOPS: Final = 2e15  # two days of one core
 MAX_PREDICTION_WORK: Final = 100e6
@@ -44,7 +36,8 @@ class Plan:
 
     def estimate(self) -> SimulationEstimate:
         """The answer to validate_only."""
-        return SimulationEstimate(cost=self.cost, points=planned(self.points))
+        nothing = compared(self.request.model_dump(mode="json"), self.points, np.empty((0, 0)))
+        return SimulationEstimate(cost=self.cost, points=nothing.points)
 
 
 def cost(points: int, replicates: int, shards: int, flops: float) -> Cost:
@@ -61,30 +54,37 @@ def cost(points: int, replicates: int, shards: int, flops: float) -> Cost:
 def plan(request: SimulationRequest, data: Stored | None, shard_timeout: float) -> Plan:
     """Check, predict and cut a simulation; takes seconds at worst, no database. Raises InvalidInput."""
     grid = expand(request)
-    if len(grid) * request.replicates > MAX_ERRORS:
-        raise InvalidInput.at(
-            "/replicates",
-            "too_large",
-            f"{len(grid)} grid points × {request.replicates} replicates; at most {MAX_ERRORS} test errors"
-            " are kept: take fewer of either.",
-        )
     compiled = [compile_point(point, data) for point in grid]
-    work = sum(work_of(population, mix) for population, mix in compiled)
+    _storable(request, [len(mix.stages) for _, mix in compiled])
+    work = sum(work_of(population, mix) * (1 + len(mix.stages)) / 2 for population, mix in compiled)
     if work > MAX_PREDICTION_WORK:
         raise InvalidInput.at(
             "/grid",
             "too_large",
-            f"Grid points × stages × sources × modes is {work:.2g}; at most {MAX_PREDICTION_WORK:.2g}.",
+            f"Grid points × stages² × sources × modes is {work:.2g}; at most {MAX_PREDICTION_WORK:.2g}.",
         )
-    points, mixes = [], []
+    predictions = Predictions()
+    points, processes = [], []
     for point, (population, mix) in zip(grid, compiled, strict=True):
-        described, resolved = _predicted(point, population, mix)
+        described, process = predictions.point(point.parameters, point.request.training_mix, population, mix)
         points.append(described)
-        mixes.append(resolved)
-    fits = groups([population for population, _ in compiled], mixes, data)
-    flops = flops_per_replicate(fits) + _FIT_OVERHEAD * sum(len(mix.stages) for mix in mixes)
+        processes.append(process)
+    counts = [len(process.mix.stages) for process in processes]
+    _storable(request, counts)  # generators that the theory takes together are several fits
+    fits = groups(request, [population for population, _ in compiled], processes, data)
+    flops = flops_per_replicate(fits) + _FIT_OVERHEAD * sum(counts)
     _affordable(flops, request.replicates, shard_timeout)
     return Plan(request, points, shard_ranges(request.replicates, flops), flops * request.replicates)
+
+
+def _storable(request: SimulationRequest, stages: Sequence[int]) -> None:
+    if sum(stages) * request.replicates > MAX_ERRORS:
+        raise InvalidInput.at(
+            "/replicates",
+            "too_large",
+            f"{sum(stages)} stages of {len(stages)} grid points × {request.replicates} replicates; at most"
+            f" {MAX_ERRORS} test errors are kept: take fewer of any.",
+        )
 
 
 def _affordable(flops: float, replicates: int, shard_timeout: float) -> None:
@@ -102,67 +102,3 @@ def _affordable(flops: float, replicates: int, shard_timeout: float) -> None:
             f"{replicates} replicates take {flops * replicates:.2g} operations; at most {MAX_FLOPS:.2g}:"
             f" take at most {int(MAX_FLOPS / flops)}.",
         )
-
-
-def _predicted(
-    point: GridPoint, population: Population, mix: TrainingMix
-) -> tuple[dict[str, Any], TrainingMix]:
-    """What is stored of a point, and its mix with every penalty a number."""
-    missing: str | None = None
-    prediction: PredictedError | None = None
-    try:
-        found = predict(population, mix)
-    except (Unsupported, NotConverged) as error:
-        missing = str(error)
-    else:
-        mix = found.mix
-        if found.test_error.diverged:
-            missing = "divergent: the theory puts the error at infinity (some fit interpolates its samples)"
-        else:
-            prediction = _error(found)
-    penalties = [_number(stage.penalty, missing) for stage in mix.stages]
-    described = {
-        "parameters": point.parameters,
-        "prediction": prediction.model_dump(mode="json") if prediction else None,
-        "prediction_missing": missing,
-        "penalties": penalties,
-    }
-    return described, mix
-
-
-def _number(penalty: float | str, missing: str | None) -> float:
-    if penalty == OPTIMAL:
-        raise InvalidInput.at(
-            "/training_mix",
-            "no_optimal_penalty",
-            f'"optimal" needs a prediction, and there is none: {missing}.',
-        )
-    if not isfinite(float(penalty)):
-        raise InvalidInput.at(
-            "/training_mix",
-            "no_optimal_penalty",
-            'No penalty does better than predicting zero, so there is no "optimal" one to simulate.',
-        )
-    return float(penalty)
-
-
-def _error(found: results.Prediction) -> PredictedError:
-    error = found.test_error
-    parts = error.parts
-    return PredictedError(
-        total=_finite(error.total),
-        bias=_finite(error.bias),
-        variance=_finite(error.variance),
-        generation=_finite(error.generation),
-        generation_parts=GenerationParts(
-            label_noise=_finite(parts.label_noise),
-            distortion=_finite(parts.distortion),
-            shift=_finite(parts.shift),
-            noise_mismatch=_finite(parts.noise_mismatch),
-        ),
-        expected_relative_error=found.expected_relative_error,
-    )
-
-
-def _finite(value: float) -> float | None:
-    return value if isfinite(value) else None

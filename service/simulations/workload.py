@@ -5,8 +5,9 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,16 +18,15 @@ from service.datasets import store as datasets
 from service.errors import InvalidInput, NotFound
 from service.jobs.compute import Group
 from service.predictions.engine import compiled
-from service.simulation.literal import (
-    EmpiricalProblem,
-    GaussianProblem,
-    UnsupportedError,
-    check,
-    replicate_flops,
-)
-from service.simulation.problem import Problem
+from service.simulation import features
+from service.simulation.engine import check, outcomes, replicate_flops
+from service.simulation.problem import Problem, UnsupportedError
+from service.simulation.process import Process
+from service.simulation.rows import EmpiricalProblem
+from service.simulation.spectrum import SpectrumProblem
 from service.simulations.grid import GridPoint, expand
-from service.simulations.schemas import SimulationRequest
+from service.simulations.processes import process
+from service.simulations.schemas import SimulationRequest, StudentTFeatures
 from service.theory.model import Population, TrainingMix
 
 _KEPT: Final = 8  # workloads that a worker keeps ready
@@ -42,10 +42,13 @@ class Stored:
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """What one replicate of a simulation computes; ``pickled``: the groups, for a worker's child."""
+    """What one replicate of a simulation computes; ``pickled``: the groups, for a worker's child.
+
+    ``outcomes``: rows of all points together, those of a point after each other.
+    """
 
     pickled: bytes
-    points: int
+    outcomes: int
     seed: int
 
 
@@ -73,10 +76,14 @@ def with_penalties(mix: TrainingMix, penalties: Sequence[float]) -> TrainingMix:
 
 
 def groups(
-    populations: Sequence[Population], mixes: Sequence[TrainingMix], data: Stored | None
+    request: SimulationRequest,
+    populations: Sequence[Population],
+    processes: Sequence[Process],
+    data: Stored | None,
 ) -> tuple[Group, ...]:
-    """The points by problem. Raises InvalidInput where they cannot be simulated literally."""
-    found: OrderedDict[tuple[object, ...], tuple[Problem, list[int]]] = OrderedDict()
+    """The points by problem. Raises InvalidInput where they cannot be simulated."""
+    _check_options(request, data)
+    found: OrderedDict[tuple[object, ...], tuple[Problem[Any], list[int]]] = OrderedDict()
     for index, population in enumerate(populations):
         key = (
             population.eigenvalues.tobytes(),
@@ -85,30 +92,77 @@ def groups(
             population.noise_variance,
         )
         if key not in found:
-            found[key] = (data.problem if data else _gaussian(population), [])
+            found[key] = (data.problem if data else _drawn(request, population), [])
         found[key][1].append(index)
+    edges = [0, *accumulate(outcomes([one]) for one in processes)]
     return tuple(
-        Group(problem, tuple(mixes[index] for index in indices), tuple(indices))
+        Group(
+            problem,
+            tuple(processes[index] for index in indices),
+            tuple(row for index in indices for row in range(edges[index], edges[index + 1])),
+            request.average_noise,
+        )
         for problem, indices in found.values()
     )
 
 
-def _gaussian(population: Population) -> GaussianProblem:
+def _check_options(request: SimulationRequest, data: Stored | None) -> None:
+    """What does not go together."""
+    if data is not None and request.features is not None:
+        raise InvalidInput.at(
+            "/features", "not_drawn", "The samples are rows of the data set: leave features out (null)."
+        )
+    if data is not None and request.method == "wishart":
+        raise InvalidInput.at(
+            "/method", "not_gaussian",
+            "wishart is exact for Gaussian features; rows of a data set are not: use method literal, or describe"
+            " the data set by its spectrum.",
+        )  # fmt: skip
+    if data is not None and request.average_noise:
+        raise InvalidInput.at(
+            "/average_noise", "not_available",
+            "average_noise is for data sets given by their spectrum: set it to false for stored rows.",
+        )  # fmt: skip
+    if request.method == "wishart" and request.features is not None and request.features.kind != "gaussian":
+        raise InvalidInput.at(
+            "/features", "not_gaussian",
+            f"wishart is exact for Gaussian features alone: use method literal for {request.features.kind} ones.",
+        )  # fmt: skip
+
+
+def _drawn(request: SimulationRequest, population: Population) -> SpectrumProblem:
     try:
-        return GaussianProblem(population)
+        return SpectrumProblem(population, _features(request))
     except UnsupportedError as error:
         raise InvalidInput.at("/dataset", "cannot_be_simulated", _sentence(error)) from error
 
 
+def _features(request: SimulationRequest) -> features.Features:
+    if request.method == "wishart":
+        return features.Bartlett()
+    match request.features:
+        case StudentTFeatures(degrees_of_freedom=nu):
+            return features.StudentT(nu)
+        case None:
+            return features.Gaussian()
+        case other:
+            by_kind: dict[str, features.Features] = {
+                "gaussian": features.Gaussian(),
+                "rademacher": features.Rademacher(),
+                "uniform": features.Uniform(),
+            }
+            return by_kind[other.kind]
+
+
 def flops_per_replicate(work: Sequence[Group]) -> float:
-    """Of all points together. Raises InvalidInput where they cannot be simulated literally."""
+    """Of all points together. Raises InvalidInput where they cannot be simulated."""
     total = 0.0
     for group in work:
         try:
-            check(group.problem, group.mixes)
+            check(group.problem, group.processes, average_noise=group.average_noise)
         except UnsupportedError as error:
             raise InvalidInput.at("/training_mix", "cannot_be_simulated", _sentence(error)) from error
-        total += replicate_flops(group.problem, group.mixes)
+        total += replicate_flops(group.problem, group.processes, average_noise=group.average_noise)
     return total
 
 
@@ -142,19 +196,23 @@ class Workloads:
                 raise NotFound(f"There is no simulation {simulation_id}.")
             request = SimulationRequest.model_validate(row.request)
             data = await stored(connection, request.dataset, self._rows_dir)
-        workload = await asyncio.to_thread(_workload, request, [p["penalties"] for p in row.points], data)
-        self._kept[simulation_id] = workload
+        made = await asyncio.to_thread(workload, request, [p["penalties"] for p in row.points], data)
+        self._kept[simulation_id] = made
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-        return workload
+        return made
 
 
-def _workload(
-    request: SimulationRequest, penalties: Sequence[Sequence[float]], data: Stored | None
+def workload(
+    request: SimulationRequest, penalties: Sequence[Sequence[float]] | None, data: Stored | None
 ) -> Workload:
-    populations, mixes = [], []
-    for point, resolved in zip(expand(request), penalties, strict=True):
+    """What is computed; ``penalties``: of every point's stages, where some are "optimal" in the request."""
+    populations, processes = [], []
+    for index, point in enumerate(expand(request)):
         population, mix = compile_point(point, data)
+        if penalties is not None:
+            mix = with_penalties(mix, penalties[index])
         populations.append(population)
-        mixes.append(with_penalties(mix, resolved))
-    return Workload(pickle.dumps(groups(populations, mixes, data)), len(mixes), request.seed)
+        processes.append(process(point.request.training_mix, population, mix))
+    made = groups(request, populations, processes, data)
+    return Workload(pickle.dumps(made), outcomes(processes), request.seed)

@@ -17,7 +17,8 @@ from service.datasets.describer import Describer
 from service.datasets.schemas import LinearMap, UploadOptions
 from service.errors import NotFound, RowsDeleted, TooManyRequests
 from service.settings import Settings
-from service.simulation.literal import simulate
+from service.simulation.engine import last_totals, simulate
+from service.simulation.process import Process
 from service.theory.model import REAL, Source, Stage, TrainingMix
 
 pytestmark = pytest.mark.anyio
@@ -419,7 +420,8 @@ async def test_digits_predicted_and_simulated(
     )
     async with app.state.database.transaction() as connection:
         problem = await store.empirical_problem(connection, answer["id"], settings.rows_dir)
-    errors = simulate(problem, [mix], 1, 0, 60)[0]
+    process = Process(mix, 0.1)
+    errors = last_totals([process], simulate(problem, [process], 1, 0, 60))[0]
     standard_error = errors.std(ddof=1) / np.sqrt(60)
     assert abs(predicted - errors.mean()) < 3 * standard_error + 0.03 * errors.mean()
 

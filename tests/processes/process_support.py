@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -15,16 +14,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import numpy as np
 import psutil
 import psycopg
 
 from service.database.engine import Database, libpq_url
-from service.jobs.compute import shard_test_errors
+from service.jobs.compute import from_bytes, shard_test_errors, to_bytes
 from service.simulations import store
-from service.simulations.grid import expand
 from service.simulations.schemas import SimulationRequest
 from service.simulations.submit import plan
-from service.simulations.workload import compile_point, groups
+from service.simulations.workload import Workload, workload
 
 T = TypeVar("T")
 
@@ -80,11 +79,12 @@ def until(found: Callable[[], T | None], seconds: float = 60.0, what: str = "") 
 @lru_cache
 def undisturbed() -> bytes:
     """The test errors of BODY computed in one go, without queue, database or other processes."""
-    request = SimulationRequest.model_validate(BODY)
-    [point] = expand(request)
-    population, mix = compile_point(point, None)
-    work = pickle.dumps(groups([population], [mix], None))
-    return shard_test_errors(work, 1, request.seed, 0, request.replicates)
+    work = _workload()
+    return shard_test_errors(work.pickled, work.outcomes, work.seed, 0, BODY["replicates"])
+
+
+def _workload() -> Workload:
+    return workload(SimulationRequest.model_validate(BODY), None, None)
 
 
 _connections: dict[str, psycopg.Connection[tuple[Any, ...]]] = {}
@@ -128,7 +128,9 @@ def assert_undisturbed(url: str, simulation_id: str) -> None:
         " WHERE simulation_id = %s ORDER BY s.index",
         simulation_id,
     )
-    assert b"".join(bytes(errors) for _, _, errors in stored) == undisturbed()
+    outcomes = _workload().outcomes
+    whole = np.concatenate([from_bytes(bytes(errors), outcomes) for _, _, errors in stored], axis=1)
+    assert to_bytes(whole) == undisturbed()
     assert [first for first, _, _ in stored] == [0, *(last for _, last, _ in stored)][:-1]
     until(
         lambda: query(url, "SELECT count(*) FROM queue.procrastinate_jobs") == [(0,)],

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from service.simulation.literal import GaussianProblem, simulate
+from service.simulation.engine import last_totals, simulate
+from service.simulation.process import Process
+from service.simulation.spectrum import SpectrumProblem
 from service.theory.model import REAL, Population, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict
 
@@ -44,7 +46,8 @@ MIXES = {
 def test_the_process_agrees_with_the_theory(name: str) -> None:
     mix = MIXES[name]
     prediction = predict(POPULATION, mix)
-    errors = simulate(GaussianProblem(POPULATION), [mix], 7, 0, REPLICATES, lambda _: None)[0]
+    process = Process.fresh(POPULATION, mix)
+    errors = last_totals([process], simulate(SpectrumProblem(POPULATION), [process], 7, 0, REPLICATES))[0]
     mean, standard_error = errors.mean(), errors.std(ddof=1) / np.sqrt(REPLICATES)
     predicted = prediction.test_error.total
     left_out = prediction.expected_relative_error * predicted

@@ -1,77 +1,187 @@
 """Fits against scikit-learn's on the same rows."""
 
+from collections.abc import Sequence
+
+import mpmath
 import numpy as np
 import pytest
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LinearRegression, Ridge
 
-from service.simulation.solvers import kernel_ridge, ridge
-from service.theory.kernels import Polynomial, Rbf, gram
+from service.simulation.features import Gaussian
+from service.simulation.plan import Design
+from service.simulation.problem import Labels, Streams
+from service.simulation.rows import FeatureSystem, KernelSystem
+from service.simulation.solvers import (
+    MANY,
+    PositiveSolver,
+    gram,
+    gram_of_triangle,
+    least_squares,
+    symmetric,
+)
+from service.simulation.spectrum import Drawn
+from service.simulation.systems import WeightSystem
+from service.theory.kernels import Polynomial, Rbf
+from service.theory.kernels import gram as kernel_matrix
+from service.theory.model import Array
 
 RNG = np.random.default_rng(2)
 
 
-def problem(N: int, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def problem(N: int, d: int) -> tuple[Array, Array, Array]:
     return RNG.standard_normal((N, d)), RNG.standard_normal(N), RNG.uniform(0.1, 3.0, N)
 
 
-@pytest.mark.parametrize(("N", "d"), [(50, 8), (8, 50), (20, 20)])
+def rows_of(X: Array) -> Drawn:
+    stream = (Streams(0, 0), Design((0, 0), len(X), None))
+    return Drawn(len(X), len(X), np.ones(X.shape[1]), Gaussian(), stream, X)
+
+
+def weight_fit(
+    parts: Sequence[tuple[Array, Array, float]], penalty: float, P: Array | None = None, *, kept: bool = True
+) -> Array:
+    """The fit of several designs; ``kept`` False: of their Gram matrices and moments alone."""
+    designs, labels = [], []
+    for X, y, _ in parts:
+        drawn = rows_of(X)
+        if not kept:
+            drawn.gram = gram(X)
+            drawn.kept = None
+        designs.append(drawn)
+        labels.append(Labels(y) if kept else Labels(None, X.T @ y))
+    system = WeightSystem(parts[0][0].shape[1], designs, [w for _, _, w in parts], P, [penalty])
+    return system.fit(penalty, [labels])[0]
+
+
+@pytest.mark.parametrize(("N", "d"), [(50, 8), (8, 50), (20, 20), (14, 8)])
 @pytest.mark.parametrize("penalty", [1e-6, 0.3, 100.0])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_ridge_agrees_with_sklearn(N: int, d: int, penalty: float, weighted: bool) -> None:
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_ridge_agrees_with_sklearn(N: int, d: int, penalty: float, weight: float) -> None:
     """scikit-learn's loss is a sum: its alpha is N times the penalty per sample."""
-    X, y, weights = problem(N, d)
-    weights = weights if weighted else np.ones(N)
+    X, y, _ = problem(N, d)
+    half = N // 2
+    weights = np.where(np.arange(N) < half, 1.0, weight)
     expected = Ridge(alpha=N * penalty, fit_intercept=False).fit(X, y, sample_weight=weights).coef_
-    np.testing.assert_allclose(ridge(X, y, weights, penalty), expected, rtol=1e-6, atol=1e-10)
+    parts = [(X[:half], y[:half], 1.0), (X[half:], y[half:], weight)]
+    np.testing.assert_allclose(weight_fit(parts, penalty), expected, rtol=1e-6, atol=1e-10)
+    if d <= half:
+        np.testing.assert_allclose(weight_fit(parts, penalty, kept=False), expected, rtol=1e-6, atol=1e-10)
+    together = FeatureSystem(X, np.arange(N), np.sqrt(weights), [N * penalty])
+    np.testing.assert_allclose(together.fit(penalty, [[Labels(y)]])[0], X @ expected, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize(("N", "d"), [(50, 8), (8, 50)])
+@pytest.mark.parametrize(("N", "d"), [(50, 8), (8, 50), (12, 8)])
 def test_ridgeless_agrees_with_sklearn(N: int, d: int) -> None:
     X, y, _ = problem(N, d)
     expected = LinearRegression(fit_intercept=False).fit(X, y).coef_
-    np.testing.assert_allclose(ridge(X, y, np.ones(N), 0.0), expected, atol=1e-10)
+    np.testing.assert_allclose(weight_fit([(X, y, 1.0)], 0.0), expected, atol=1e-10)
+    if N == 50:
+        np.testing.assert_allclose(weight_fit([(X, y, 1.0)], 0.0, kept=False), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.1])
+@pytest.mark.parametrize(("N", "m"), [(50, 5), (6, 12), (30, 12), (20, 12)])
+def test_random_features_agree_with_sklearn(N: int, m: int, penalty: float) -> None:
+    X, y, _ = problem(N, 9)
+    P = RNG.standard_normal((m, 9)) / np.sqrt(m)
+    model = Ridge(alpha=N * penalty, fit_intercept=False, solver="svd") if penalty else None
+    fitted = (model or LinearRegression(fit_intercept=False)).fit(X @ P.T, y).coef_
+    np.testing.assert_allclose(weight_fit([(X, y, 1.0)], penalty, P), P.T @ fitted, atol=1e-9)
 
 
 @pytest.mark.parametrize("feature_map", [Rbf(2.0), Polynomial(5, 1.0, 3.0)])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_kernel_ridge_agrees_with_sklearn(feature_map: Rbf | Polynomial, weighted: bool) -> None:
+    """Fitted to rows that are drawn twice, evaluated on others."""
     X, y, weights = problem(60, 5)
-    X[30:] = X[:30]  # drawing with replacement repeats rows
     weights = weights if weighted else np.ones(60)
-    K = gram(feature_map, X, X)
-    Z = RNG.standard_normal((10, 5))
-    reference = KernelRidge(alpha=60 * 1e-3, kernel="precomputed").fit(K, y, sample_weight=weights)
-    ours = gram(feature_map, Z, X) @ kernel_ridge(K, y, weights, 1e-3)
-    np.testing.assert_allclose(ours, reference.predict(gram(feature_map, Z, X)), atol=1e-10)
+    everything = np.concatenate([X[:30], RNG.standard_normal((10, 5))])
+    chosen = np.concatenate([np.arange(30), np.arange(30)])
+    K = kernel_matrix(feature_map, everything, everything)
+    reference = KernelRidge(alpha=60 * 1e-3, kernel="precomputed")
+    reference.fit(K[np.ix_(chosen, chosen)], y, sample_weight=weights)
+    system = KernelSystem(K, chosen, np.sqrt(weights), [60 * 1e-3])
+    ours = system.fit(1e-3, [[Labels(y)]])[0]
+    np.testing.assert_allclose(ours, reference.predict(K[:, chosen]), atol=1e-10)
 
 
 def test_kernel_ridge_of_linear_features_is_ridge() -> None:
     X, y, weights = problem(40, 6)
     weights[3] = 0.0
     for penalty in (0.0, 0.05):
-        alpha = kernel_ridge(X @ X.T, y, weights, penalty)
-        np.testing.assert_allclose(X.T @ alpha, ridge(X, y, weights, penalty), atol=1e-9)
+        chosen, roots = np.arange(40), np.sqrt(weights)
+        kernel = KernelSystem(X @ X.T, chosen, roots, [40 * penalty]).fit(penalty, [[Labels(y)]])
+        linear = FeatureSystem(X, chosen, roots, [40 * penalty]).fit(penalty, [[Labels(y)]])
+        np.testing.assert_allclose(kernel[0], linear[0], atol=1e-9)
 
 
 def test_zero_weight_is_as_good_as_absent_but_counts_in_n() -> None:
     X, y, _ = problem(40, 6)
-    weights = np.concatenate([np.ones(30), np.zeros(10)])
-    np.testing.assert_allclose(
-        ridge(X, y, weights, 0.03), ridge(X[:30], y[:30], np.ones(30), 0.04), rtol=1e-10
-    )
+    parts = [(X[:30], y[:30], 1.0), (X[30:], y[30:], 0.0)]
+    np.testing.assert_allclose(weight_fit(parts, 0.03), weight_fit(parts[:1], 0.04), rtol=1e-10)
 
 
 def test_penalty_below_rounding_still_solves() -> None:
     """Repeated rows: the kernel matrix is singular, and 1e-25 on its diagonal is lost in rounding."""
     X, y, _ = problem(30, 2)
-    X = np.concatenate([X, X])
+    chosen = np.concatenate([np.arange(30), np.arange(30)])
     labels = np.concatenate([y, y])
-    K = gram(Rbf(1.0), X, X)
-    fitted = K @ kernel_ridge(K, labels, np.ones(60), 1e-25)
+    system = KernelSystem(kernel_matrix(Rbf(1.0), X, X), chosen, np.ones(60), [60 * 1e-25])
+    fitted = system.fit(1e-25, [[Labels(labels)]])[0]
     assert np.isfinite(fitted).all()
-    assert np.mean((fitted - labels) ** 2) < 1e-3
+    assert np.mean((fitted - y) ** 2) < 1e-3
 
 
 def test_without_samples_the_fit_is_zero() -> None:
-    np.testing.assert_array_equal(ridge(np.empty((0, 4)), np.empty(0), np.empty(0), 0.0), np.zeros(4))
+    np.testing.assert_array_equal(WeightSystem(4, [], [], None, [0.1]).fit(0.1, [[]])[0], np.zeros(4))
+    np.testing.assert_array_equal(weight_fit([(np.ones((3, 4)), np.ones(3), 0.0)], 0.1), np.zeros(4))
+
+
+# --- one decomposition for many penalties ---------------------------------------------------------
+
+
+def test_one_decomposition_serves_many_penalties(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same solutions as a factor for each, from one eigen-decomposition."""
+    X, _, _ = problem(60, 20)
+    A, B = gram(X), RNG.standard_normal((20, 3))
+    ridges = list(np.geomspace(1e-3, 1e3, MANY))
+    calls = []
+    from service.simulation import solvers
+
+    original = solvers.eigh
+    monkeypatch.setattr(solvers, "eigh", lambda *a, **k: calls.append(1) or original(*a, **k))
+    together = PositiveSolver(A, ridges)
+    for ridge in ridges:
+        expected = np.linalg.solve(X.T @ X + ridge * np.eye(20), B)
+        np.testing.assert_allclose(together.solve(ridge, B), expected, rtol=1e-9)
+        np.testing.assert_allclose(PositiveSolver(A, [ridge]).solve(ridge, B), expected, rtol=1e-9)
+    assert len(calls) == 1
+
+
+def test_eigenvalues_thirty_orders_of_magnitude_apart_do_no_harm() -> None:
+    """A fit's error is that of the scaled problem: against 50 digits."""
+    scale = np.logspace(0, -15, 6)
+    X = RNG.standard_normal((40, 6)) * scale
+    y = X @ (1 / scale) + RNG.standard_normal(40)
+    with mpmath.workdps(60):
+        A = mpmath.matrix((X[:, :, None] * 1.0).squeeze().tolist())
+        exact = mpmath.lu_solve(A.T * A, A.T * mpmath.matrix(y.tolist()))
+        exact = np.array([float(value) for value in exact])
+    for kept in (True, False):
+        np.testing.assert_allclose(weight_fit([(X, y, 1.0)], 0.0, kept=kept), exact, rtol=1e-9)
+
+
+def test_dependent_columns_and_rows_give_the_fit_of_least_norm() -> None:
+    X, y, _ = problem(12, 3)
+    for A in (X[:, [0, 1, 2, 2]], X[[0, 1, 1]], np.zeros((5, 2)), np.column_stack([X, np.zeros(12)])):
+        Y = y[: len(A), None]
+        np.testing.assert_allclose(least_squares(A, Y), np.linalg.pinv(A) @ Y, atol=1e-12)
+
+
+def test_gram_matrices() -> None:
+    X = RNG.standard_normal((30, 7))
+    np.testing.assert_allclose(symmetric(gram(X)), X.T @ X, rtol=1e-12)
+    np.testing.assert_allclose(symmetric(gram(X, gram(X))), 2 * X.T @ X, rtol=1e-12)
+    L = np.tril(RNG.standard_normal((7, 7)))
+    np.testing.assert_allclose(symmetric(gram_of_triangle(L)), L.T @ L, rtol=1e-12)

@@ -42,6 +42,9 @@ BODY: dict[str, Any] = {
 }
 
 
+OUTCOMES = 18  # total, bias and variance of 1, 2 and 3 stages
+
+
 @pytest.fixture
 async def client(database_url: str, tmp_path: Path, anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(Settings(database_url=database_url, data_dir=tmp_path, _env_file=None))  # type: ignore[call-arg]
@@ -64,7 +67,9 @@ async def compute(database: Database, simulation_id: str, index: int) -> bytes:
     async with database.transaction() as connection:
         claimed = await claim(connection, simulation_id, index, "here")
     assert claimed is not None
-    stored = shard_test_errors(workload.pickled, workload.points, workload.seed, claimed.first, claimed.last)
+    stored = shard_test_errors(
+        workload.pickled, workload.outcomes, workload.seed, claimed.first, claimed.last
+    )
     async with database.transaction() as connection:
         await succeed(connection, claimed, stored)
     return stored
@@ -140,9 +145,10 @@ async def test_life_of_a_simulation(client: httpx.AsyncClient, database: Databas
         done = (await client.get(where)).json()
     assert (done["state"], done["progress"]["completed"]) == ("succeeded", 6)
     async with database.transaction() as connection:
-        errors = await results.errors_so_far(connection, simulation_id, 3)
-    assert errors.shape == (3, 6)
-    for point, measured in zip(done["points"], errors, strict=True):
+        errors = await results.errors_so_far(connection, simulation_id, OUTCOMES)
+    assert errors.shape == (OUTCOMES, 6)
+    totals = errors[[0, 6, 15]]  # of the last stages: 1, 2 and 3 stages of three parts each
+    for point, measured in zip(done["points"], totals, strict=True):
         mean, error = sum(measured) / 6, np.sqrt(np.var(measured, ddof=1) / 6)
         assert point["test_error"]["mean"] == pytest.approx(mean, rel=1e-14)
         assert point["test_error"]["standard_error"] == pytest.approx(error, rel=1e-12)
@@ -163,12 +169,12 @@ async def test_the_sharding_does_not_change_a_bit(
 ) -> None:
     simulation_id = (await submitted(client))["id"]
     workload = await Workloads(database, Path("unused")).get(simulation_id)
-    whole = shard_test_errors(workload.pickled, workload.points, workload.seed, 0, 6)
+    whole = shard_test_errors(workload.pickled, workload.outcomes, workload.seed, 0, 6)
     await resharded(database, simulation_id, ranges)
     for index in reversed(range(len(ranges))):
         await compute(database, simulation_id, index)
     async with database.transaction() as connection:
-        assert to_bytes(await results.errors_so_far(connection, simulation_id, 3)) == whole
+        assert to_bytes(await results.errors_so_far(connection, simulation_id, OUTCOMES)) == whole
 
 
 async def test_results_agree_with_theory(client: httpx.AsyncClient, database: Database) -> None:

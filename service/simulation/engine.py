@@ -1,0 +1,112 @@
+"""The ground truth: draw samples, label them by the previous model, fit, repeat; no formula of the theory."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from service.simulation.averaging import averaged
+from service.simulation.plan import PARTS, Plan, plan
+from service.simulation.problem import Problem, Streams, UnsupportedError
+from service.simulation.process import Process
+from service.simulation.replicate import measured
+from service.simulation.spectrum import SpectrumProblem
+from service.theory.model import OPTIMAL, Array
+
+MAX_KEPT: Final = 60e6
+"""Numbers of designs (their rows or Gram matrices) that are needed at one time, at most: 480 MB."""
+
+
+def outcomes(processes: Sequence[Process]) -> int:
+    """Rows that ``simulate`` returns: a stage's parts, for every stage of every process."""
+    return len(PARTS) * sum(len(process.mix.stages) for process in processes)
+
+
+def last_totals(processes: Sequence[Process], values: Array) -> Array:
+    """Test errors of the last stages among ``simulate``'s values, shape (processes, replicates)."""
+    ends = np.cumsum([outcomes([process]) for process in processes])
+    return np.asarray(values[ends - len(PARTS)])
+
+
+def check(problem: Problem[Any], processes: Sequence[Process], *, average_noise: bool = False) -> None:
+    """Raise ``UnsupportedError`` where ``simulate`` would; nothing is drawn."""
+    for process in processes:
+        for stage in process.mix.stages:
+            if stage.penalty == OPTIMAL:
+                raise UnsupportedError(f"stage {stage.name!r} needs a number as its penalty")
+            problem.check(stage)
+    if average_noise and not isinstance(problem, SpectrumProblem):
+        raise UnsupportedError(
+            "average_noise is for features drawn from a spectrum, not for rows of a data set"
+        )
+    planned = plan(processes)
+    if (kept := _most_kept(problem, planned, average_noise=average_noise)) > MAX_KEPT:
+        raise UnsupportedError(
+            f"the designs that are needed at one time take {kept:.2g} numbers; at most {MAX_KEPT:.2g}: "
+            "take fewer sources, generations that keep earlier data, or features"
+        )
+
+
+def replicate_flops(
+    problem: Problem[Any], processes: Sequence[Process], *, average_noise: bool = False
+) -> float:
+    """Floating-point operations of one replicate of all processes, about; what they share counts once."""
+    planned = plan(processes)
+    drawn = sum(problem.draw_flops(design) for design in planned.designs)
+    solved = sum(
+        problem.solver_flops(
+            [planned.designs[design].samples for design in planned.systems[task.system].designs],
+            planned.systems[task.system].width,
+            task.penalties,
+        )
+        for tasks in planned.schedule
+        for task in tasks
+    )
+    averaging = 10.0 * len(planned.fits) * len(problem.target) ** 3 if average_noise else 0.0
+    return drawn + solved + averaging
+
+
+def simulate(  # noqa: PLR0917 (the pieces of a shard, always passed together)
+    problem: Problem[Any],
+    processes: Sequence[Process],
+    seed: int,
+    first: int,
+    last: int,
+    on_replicate: Callable[[int], None] = lambda _: None,
+    *,
+    average_noise: bool = False,
+) -> Array:
+    """Replicates ``first`` ≤ r < ``last``: for every stage of every process its test error and the clean parts of it.
+
+    Shape (outcomes(processes), last − first); rows in the order process, stage, ``PARTS``. The random numbers of
+    replicate r depend on (seed, r) alone, so any partition of the replicates gives the same numbers; every process uses
+    the same ones (common random numbers), so that differences between them are precise. ``average_noise``: the
+    expectation over all label noise given everything else that is drawn (Rao-Blackwell): the same mean, but not the
+    spread of single runs. ``on_replicate`` is called after each with its number. Raises ``UnsupportedError`` as
+    ``check`` does.
+    """
+    check(problem, processes, average_noise=average_noise)
+    planned = plan(processes)
+    values = np.empty((len(PARTS) * len(planned.outcomes), last - first))
+    for replicate in range(first, last):
+        streams = Streams(seed, replicate)
+        if average_noise:
+            assert isinstance(problem, SpectrumProblem)  # as ``check`` has seen
+            values[:, replicate - first] = averaged(problem, planned, streams)
+        else:
+            values[:, replicate - first] = measured(problem, planned, streams)
+        on_replicate(replicate)
+    return values
+
+
+def _most_kept(problem: Problem[Any], planned: Plan, *, average_noise: bool) -> float:
+    """Numbers kept at the worst time; averaging keeps the matrices of everything to the end."""
+    change = np.zeros(len(planned.schedule) + 1)
+    for design, (first, last) in planned.lifetimes.items():
+        size = problem.memory(planned.designs[design].samples)
+        change[first] += size
+        change[last + 1] -= size
+    kept = float(np.cumsum(change).max(initial=0.0))
+    if average_noise:
+        kept += 4.0 * (len(planned.fits) + len(planned.designs)) * len(problem.target) ** 2
+    return kept

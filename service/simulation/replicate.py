@@ -1,0 +1,83 @@
+"""One replicate of a plan: what is drawn, labelled and fitted, stage after stage."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from service.simulation.plan import PARTS, Plan, Task
+from service.simulation.problem import Labels, Problem, Solver, Streams, Wanted
+from service.theory.model import REAL, Array, Shift
+
+
+class Replicate:
+    """The models of one replicate, made by ``run``; ``noisy`` False: labels are without noise."""
+
+    def __init__(self, problem: Problem[Any], planned: Plan, streams: Streams, *, noisy: bool = True) -> None:
+        self.problem, self.plan, self.streams, self.noisy = problem, planned, streams, noisy
+        self.models: dict[int, Array] = {}
+        self.drawn: dict[int, Any] = {}
+        self._labels: dict[int, Labels] = {}
+
+    def run(self) -> Iterator[tuple[Task, Solver]]:
+        """Draw, label and fit everything, giving the solver of each system while its designs are there."""
+        for position, tasks in enumerate(self.plan.schedule):
+            fits = [fit for task in tasks for _, same in task.fits for fit in same]
+            self._label(batch for fit in fits for batch in self.plan.fits[fit].batches)
+            for task in tasks:
+                solver = self._solver(task)
+                for penalty, same in task.fits:
+                    labels = [[self._labels[batch] for batch in self.plan.fits[fit].batches] for fit in same]
+                    self.models.update(zip(same, solver.fit(penalty, labels), strict=True))
+                yield task, solver
+            for design in [one for one in self.drawn if self.plan.lifetimes[one][1] <= position]:
+                del self.drawn[design]
+
+    def _label(self, needed: Iterable[int]) -> None:
+        """Label the batches that have no labels yet, those of one design in one pass over it."""
+        by_design: dict[int, list[int]] = {}
+        for batch in dict.fromkeys(needed):
+            if batch not in self._labels:
+                by_design.setdefault(self.plan.batches[batch].design, []).append(batch)
+        for design, batches in by_design.items():
+            if design not in self.drawn:
+                self.drawn[design] = self.problem.draw(self.plan.designs[design], self.streams)
+            wanted = [self._wanted(batch) for batch in batches]
+            made = self.problem.label(self.drawn[design], wanted, self.streams)
+            self._labels.update(zip(batches, made, strict=True))
+
+    def _wanted(self, batch: int) -> Wanted:
+        spec = self.plan.batches[batch]
+        match spec.labels:
+            case None:
+                model = None
+            case Shift() as shift:
+                model = self.problem.shifted(shift, self.streams.shift(spec.place))
+            case int() as fit:
+                model = self.models[fit]
+            case name:
+                assert name == REAL
+                model = self.problem.target
+        return Wanted(model, spec.noise_variance if self.noisy else 0.0, spec.place)
+
+    def _solver(self, task: Task) -> Solver:
+        system = self.plan.systems[task.system]
+        projection = None
+        if system.width is not None:
+            projection = (system.width, self.streams.projection(system.position))
+        drawn = [self.drawn[design] for design in system.designs]
+        return self.problem.solver(drawn, system.weights, projection, task.penalties)
+
+
+def measured(problem: Problem[Any], planned: Plan, streams: Streams) -> list[float]:
+    """The parts of every outcome of one replicate, in the order of ``PARTS``."""
+    replicate = Replicate(problem, planned, streams)
+    for _ in replicate.run():
+        pass
+    values: list[float] = []
+    for outcome in planned.outcomes:
+        values += (
+            problem.test_error(replicate.models[outcome.total]),
+            problem.test_error(replicate.models[outcome.bias]),
+            problem.mean_square(replicate.models[outcome.variance]),
+        )
+    assert len(values) == len(PARTS) * len(planned.outcomes)
+    return values

@@ -1,0 +1,229 @@
+"""Features of a given spectrum, drawn anew: whole samples, or their Gram matrix alone (Bartlett)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, cast
+
+import numpy as np
+from numpy.random import Generator
+
+from service.simulation.features import Bartlett, Features, Gaussian, bartlett_rows, draw_rows
+from service.simulation.plan import Design
+from service.simulation.problem import Labels, Streams, UnsupportedError, Wanted, samples_of
+from service.simulation.solvers import gram, gram_of_triangle
+from service.simulation.systems import WeightSystem, system_flops
+from service.theory.model import Array, Population, Shift, Stage
+
+MAX_DIMENSION: Final = 2_000
+MAX_DRAWN: Final = 2_500_000_000
+"""Numbers in one source's features at most; they are drawn and used in blocks, never all in memory."""
+MAX_DECADES: Final = 24.0
+"""Orders of magnitude between the eigenvalues that an interpolating fit resolves, so that its rounding is no noise."""
+
+_BLOCK: Final = 1 << 20  # numbers drawn at a time: 8 MB stay in the cache while they are multiplied
+_DRAWING: Final = 50.0  # flops that fit into the time of drawing one number
+
+
+@dataclass(eq=False)
+class Drawn:
+    """Features of one design: all rows if they are few, else the stream that draws them again, block by block.
+
+    ``triangle``: the rows are lower triangular. ``gram``: XᵀX, lower triangle, once it was needed.
+    """
+
+    rows: int
+    samples: int
+    scale: Array
+    features: Features
+    stream: tuple[Streams, Design]
+    kept: Array | None = None
+    gram: Array | None = None
+
+    @property
+    def triangle(self) -> bool:
+        """Whether the rows are a lower triangular matrix."""
+        return isinstance(self.features, Bartlett) and self.rows == len(self.scale)
+
+    def blocks(self) -> Iterator[Array]:
+        """The rows, a block at a time; a block is overwritten by the next."""
+        if self.kept is not None:
+            yield self.kept
+            return
+        streams, design = self.stream
+        generator = streams.design(design.place)
+        height = max(_BLOCK // len(self.scale), 1)
+        buffer = np.empty((height, len(self.scale)))
+        for first in range(0, self.rows, height):
+            block = buffer[: min(height, self.rows - first)]
+            draw_rows(self.features, generator, block)
+            block *= self.scale
+            yield block
+
+    def gram_matrix(self) -> Array:
+        """XᵀX, lower triangle, shape (dimension, dimension)."""
+        if self.gram is None:
+            if self.triangle:
+                self.gram = gram_of_triangle(cast(Array, self.kept))
+            else:
+                for block in self.blocks():
+                    self.gram = gram(block, self.gram)
+                if self.gram is None:
+                    self.gram = np.zeros((len(self.scale), len(self.scale)), order="F")
+        return self.gram
+
+
+@dataclass(frozen=True, eq=False)
+class SpectrumProblem:
+    """Features x_i = √σ_i z_i, the z_i independent of mean 0, variance 1; a model is its weights, shape (dimension,).
+
+    The truth has (w_0)_i = √target_power: signs do not matter, since the distributions of the features are symmetric.
+    Raises ``UnsupportedError`` for more than ``MAX_DIMENSION`` features.
+    """
+
+    population: Population
+    features: Features = field(default_factory=Gaussian)
+
+    def __post_init__(self) -> None:
+        dimension = float(np.sum(self.population.multiplicities))
+        if dimension > MAX_DIMENSION:
+            raise UnsupportedError(f"{dimension:.0f} features; a simulation takes at most {MAX_DIMENSION}")
+
+    def _per_feature(self, levels: Array) -> Array:
+        return cast(Array, np.repeat(levels, self.population.multiplicities.astype(int)))
+
+    @cached_property
+    def target(self) -> Array:
+        """w_0, shape (dimension,)."""
+        return np.sqrt(self._per_feature(self.population.target_power))
+
+    @cached_property
+    def variances(self) -> Array:
+        """The features' variances, shape (dimension,)."""
+        return self._per_feature(self.population.eigenvalues)
+
+    def _variances(self, eigenvalues: Array | None) -> Array:
+        return self.variances if eigenvalues is None else self._per_feature(eigenvalues)
+
+    # --- limits ---------------------------------------------------------------------------------
+
+    def check(self, stage: Stage) -> None:
+        """Refuse what would take too long to draw, or be rounding and not a simulation."""
+        d = len(self.target)
+        for source in stage.sources:
+            drawn = samples_of(source) * d
+            if drawn > MAX_DRAWN and not isinstance(self.features, Bartlett):
+                raise UnsupportedError(
+                    f"source {source.name!r} of stage {stage.name!r} has {drawn:.3g} numbers to draw; a literal "
+                    f"simulation takes at most {MAX_DRAWN:.3g} ({MAX_DRAWN // d} samples): method wishart takes any"
+                )
+        width = d if stage.width is None else min(int(stage.width), d)
+        if stage.width is not None and stage.width > 10 * MAX_DIMENSION:
+            raise UnsupportedError(
+                f"stage {stage.name!r} has {stage.width:.0f} random features; at most {10 * MAX_DIMENSION}"
+            )
+        N = sum(samples_of(source) for source in stage.sources if source.weight > 0)
+        if width > N and stage.penalty != "optimal":
+            self._check_resolution(stage, N)
+
+    def _check_resolution(self, stage: Stage, N: int) -> None:
+        for source in stage.sources:
+            present = np.sort(self._variances(source.eigenvalues))[::-1]
+            least = float(stage.penalty) + present[: max(N, 1)][present[: max(N, 1)] > 0].min(initial=np.inf)
+            if present[0] > 10.0**MAX_DECADES * least:
+                raise UnsupportedError(
+                    f"stage {stage.name!r} interpolates {N} samples, for which it needs modes more than "
+                    f"{MAX_DECADES:.0f} orders of magnitude apart: double precision does not resolve them; "
+                    "give a larger penalty or fewer modes"
+                )
+
+    def memory(self, samples: int) -> float:
+        """Numbers kept of a design: its rows or its Gram matrix."""
+        d = len(self.target)
+        return float(min(samples, 2 * d) * d + (d * d if samples >= d else 0))
+
+    # --- drawing --------------------------------------------------------------------------------
+
+    def draw(self, design: Design, streams: Streams) -> Drawn:
+        """Features of one design; few rows are kept, many are drawn when they are used."""
+        scale = np.sqrt(self._variances(design.eigenvalues))
+        d = len(scale)
+        if isinstance(self.features, Bartlett):
+            rows = bartlett_rows(streams.design(design.place), design.samples, d)
+            rows *= scale
+            return Drawn(len(rows), design.samples, scale, self.features, (streams, design), rows)
+        drawn = Drawn(design.samples, design.samples, scale, self.features, (streams, design))
+        if design.samples <= max(2 * d, _BLOCK // d):
+            drawn.kept = np.empty((design.samples, d))
+            draw_rows(self.features, streams.design(design.place), drawn.kept)
+            drawn.kept *= scale
+        return drawn
+
+    def label(self, drawn: Drawn, wanted: Sequence[Wanted], streams: Streams) -> list[Labels]:
+        """y = X w + noise for every labelling model; XᵀX is made in the same pass where the rows are not kept."""
+        noises = {one.place: streams.noise(one.place) for one in wanted if one.noise_variance > 0}
+        deviations = np.sqrt([one.noise_variance for one in wanted])
+        W = np.stack([np.zeros(len(self.target)) if w.model is None else w.model for w in wanted], axis=1)
+
+        def labels(block: Array) -> Array:
+            noise = {place: noises[place].standard_normal(len(block)) for place in noises}
+            Y = block @ W
+            for k, one in enumerate(wanted):
+                if one.noise_variance > 0:
+                    Y[:, k] += deviations[k] * noise[one.place]
+            return Y
+
+        if drawn.kept is not None:
+            return [Labels(values) for values in labels(drawn.kept).T]
+        moments, total = np.zeros(W.shape), drawn.gram
+        for block in drawn.blocks():
+            moments += block.T @ labels(block)
+            if drawn.gram is None:
+                total = gram(block, total)
+        drawn.gram = total
+        return [Labels(None, column) for column in moments.T]
+
+    def shifted(self, shift: Shift, generator: Generator) -> Array:
+        """w_0 + δ with independent normal δ_i of variance ``shift.power``."""
+        deviation = np.sqrt(self._per_feature(shift.power))
+        return self.target + deviation * generator.standard_normal(len(deviation))
+
+    # --- fitting and measuring ------------------------------------------------------------------
+
+    def solver(
+        self,
+        drawn: Sequence[Drawn],
+        weights: Sequence[float],
+        projection: tuple[int, Generator] | None,
+        penalties: Sequence[float],
+    ) -> WeightSystem:
+        """Fits of these designs together."""
+        P: Array | None = None
+        if projection is not None:
+            m, generator = projection
+            P = generator.standard_normal((m, len(self.target))) / np.sqrt(m)
+        return WeightSystem(len(self.target), drawn, weights, P, penalties)
+
+    def test_error(self, model: Array) -> float:
+        """‖model − w_0‖² in the features' variances."""
+        return self.mean_square(model - self.target)
+
+    def mean_square(self, model: Array) -> float:
+        """‖model‖² in the features' variances."""
+        return float(self.variances @ model**2)
+
+    # --- costs ----------------------------------------------------------------------------------
+
+    def draw_flops(self, design: Design) -> float:
+        """Drawing, labels, Gram matrix."""
+        d = len(self.target)
+        if isinstance(self.features, Bartlett):
+            rows = min(design.samples, d)
+            return rows * d * (_DRAWING / 2 + rows / 3)
+        return design.samples * d * (_DRAWING + d)
+
+    def solver_flops(self, samples: Sequence[int], width: int | None, penalties: Sequence[float]) -> float:
+        """Projections and decompositions."""
+        return system_flops(
+            len(self.target), sum(samples), width, penalties, thin=not isinstance(self.features, Bartlett)
+        )

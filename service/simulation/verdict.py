@@ -1,0 +1,144 @@
+"""Whether theory and simulation agree, many comparisons accounted for, and why they may not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
+from typing import Final
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from service.theory.model import Array
+
+LEVEL: Final = 0.01
+"""Chance of at least one false alarm among all comparisons of a simulation, where theory is exact."""
+
+LEAST_REPLICATES: Final = 8
+"""With fewer replicates no verdict is given."""
+
+_ROUNDING: Final = 1e-9
+# The stated relative error is a typical one: differences of up to so many of it are of its kind.
+_TYPICAL: Final = 4.0
+_NEARLY_NORMAL: Final = 12.0  # degrees of freedom from which Student's t has an excess kurtosis below 3/4
+
+
+class Cause(StrEnum):
+    """What a disagreement is likely due to; the values are stable."""
+
+    SMALL_N = "small_n"
+    HEAVY_TAILS = "heavy_tails"
+    FINITE_POPULATION = "finite_population"
+    UNEXPLAINED = "unexplained"
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        return _SENTENCES[self]
+
+
+_SENTENCES: Final = {
+    Cause.SMALL_N: (
+        "The theory is asymptotic: for so few samples it is expected to be off by about this much. "
+        "Trust the simulation; the difference falls as 1/N."
+    ),
+    Cause.HEAVY_TAILS: (
+        "Heavy tails: the features' or the errors' distribution has rare large values, which the theory for "
+        "Gaussian features leaves out, and which make the standard error of the mean unreliable."
+    ),
+    Cause.FINITE_POPULATION: (
+        "Samples are drawn from a finite number of rows, some of them repeatedly, and rows are not Gaussian: the "
+        "theory assumes fresh Gaussian features with the same covariance."
+    ),
+    Cause.UNEXPLAINED: (
+        "The difference is larger than sampling and the stated error of the theory explain. Please report it."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A measured mean beside its prediction. ``scale``: the total that it is a part of, for what is rounding."""
+
+    mean: float
+    standard_error: float
+    predicted: float
+    scale: float
+
+    @property
+    def difference(self) -> float:
+        """Measured minus predicted; 0 where that is rounding."""
+        difference = self.mean - self.predicted
+        return 0.0 if abs(difference) <= _ROUNDING * self.scale else difference
+
+    @property
+    def z_score(self) -> float:
+        """The difference in standard errors; infinite where there is a difference and no spread at all."""
+        if self.difference == 0:
+            return 0.0
+        if self.standard_error <= 0:
+            return float(np.copysign(np.inf, self.difference))
+        return self.difference / self.standard_error
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is known about why a prediction might be off.
+
+    ``expected_relative_error``: the theory's own statement; ``degrees_of_freedom``: of Student-t features;
+    ``finite_population``: samples are rows of a data set; ``heavy``: single runs dominate the spread of the totals.
+    """
+
+    expected_relative_error: float
+    degrees_of_freedom: float | None = None
+    finite_population: bool = False
+    heavy: bool = False
+
+
+def p_values(z_scores: Array, replicates: int) -> Array:
+    """Two-sided, by Student's t of replicates − 1 degrees of freedom."""
+    return 2.0 * np.asarray(student_t.sf(np.abs(z_scores), replicates - 1), dtype=float)
+
+
+def holm(p: Array) -> Array:
+    """Adjusted p-values (Holm 1979): max over the smaller ones of (m − k) p_(k), k = 0, 1, …, at most 1.
+
+    Rejecting those up to a level keeps the chance of any false rejection below it, however the comparisons depend on
+    each other.
+    """
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def adjusted_p_values(comparisons: Sequence[Comparison], replicates: int) -> Array:
+    """Of all comparisons of a simulation together; equal ones (a fit that grid points share) count once."""
+    distinct = {c: index for index, c in enumerate(dict.fromkeys(comparisons))}
+    if not distinct:
+        return np.empty(0)
+    z = np.array([c.z_score for c in distinct])
+    adjusted = holm(p_values(z, replicates))
+    return np.array([adjusted[distinct[c]] for c in comparisons])
+
+
+def detectable_difference(standard_error: float, comparisons: int, replicates: int) -> float:
+    """The least difference that could have been seen at all: critical value at LEVEL/m, times the standard error."""
+    return float(student_t.isf(LEVEL / (2 * comparisons), replicates - 1)) * standard_error
+
+
+def causes(comparison: Comparison, conditions: Conditions) -> tuple[Cause, ...]:
+    """Likely causes of a disagreement, the likeliest first; never empty."""
+    found = []
+    if conditions.finite_population:
+        found.append(Cause.FINITE_POPULATION)
+    heavy_features = (
+        conditions.degrees_of_freedom is not None and conditions.degrees_of_freedom < _NEARLY_NORMAL
+    )
+    if heavy_features or conditions.heavy:
+        found.append(Cause.HEAVY_TAILS)
+    reach = _TYPICAL * conditions.expected_relative_error * max(comparison.scale, abs(comparison.predicted))
+    if isfinite(comparison.difference) and abs(comparison.difference) <= reach:
+        found.append(Cause.SMALL_N)
+    return tuple(found) or (Cause.UNEXPLAINED,)
