@@ -80,6 +80,14 @@ class _Worker:
         )
 
     async def run(self) -> None:
+        """Work until the stop; the children end with this, however it ends."""
+        try:
+            await self._run()
+        finally:
+            await self._executor.close()
+            await self._database.dispose()
+
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
@@ -98,8 +106,6 @@ class _Worker:
                 task.cancel()
             outcomes = await asyncio.gather(*side, *queues, return_exceptions=True)
             await self._leave()
-        await self._executor.close()
-        await self._database.dispose()
         failures = [one for one in outcomes if isinstance(one, Exception)]
         if failures and not self._stop.is_set():
             raise failures[0]

@@ -1,25 +1,16 @@
 """Runs a computation in a spawned child, so that cancelling it and its time limit really stop numpy."""
 
 import asyncio
-import importlib
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future
-from typing import Any, Final, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
-from pebble import ProcessExpired, ProcessPool
-
-from service.processes import leave_with_parent
+from service.jobs.children import CallFailed, Child, ChildDied
 
 T = TypeVar("T")
 
-# Shards are the parallelism: a library's own threads would only fight over the same cores.
-_THREAD_LIMITS: Final = (
-    "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS",
-)  # fmt: skip
-_NICENESS: Final = 5  # predictions, health checks and heartbeats come before simulations
+_STARTS: Final = 3
 
 
 class ComputationFailed(Exception):
@@ -30,91 +21,102 @@ class Interrupted(Exception):
     """The worker is stopping; the computation was stopped and can be done by another worker."""
 
 
+@dataclass
+class _Slot:
+    """A place for one computation at a time."""
+
+    child: Child
+
+
 class Executor:
-    """One pool of children of this process."""
+    """As many children of this process as computations at once; one that died or was stopped is replaced.
+
+    Made and used in one event loop's thread, which outlives the children (see ``Child``).
+    """
 
     def __init__(self, concurrency: int, timeout: float, preload: str = "numpy") -> None:
         """``concurrency`` children, started at once, with the module ``preload`` imported.
 
-        ``timeout``: seconds that one computation may take.
+        ``timeout``: seconds that one computation may take, once its child has started.
         """
-        os.environ.update(
-            dict.fromkeys(_THREAD_LIMITS, "1")
-        )  # inherited by the children, before they import numpy
-        self._concurrency = concurrency
         self._timeout = timeout
         self._preload = preload
-        self._pool = self._new_pool()
-        self._running: set[Future[Any]] = set()
         self._stopping = False
+        self._slots = [_Slot(Child(preload)) for _ in range(concurrency)]
+        self._idle: asyncio.Queue[_Slot] = asyncio.Queue()
+        for slot in self._slots:
+            self._idle.put_nowait(slot)
+        # Twice: a call that was given up keeps its thread until its child has gone.
+        self._threads = ThreadPoolExecutor(2 * concurrency, thread_name_prefix="child")
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """``function(*args)`` in a child; the task's cancellation kills the child.
 
         Raises ComputationFailed, or Interrupted after ``interrupt``.
         """
-        if self._stopping:
-            raise Interrupted
-        if not self._pool.active:  # a child that died in a bad moment can break a pool
-            self._pool = self._new_pool()
-        future: Future[T] = self._pool.schedule(function, args=args, timeout=self._timeout)
-        self._running.add(future)
+        slot = await self._idle.get()
         try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._stopping and task is not None and not task.cancelling():
-                raise Interrupted from None
-            raise
-        except TimeoutError as error:
-            raise ComputationFailed(
-                f"It took more than {self._timeout:g} seconds and was stopped."
-            ) from error
-        except ProcessExpired as error:
-            raise ComputationFailed(f"The process computing it died ({_exit(error.exitcode)}).") from error
-        except BrokenExecutor as error:
-            raise ComputationFailed("The process computing it died, and all its siblings with it.") from error
-        except Exception as error:
-            raise ComputationFailed(f"{type(error).__name__}: {error}") from error
+            return await self._run(slot, function, args)
         finally:
-            self._running.discard(future)
+            self._idle.put_nowait(slot)
+
+    async def _run(self, slot: _Slot, function: Callable[..., T], args: tuple[object, ...]) -> T:
+        try:
+            await self._begin(slot)
+            async with asyncio.timeout(self._timeout):
+                result: T = await self._in_thread(slot.child.call, function, args)
+                return result
+        except CallFailed as error:
+            raise ComputationFailed(str(error)) from None
+        except BaseException as error:
+            self._replace(slot)  # whatever it was, the child may be at it still
+            if isinstance(error, ChildDied) and self._stopping:
+                raise Interrupted from None
+            if isinstance(error, ChildDied):
+                raise ComputationFailed(f"The process computing it died ({error}).") from None
+            if isinstance(error, TimeoutError):
+                raise ComputationFailed(
+                    f"It took more than {self._timeout:g} seconds and was stopped."
+                ) from None
+            raise
+
+    async def _begin(self, slot: _Slot) -> None:
+        """See to it that the slot has a child that is ready.
+
+        One that died idle or while it started is replaced: it knew nothing of the work, which is not to blame.
+        """
+        for start in range(1, _STARTS + 1):
+            if self._stopping:
+                raise Interrupted
+            if not slot.child.alive:
+                self._replace(slot)
+            try:
+                await self._in_thread(slot.child.begin)
+                return
+            except ChildDied:
+                if start == _STARTS:
+                    raise
+
+    def _replace(self, slot: _Slot) -> None:
+        slot.child.kill()
+        if not self._stopping:
+            slot.child = Child(self._preload)
+
+    async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
     def interrupt(self) -> None:
         """Kill the children; every ``run`` under way and to come raises Interrupted."""
         self._stopping = True
-        for future in tuple(self._running):
-            future.cancel()
+        for slot in self._slots:
+            slot.child.kill()
 
     async def close(self) -> None:
-        """Stop the pool; in a thread, because it waits for the children."""
+        """Stop the children and wait for their end."""
         self.interrupt()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
-
-    def _new_pool(self) -> ProcessPool:
-        pool = ProcessPool(
-            max_workers=self._concurrency,
-            initializer=_begin_child,
-            initargs=(os.getpid(), self._preload),
-            context=multiprocessing.get_context("spawn"),
-        )
-        pool.schedule(os.getpid)  # a pool starts with its first task
-        return pool
-
-
-def _begin_child(parent: int, preload: str) -> None:
-    # The pool's own handler would wait for numpy to return to the interpreter.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    leave_with_parent(parent, signal.SIGKILL)
-    os.nice(_NICENESS)
-    importlib.import_module(preload)
-
-
-def _exit(code: int | None) -> str:
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        return f"{name}, perhaps out of memory" if name == "SIGKILL" else name
-    return f"exit code {code}"
+        self._threads.shutdown()
+        for slot in self._slots:
+            slot.child.join()

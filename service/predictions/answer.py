@@ -31,7 +31,8 @@ def _decomposition(
     if error.diverged:
         warnings.add(
             "divergent",
-            "The error is infinite: some fit has penalty 0 and as many samples as degrees of freedom. "
+            "The error is infinite: some fit has penalty 0 and as many samples as degrees of freedom, "
+            "or one more or fewer. "
             "Any positive penalty, or another number of samples, makes it finite.",
             f"{pointer}/total",
         )
@@ -80,14 +81,20 @@ def _baseline(baseline: results.Baseline, pointer: str, warnings: _Warnings) -> 
 
 
 def _regularization(
-    found: results.Regularization, irreducible: float, warnings: _Warnings
+    found: results.Regularization, rows: float, irreducible: float, warnings: _Warnings
 ) -> responses.Regularization:
+    """``rows``: of the last stage, from a penalty per sample to one on the sum."""
     if found.recommended.penalty == float("inf"):
         warnings.add(
             "predict_zero",
             "No penalty does better than predicting zero: the labels of the last stage carry nothing of the truth.",
             "/regularization/recommended_penalty",
         )
+        message = "The recommended penalty is infinite."
+        warnings.add("predict_zero", message, "/regularization/recommended_penalty_sum")
+    if found.penalty == float("inf"):
+        for name in ("penalty", "penalty_sum"):
+            warnings.add("predict_zero", "The best penalty is infinite.", f"/regularization/{name}")
     if found.clean_optimal_penalty == float("inf"):
         warnings.add(
             "predict_zero",
@@ -121,7 +128,9 @@ def _regularization(
         )
     return responses.Regularization(
         penalty=_finite(found.penalty),
+        penalty_sum=_finite(found.penalty * rows),
         recommended_penalty=_finite(found.recommended.penalty),
+        recommended_penalty_sum=_finite(found.recommended.penalty * rows),
         flat_range=responses.FlatRange(low=_finite(flat.low), high=_finite(flat.high)),
         test_error_at_recommended=_decomposition(
             found.at_recommended, irreducible, "/regularization/test_error_at_recommended", warnings
@@ -171,11 +180,13 @@ def answer(
             real_only=None if real_only is None else _baseline(real_only, "/baselines/real_only", warnings),
             null_predictor=prediction.null_predictor,
         ),
-        regularization=_regularization(prediction.regularization, irreducible, warnings),
+        regularization=_regularization(
+            prediction.regularization, max(prediction.clean.samples, 1.0), irreducible, warnings
+        ),
         collapse=_collapse(limits, warnings),
         validity=responses.Validity(
-            method="deterministic_equivalent",
-            order=0,
+            method=prediction.method.value,
+            order=1 if prediction.method is results.Method.EXACT else 0,
             expected_relative_error=prediction.expected_relative_error,
             converged=True,
             assumptions=_assumptions(prediction, population, real_features=real_features),
@@ -189,8 +200,10 @@ def _assumptions(
     prediction: results.Prediction, population: Population, *, real_features: bool
 ) -> list[responses.Assumption]:
     smallest = min((sum(s.samples for s in stage.sources) for stage in prediction.mix.stages), default=0.0)
-    few = smallest < FEW_SAMPLES or population.multiplicities.sum() < FEW_MODES
+    asymptotic = prediction.method is not results.Method.EXACT
+    few = asymptotic and (smallest < FEW_SAMPLES or population.multiplicities.sum() < FEW_MODES)
     near = prediction.openness < NEAR_THRESHOLD
+    kept = prediction.mix.keeps_data
     return [
         responses.Assumption(
             name="gaussian_features",
@@ -201,7 +214,9 @@ def _assumptions(
         responses.Assumption(
             name="fresh_samples",
             status="met",
-            consequence="Every stage draws its own samples; reused rows change the error.",
+            consequence="Every stage draws its own samples beside all that it keeps; the formula is that of kept rows."
+            if kept
+            else "Every stage draws its own samples; reused rows change the error.",
         ),
         responses.Assumption(
             name="many_samples_and_modes",
@@ -211,7 +226,7 @@ def _assumptions(
         ),
         responses.Assumption(
             name="away_from_interpolation_threshold",
-            status="violated" if near else "met",
+            status="violated" if near and asymptotic else "met",
             consequence="Near the threshold the error is large and the asymptotic value understates it.",
         ),
         responses.Assumption(

@@ -177,6 +177,26 @@ class _Compiler:
         again = Stage(PREVIOUS, (Source(REAL, REAL, fresh, noise), synthetic), mix.penalty, _width(mix.width))
         return TrainingMix(tuple(stages), again)
 
+    def accumulate(self, mix: schemas.AccumulateMix) -> TrainingMix:
+        """One stage per fit, with the rows that it adds; see TrainingMix.keeps_data."""
+        noise, n, at = self.population.noise_variance, mix.generations, f"{_MIX}/samples"
+        if isinstance(mix.samples, list) and len(mix.samples) != n + 1:
+            raise InvalidInput.at(
+                at, "wrong_length",
+                f"expected one value, or a list of {n + 1}: the real data's and one for each generation",
+            )  # fmt: skip
+        samples = _per_generation(mix.samples, n + 1, at)
+        stages: list[Stage] = []
+        rows = 0
+        for k, added in enumerate(samples):
+            rows += added
+            label = stages[-1].name if stages else REAL
+            # an exact ratio of the numbers given: no rows, no penalty per sample, and nothing to fit either
+            penalty = mix.penalty_sum if mix.penalty_sum == OPTIMAL else mix.penalty_sum / max(rows, 1)
+            name = "final" if k == n else f"generation-{k}"
+            stages.append(Stage(name, (Source(label, label, float(added), noise),), penalty))
+        return TrainingMix(tuple(stages), keeps_data=True)
+
 
 def _width(width: int | None) -> float | None:
     return None if width is None else float(width)
@@ -220,6 +240,8 @@ def compile_mix(
             return compiler.mixture(mix)
         case schemas.ReplaceWithRealMix():
             return compiler.replace_with_real(mix)
+        case schemas.AccumulateMix():
+            return compiler.accumulate(mix)
         case _:
             assert_never(mix)
 
@@ -230,6 +252,7 @@ def echo(mix: TrainingMix) -> list[dict[str, Any]]:
         {
             "name": stage.name,
             "penalty": stage.penalty if stage.penalty == OPTIMAL or stage.penalty != float("inf") else None,
+            "keeps_data": mix.keeps_data,
             "width": None if stage.width is None else int(stage.width),
             "sources": [
                 {

@@ -1,5 +1,7 @@
 """From a request to an answer, without the database."""
 
+from typing import Literal
+
 from pydantic import ValidationError
 
 from service.errors import InvalidInput
@@ -18,6 +20,8 @@ from service.theory.prediction import predict
 INLINE_WORK = 20_000
 # A stage with several covariances is solved anew for every penalty that is tried.
 _SHIFTED = 1000
+# Every fit on accumulated data has its own number of rows, so it is solved by itself for every penalty that is tried.
+_KEPT = 100
 # Beyond this a prediction would take minutes or not fit in memory.
 MAX_WORK = 200_000_000
 
@@ -45,6 +49,8 @@ def compiled(request: schemas.PredictionRequest, stored: Population | None) -> t
 def work_of(population: Population, mix: TrainingMix) -> float:
     """A measure of a prediction's cost: modes × Σ over stages of sources², times the searches for joint optima."""
     modes = population.eigenvalues.size
+    if mix.keeps_data:
+        return float(modes * len(mix.stages) * _KEPT)
     once = sum(modes * len(s.sources) ** 2 * (_SHIFTED if _shifted(s) else 1) for s in mix.stages)
     return float(once * evaluations(mix))
 
@@ -54,12 +60,15 @@ def _shifted(stage: Stage) -> bool:
 
 
 def predicted(
-    request: schemas.PredictionRequest, population: Population, mix: TrainingMix
+    request: schemas.PredictionRequest, population: Population, mix: TrainingMix, order: Literal[0, 1] = 1
 ) -> responses.Prediction:
-    """The answer to a compiled request. Raises InvalidInput where there is no formula for it."""
+    """The answer to a compiled request. Raises InvalidInput where there is no formula for it.
+
+    ``order``: 0 for the asymptotic value, 1 for finite samples where that is known.
+    """
     digest = input_hash(request)
     try:
-        prediction = predict(population, mix)
+        prediction = predict(population, mix, order=order)
         bounds = limits(population, prediction.mix)
     except Unsupported as error:
         raise InvalidInput.at("/training_mix", "unsupported", str(error)) from error
@@ -70,7 +79,7 @@ def predicted(
             prediction,
             bounds,
             population,
-            prediction_id=identifier("prd", digest),
+            prediction_id=identifier("prd", digest, f"order={order}"),
             input_hash=digest,
             real_features=isinstance(request.dataset, str),
         )

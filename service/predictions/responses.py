@@ -80,7 +80,11 @@ class Regularization(Answer):
     """The penalty to use, beside the one that is optimal for clean data and what that one costs."""
 
     penalty: Value
+    penalty_sum: Value = Field(
+        description="The penalty × all samples of the last stage: beside the plain sum of squared losses."
+    )
     recommended_penalty: Value
+    recommended_penalty_sum: Value
     flat_range: FlatRange
     test_error_at_recommended: Decomposition
     clean_optimal_penalty: Value

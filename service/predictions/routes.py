@@ -27,18 +27,20 @@ async def create_prediction(  # noqa: PLR0917
     database: DatabaseDep,
     request_id: RequestId,
     idempotency_key: IdempotencyKey = None,
-    order: Annotated[Literal[0], Query(description="0: the asymptotic value.")] = 0,
+    order: Annotated[
+        int,
+        Query(ge=0, le=1, description="0: the asymptotic value; 1: of finite samples where that is known."),
+    ] = 1,
 ) -> responses.Prediction:
     """Predict the test error of a training mix, its decomposition, and the penalty to use.
 
     Computed without the database and stored for audit in the same request; `record` says whether that succeeded.
     """
-    del order  # the only one there is; named so that a client can ask for it for good
     population = None
     if isinstance(request.dataset, str):
         async with database.transaction() as connection:
             population = await datasets.population(connection, request.dataset)
-    prediction = await _compute(request, population)
+    prediction = await _compute(request, population, 1 if order else 0)
     answer = await recorded(database, "predictions", request, prediction, request_id, idempotency_key)
     response.headers["ETag"] = _etag(answer.id)
     return answer
@@ -68,9 +70,11 @@ def _etag(prediction_id: str) -> str:
     return f'"{prediction_id}"'
 
 
-async def _compute(request: schemas.PredictionRequest, stored: Population | None) -> responses.Prediction:
+async def _compute(
+    request: schemas.PredictionRequest, stored: Population | None, order: Literal[0, 1]
+) -> responses.Prediction:
     """On the event loop where it takes about a millisecond, else in a thread."""
     population, mix = compiled(request, stored)
     if work_of(population, mix) <= INLINE_WORK:
-        return predicted(request, population, mix)
-    return await asyncio.to_thread(predicted, request, population, mix)
+        return predicted(request, population, mix, order)
+    return await asyncio.to_thread(predicted, request, population, mix, order)

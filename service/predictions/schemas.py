@@ -259,8 +259,24 @@ class ReplaceWithRealMix(Model):
     width: Width | None = None
 
 
+class AccumulateMix(Model):
+    """Every generation trains on the real data and every earlier generation's, the same rows again.
+
+    With the sum of squared losses and penalty_sum ‖w‖² (not per sample).
+    """
+
+    kind: Literal["accumulate"]
+    generations: Generations
+    samples: PerGenerationSamples = Field(
+        description="Rows that each fit adds: one number, or a list of generations + 1; the first are the real data."
+    )
+    penalty_sum: Penalty = Field(
+        description='Penalty on ‖w‖² beside the sum of squared losses, or "optimal".'
+    )
+
+
 TrainingMix = Annotated[
-    StagesMix | RecursiveMix | MixtureMix | ReplaceWithRealMix, Field(discriminator="kind")
+    StagesMix | RecursiveMix | MixtureMix | ReplaceWithRealMix | AccumulateMix, Field(discriminator="kind")
 ]
 
 

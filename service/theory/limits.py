@@ -42,6 +42,10 @@ class Limits:
 def limits(population: Population, mix: TrainingMix) -> Limits:
     """The limits of a mix without "optimal" penalties, see Limits."""
     missing: dict[str, str] = {}
+    if mix.keeps_data:
+        for name in ("generations_limit", "growth_per_generation", "data_limit", "strong"):
+            missing[name] = "Not computed for kept data."
+        return Limits(None, None, None, None, UNKNOWN, missing)
     limit, growth, regime = _generations(population, mix, missing)
     floor, strong = _unlimited_data(population, mix, missing)
     return Limits(limit, growth, floor, strong, regime, missing)

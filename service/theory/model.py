@@ -114,7 +114,11 @@ class TrainingMix:
 
     ``next_generation``: for recursions, the stage that one more generation inserts before the last; its synthetic
     source is labelled ``PREVIOUS``.
+    ``keeps_data``: every stage is fitted on its own source and on all rows of the stages before it as well, once more
+    (accumulate); then each stage has one source of weight 1, labelled by the stage before, and penalty × rows is the
+    same for all stages, as "optimal" is. Reused rows are not fresh samples: only accumulate.py may evaluate it.
     """
 
     stages: tuple[Stage, ...]
     next_generation: Stage | None = None
+    keeps_data: bool = False

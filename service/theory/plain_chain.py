@@ -36,7 +36,7 @@ _INTERPOLATION = 1e-6  # a value of the interpolant this right vouches for the p
 
 def is_plain(population: Population, mix: TrainingMix) -> bool:
     """Whether every stage has one source of weight 1, labelled by the stage before, the first by the truth."""
-    if population.null_modes > 0 or mix.stages[0].sources[0].labels != REAL:
+    if mix.keeps_data or population.null_modes > 0 or mix.stages[0].sources[0].labels != REAL:
         return False
     if any(stage.penalty in (OPTIMAL, np.inf) for stage in mix.stages[:-1]):
         return False

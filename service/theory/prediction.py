@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Literal
 
 import numpy as np
 
+from service.theory.accumulate import accumulated_error, accumulated_prediction
 from service.theory.chain import Chain, History, covariances_of, label_indices
-from service.theory.curves import ErrorCurve, SamplesCurve
+from service.theory.curves import ErrorCurve
 from service.theory.design import Design
+from service.theory.effective_samples import effective_samples
 from service.theory.errors import NotConverged, Unsupported
+from service.theory.exact import refined
 from service.theory.flatness import flat_range
 from service.theory.joint_penalties import with_best_penalties
 from service.theory.model import OPTIMAL, REAL, Array, Population, Stage, TrainingMix
@@ -37,8 +41,10 @@ _INTERPOLATION = 1e-6  # a value of the interpolant this right vouches for the p
 _INFINITE = float("inf")
 
 
-def predict(population: Population, mix: TrainingMix) -> Prediction:
+def predict(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 0) -> Prediction:
     """Predict the test error of the last stage of ``mix``, its decomposition and its best penalty.
+
+    ``order`` 0: deterministic equivalents throughout; 1: exact finite-sample values where they are known (exact.py).
 
     Excess test error E‖ŵ − w_0‖²_Σ under the population's covariance, label noise of the test not included; first-order
     deterministic equivalents (Gaussian features, error O(1/N)). Sources: Dohmatob, Feng, Kempe (arXiv 2402.07712) for
@@ -46,22 +52,24 @@ def predict(population: Population, mix: TrainingMix) -> Prediction:
     ridge regression without synthetic data. Values are infinite at an interpolation threshold. "optimal" penalties of
     earlier stages are found jointly. Raises NotConverged, Unsupported.
     """
+    if mix.keeps_data:
+        return accumulated_prediction(population, mix, partial(predict, population, order=order), order)
     mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
-    if is_plain(population, mix):
-        prediction = plain_prediction(population, mix)
-        if prediction is not None:
-            return prediction
-    return general_prediction(population, mix)
+    prediction = plain_prediction(population, mix) if is_plain(population, mix) else None
+    prediction = prediction or general_prediction(population, mix)
+    return (refined(population, prediction) if order else None) or prediction
 
 
 def test_error(population: Population, mix: TrainingMix) -> float:
     """The total of ``predict`` alone: of the last stage at its penalty, or at its best one where that is "optimal"."""
+    if mix.keeps_data:
+        return accumulated_error(population, mix)
     mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
     return _Engine(population, mix).total()
 
 
 def general_prediction(population: Population, mix: TrainingMix) -> Prediction:
-    """The same by the engine that takes every mix."""
+    """The same by the engine that takes every mix of fresh samples."""
     return _Engine(population, mix).predict()
 
 
@@ -95,6 +103,8 @@ class _Engine:
     """One prediction; what its parts share is computed once."""
 
     def __init__(self, population: Population, mix: TrainingMix) -> None:
+        if mix.keeps_data:
+            raise Unsupported("rows that are used again are not fresh samples")
         self.population, self.mix, self.stages = population, mix, mix.stages
         self.final = mix.stages[-1]
         self.design = Design.of(self.final)
@@ -130,7 +140,7 @@ class _Engine:
                 at_best,
                 clean_best.penalty,
                 max(self._total_at(clean_best) - at_best.total, 0.0),
-                self._effective_samples(at_best.total),
+                effective_samples(self.population, self.real_noise, self.final.width, at_best.total),
             ),
             self.population.noise_variance,
             min(response.openness for response in responses),
@@ -360,20 +370,6 @@ class _Engine:
         else:
             best = self._optimum(stage, design, is_mix=False)
         return _baseline(stage, self._bias_and_variance(stage, penalty), best)
-
-    def _effective_samples(self, error: float) -> float:
-        """Number of real samples whose optimally regularized fit has this test error."""
-        population, width = self.population, self.final.width
-        if error >= population.signal or population.rank == 0:
-            return 0.0
-        if error == 0:
-            return _INFINITE
-        curve = SamplesCurve(population, self.real_noise, width, error)
-        low = 0.0
-        if width is not None and width < population.rank:
-            low = effective_ridge(population, Design.make([width], [1.0]), 0.0)
-        rate = -minimize(population.grid, curve, low).value
-        return 1.0 / rate if rate > 0 else _INFINITE
 
 
 def _baseline(stage: Stage, parts: tuple[float, float], best: _Optimal) -> Baseline:

@@ -1,11 +1,19 @@
 """What a prediction consists of. Values are finite, or ``inf`` where the theory diverges."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
 from service.theory.model import TrainingMix
 from service.theory.response import Regime
+
+
+class Method(StrEnum):
+    """How the test error was found."""
+
+    EXACT = "exact"
+    EQUIVALENT = "deterministic_equivalent"
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ class Prediction:
     """Everything the theory says about one training mix. ``mix``: with every "optimal" penalty resolved.
 
     ``openness``: the least over the stages that are fitted, see Response.openness; ``expected_relative_error``: of the
-    total, for Gaussian features.
+    total, for Gaussian features; ``method``: of the test error, the other values being deterministic equivalents.
     """
 
     mix: TrainingMix
@@ -128,3 +136,4 @@ class Prediction:
     irreducible: float
     openness: float
     expected_relative_error: float
+    method: Method = Method.EQUIVALENT

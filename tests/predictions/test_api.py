@@ -114,6 +114,9 @@ async def test_every_null_has_its_reason(http: httpx.AsyncClient) -> None:
          "synthetic": [{"samples": 50, "quality": {"kind": "shift", "squared_norm": 0.3}}]},
         recursive(width=30),
         {"kind": "replace_with_real", "generations": 4, "samples": 100, "real_fraction": 0.3, "penalty": 0.1},
+        {"kind": "accumulate", "generations": 2, "samples": 100, "penalty_sum": 0.1},
+        {"kind": "accumulate", "generations": 2, "samples": [60, 10, 10], "penalty_sum": 0.0},
+        {"kind": "accumulate", "generations": 0, "samples": 0, "penalty_sum": "optimal"},
     ]  # fmt: skip
     for mix in mixes:
         answer = await predict(http, body(mix))
@@ -231,3 +234,43 @@ async def test_unknown_predictions_are_404(http: httpx.AsyncClient) -> None:
     assert_problem(await http.get("/v1/predictions/prd_aaaaaaaaaaaaaaaaaaaaaaaaaa"), 404, "not_found")
     missing = await http.post("/v1/predictions", json={**body(), "dataset": "dst_aaaaaaaaaaaaaaaaaaaaaaaaaa"})
     assert_problem(missing, 404, "not_found")
+
+
+async def test_accumulated_data(http: httpx.AsyncClient) -> None:
+    """σ² Σ (1/k) d/(kT − d − 1), said to be exact; the asymptotic value on request."""
+    mix = {"kind": "accumulate", "generations": 3, "samples": 100, "penalty_sum": 0.0}
+    answer = await predict(http, body(mix))
+    expected = 0.25 * sum(60 / (100 * k - 61) / k for k in range(1, 5))
+    assert math.isclose(answer["test_error"]["total"], expected, rel_tol=1e-12)
+    assert answer["validity"]["method"] == "exact"
+    assert answer["validity"]["expected_relative_error"] == 0
+    assert [stage["sources"][0]["samples"] for stage in answer["stages"]] == [100] * 4
+    assert all(stage["keeps_data"] for stage in answer["stages"])
+    assert len(answer["test_error"]["by_source"]) == 3
+    recommended = answer["regularization"]
+    assert math.isclose(
+        recommended["recommended_penalty_sum"], 400 * recommended["recommended_penalty"], rel_tol=1e-12
+    )
+    asymptotic = await http.post("/v1/predictions?order=0", json=body(mix))
+    found = asymptotic.json()
+    assert found["validity"]["method"] == "deterministic_equivalent"
+    assert math.isclose(
+        found["test_error"]["total"], 0.25 * sum(60 / (100 * k - 60) / k for k in range(1, 5)), rel_tol=1e-12
+    )
+    assert found["id"] != answer["id"]
+
+
+async def test_accumulated_batches_are_one_more_than_generations(http: httpx.AsyncClient) -> None:
+    mix = {"kind": "accumulate", "generations": 3, "samples": [100, 20, 20], "penalty_sum": 0.1}
+    response = await http.post("/v1/predictions", json=body(mix))
+    problem = assert_problem(response, 422, "invalid_input")
+    assert problem["errors"][0]["pointer"] == "/training_mix/samples"
+    assert "list of 4" in problem["errors"][0]["message"]
+
+
+async def test_divergence_next_to_the_threshold(http: httpx.AsyncClient) -> None:
+    """Exactly, the mean of the inverse Wishart matrix is infinite at d + 1 samples, too."""
+    for samples, finite in ((59, False), (60, False), (61, False), (62, True)):
+        answer = await predict(http, body(recursive(generations=0, penalty=0.0, samples=samples)))
+        assert (answer["test_error"]["total"] is not None) == finite
+        assert ("divergent" in {w["code"] for w in answer["validity"]["warnings"]}) != finite

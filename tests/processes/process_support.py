@@ -134,8 +134,7 @@ def assert_undisturbed(url: str, simulation_id: str) -> None:
     assert [first for first, _, _ in stored] == [0, *(last for _, last, _ in stored)][:-1]
     until(
         lambda: query(url, "SELECT count(*) FROM queue.procrastinate_jobs") == [(0,)],
-        10,
-        "jobs are left over",
+        what="jobs are left over",
     )
 
 
@@ -208,13 +207,13 @@ class Program:
                     continue
             return None
 
-        return until(find, 20, f"there is no {role}")
+        return until(find, what=f"there is no {role}")
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, seconds: float = 30) -> int:
+    def terminate(self, seconds: float = 60) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
@@ -229,22 +228,68 @@ def computing(program: Program, url: str, simulation_id: str) -> psutil.Process:
     """The worker's child that computes the only shard of a simulation."""
     until(lambda: shards_in(url, simulation_id, "running") == 1, what="nobody takes the shard")
     before: dict[int, float] = {}
+    alone: dict[
+        int, float
+    ] = {}  # CPU seconds in which nobody else did anything: a child that starts does, too
 
     def find() -> psutil.Process | None:
-        """The only one that has used its core since the last look: children that just start do, too."""
         busy = []
         for process in program.descendants():
             try:
-                spent = process.cpu_times().user
+                spent = cpu_seconds(process)
             except psutil.Error:
                 continue
-            if spent - before.get(process.pid, spent) > 0.05:
-                busy.append(process)
+            used = spent - before.get(process.pid, spent)
             before[process.pid] = spent
-        time.sleep(0.4)  # the length of a look
-        return busy[0] if len(busy) == 1 else None
+            if used > 0.01:
+                busy.append((process, used))
+        if len(busy) != 1:
+            alone.clear()
+            return None
+        [(process, used)] = busy
+        alone[process.pid] = alone.get(process.pid, 0.0) + used
+        return process if alone[process.pid] > 0.2 else None
 
     return until(find, what="no child computes")
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def cpu_seconds_until_gone(process: psutil.Process) -> float:
+    """What a process still computes before it ends: unlike the clock, this does not depend on who else is busy."""
+    used = first = cpu_seconds(process)
+
+    def ended() -> bool:
+        nonlocal used
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+            used = max(used, cpu_seconds(process))
+        except psutil.NoSuchProcess:
+            return True
+        return False
+
+    until(ended, what="the process computes on")
+    return used - first
+
+
+def frozen_in_mid_shard(program: Program, url: str, simulation_id: str) -> set[int]:
+    """Stop a worker (not its children) while it has shards under way; returns their indices."""
+
+    def frozen() -> set[int]:
+        until(lambda: shards_in(url, simulation_id, "running"), what="nobody takes a shard")
+        os.kill(program.process.pid, signal.SIGSTOP)
+        until(lambda: psutil.Process(program.process.pid).status() == psutil.STATUS_STOPPED)
+        statement = "SELECT index FROM shards WHERE simulation_id = %s AND state = 'running'"
+        running = {int(index) for (index,) in query(url, statement, simulation_id)}
+        if not running:
+            os.kill(program.process.pid, signal.SIGCONT)
+        return running
+
+    return until(frozen)
 
 
 def shard_children(program: Program) -> list[psutil.Process]:

@@ -31,6 +31,7 @@ from process_support import (
 
 from service.database import postmaster
 from service.database.embedded import EmbeddedServer, embedded_url
+from service.database.engine import POOL_TIMEOUT
 from service.supervisor import EXIT_BUSY
 
 pytestmark = pytest.mark.processes
@@ -96,7 +97,7 @@ def test_up_and_down(start: Up, data_dir: Path) -> None:
 def test_a_second_one_is_told_that_the_first_is_running(start: Up, data_dir: Path, tmp_path: Path) -> None:
     first = start()
     second = Program(UP, {"DATA_DIR": str(data_dir), "PORT": "0"}, tmp_path / "second.log")
-    assert second.process.wait(30) == EXIT_BUSY
+    assert second.process.wait(60) == EXIT_BUSY
     assert f"already running on {data_dir} (process {first.process.pid})" in second.said()
     with client(first) as api:
         assert api.get("/readyz").status_code == 200
@@ -106,7 +107,7 @@ def test_a_port_in_use_is_told(data_dir: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         program = Program(UP, {"DATA_DIR": str(data_dir), "PORT": str(port)}, tmp_path / "up.log")
-        assert program.process.wait(30) == EXIT_BUSY
+        assert program.process.wait(60) == EXIT_BUSY
     assert f"cannot listen on 127.0.0.1:{port}" in program.said()
     assert not (data_dir / "postgres" / "postmaster.pid").exists()
 
@@ -140,7 +141,7 @@ def test_killed_supervisor(start: Up, data_dir: Path) -> None:
     left = [process.pid for process in program.descendants()]
     assert len(left) > 4  # API, worker, its children, PostgreSQL's
     program.kill()
-    until(lambda: all(gone(pid) for pid in left), 20, "children outlive the supervisor")
+    until(lambda: all(gone(pid) for pid in left), what="children outlive the supervisor")
     again = start()
     with client(again) as api:
         assert submitted(api)["id"] == simulation_id  # all data, idempotency keys too
@@ -210,15 +211,13 @@ def test_postgres_stopped_and_started_under_api_and_worker(tmp_path: Path, data_
                 asked = time.monotonic()
                 response = api.get(f"/v1/simulations/{simulation_id}")
                 assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
-                assert time.monotonic() < asked + 5  # said quickly, not waited out
+                assert time.monotonic() < asked + POOL_TIMEOUT  # said quickly, not waited out
                 assert api.get("/readyz").status_code == 503
                 assert api.get("/healthz").status_code == 200
                 time.sleep(0.5)
             server.start()
-            started = time.monotonic()
-            until(lambda: api.get("/readyz").status_code == 200, 20, "the API does not recover")
+            until(lambda: api.get("/readyz").status_code == 200, what="the API does not recover")
             assert_undisturbed(server.url, simulation_id)
-            assert time.monotonic() < started + 60
         assert program.child("api").pid == api_pid  # by themselves: nothing was restarted
         assert program.child("worker").pid == worker_pid
         assert "ended" not in "".join(

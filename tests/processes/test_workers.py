@@ -15,6 +15,8 @@ from process_support import (
     cancel,
     close_connections,
     computing,
+    cpu_seconds_until_gone,
+    frozen_in_mid_shard,
     gone,
     query,
     shard_children,
@@ -48,7 +50,7 @@ def start(database_url: str, tmp_path: Path) -> Iterator[Start]:
         if program.process.poll() is None:
             program.kill()
         for child in doomed:
-            until(lambda pid=child.pid: gone(pid), 10, "a child outlived its worker")  # type: ignore[misc]
+            until(lambda pid=child.pid: gone(pid), what="a child outlived its worker")  # type: ignore[misc]
 
 
 def test_killed_in_mid_simulation(database_url: str, start: Start) -> None:
@@ -56,20 +58,22 @@ def test_killed_in_mid_simulation(database_url: str, start: Start) -> None:
     simulation_id = submit(database_url, BODY)
     first = start()
     until(lambda: shards_in(database_url, simulation_id, "succeeded") >= 1)
-    until(lambda: shards_in(database_url, simulation_id, "running") >= 1)
+    lost = frozen_in_mid_shard(first, database_url, simulation_id)
     children = [child.pid for child in first.descendants()]
     first.kill()
-    until(lambda: all(gone(pid) for pid in children), 5, "a child computes on without its worker")
+    until(lambda: all(gone(pid) for pid in children), what="a child computes on without its worker")
     assert state(database_url, simulation_id) == "running"
     start()
     assert_undisturbed(database_url, simulation_id)
-    assert query(database_url, "SELECT max(attempts) FROM shards")[0][0] == 2
+    assert dict(query(database_url, "SELECT index, attempts FROM shards")) == {
+        index: 2 if index in lost else 1 for index in range(12)
+    }
 
 
 def test_frozen_past_its_heartbeat_and_awake_again(database_url: str, start: Start) -> None:
     simulation_id = submit(database_url, BODY)
     frozen = start()
-    until(lambda: shards_in(database_url, simulation_id, "running") >= 1)
+    frozen_in_mid_shard(frozen, database_url, simulation_id)
     asleep = [frozen.process.pid, *(child.pid for child in frozen.descendants())]
     for pid in asleep:
         os.kill(pid, signal.SIGSTOP)
@@ -96,10 +100,8 @@ def test_cancelling_stops_within_a_second(database_url: str, start: Start) -> No
     simulation_id = submit(database_url, ENDLESS)
     program = start()
     child = computing(program, database_url, simulation_id)
-    started = time.monotonic()
     cancel(database_url, simulation_id)
-    until(lambda: gone(child.pid), 10, "the child computes on")
-    assert time.monotonic() - started < 2.0  # one, and one for a busy machine
+    assert cpu_seconds_until_gone(child) < 1.0
     assert state(database_url, simulation_id) == "cancelled"
     # the worker is free for others
     assert_undisturbed(database_url, submit(database_url, BODY))
@@ -108,10 +110,13 @@ def test_cancelling_stops_within_a_second(database_url: str, start: Start) -> No
 def test_sigterm_finishes_what_is_under_way(database_url: str, start: Start) -> None:
     simulation_id = submit(database_url, BODY)
     program = start()
-    until(lambda: shards_in(database_url, simulation_id, "running") == 2)
-    assert program.terminate() == 0
+    under_way = frozen_in_mid_shard(program, database_url, simulation_id)
+    program.process.send_signal(signal.SIGTERM)
+    program.process.send_signal(signal.SIGCONT)
+    assert program.process.wait(60) == 0
     assert shards_in(database_url, simulation_id, "running") == 0
-    assert shards_in(database_url, simulation_id, "succeeded") >= 2
+    succeeded = query(database_url, "SELECT index FROM shards WHERE state = 'succeeded'")
+    assert under_way <= {index for (index,) in succeeded}
     assert query(database_url, "SELECT count(*) FROM workers") == [(0,)]
     start()
     assert_undisturbed(database_url, simulation_id)
@@ -121,7 +126,7 @@ def test_sigterm_hands_back_what_takes_too_long(database_url: str, start: Start)
     simulation_id = submit(database_url, ENDLESS)
     program = start(DRAIN_TIMEOUT="0.2")
     child = computing(program, database_url, simulation_id)
-    assert program.terminate(10) == 0
+    assert program.terminate() == 0
     assert gone(child.pid)
     shard = query(database_url, "SELECT state, attempts, reason FROM shards")
     assert shard == [("queued", 0, None)]
@@ -136,7 +141,7 @@ def test_poison_is_given_up_after_three_tries(database_url: str, start: Start) -
     program = start()
     deadline = time.monotonic() + 90
     while state(database_url, simulation_id) in ("queued", "running"):
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, program.said()
         if shards_in(database_url, simulation_id, "running"):
             for child in shard_children(program):  # whoever computes, and whoever waits
                 child.kill()

@@ -206,7 +206,8 @@ def test_a_source_without_weight_only_rescales_the_penalty(problem: tuple[Popula
     longer = dataclasses.replace(final, sources=(*final.sources, idle), penalty=halved)
     a = predict(population, mix).test_error.total
     b = predict(population, TrainingMix((*mix.stages[:-1], longer))).test_error.total
-    assert a == b or math.isclose(a, b, rel_tol=1e-9)
+    # what is learned exactly leaves rounding of the signal alone
+    assert a == b or math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-15 * population.signal)
 
 
 @given(eigenvalues, powers, st.floats(0, 5), st.integers(1, 300), st.integers(1, 300), penalties)

@@ -1,0 +1,163 @@
+"""The expected entropy of a model: a closure that knows how many founders there are, and how unequal their families.
+
+With A founders whose families have shares W of the model, a type's share is the sum of W over the founders that are
+of this type. W is taken as symmetric Dirichlet(κ) on A founders; κ is set by the kinship Φ, which is exact:
+E_A (κ + 1)/(κ A + 1) = Φ. Then
+
+    E entropy = E_A Σ_i p_i {ψ(κ A + 1) − E_J ψ(κ (J + 1) + 1)},  J ~ Binomial(A − 1, p_i).
+
+κ = ∞ is a sample straight from the truth, where this is exact; κ = 1 the coalescent of many samples, exact as well.
+"""
+
+from math import exp, inf
+from typing import Final
+
+import numpy as np
+from scipy.interpolate import make_interp_spline
+from scipy.optimize import brentq
+from scipy.special import digamma, gammaln
+
+from service.theory.distributions.vocabulary.founders import Founders
+from service.theory.distributions.vocabulary.levels import Vocabulary
+from service.theory.model import Array
+
+_FEW: Final = 60  # values of A that are summed one by one
+_DIRECT: Final = 60.0  # expected J up to which the binomial law is summed term by term
+_TERMS: Final = 90  # more than eleven standard deviations of a law of mean 60
+_NODES: Final = 96
+_CERTAIN: Final = 1e-7  # squared relative spread of A below which its mean will do
+_LOG_EQUAL: Final = 20.0  # |ln κ| beyond which it is 0 or infinite
+_EQUAL: Final = 1e8  # κ beyond which families are equal
+_THREE: Final = ((0.0, 2.0 / 3.0), (-np.sqrt(3.0), 1.0 / 6.0), (np.sqrt(3.0), 1.0 / 6.0))
+_HERMITE_X, _HERMITE_W = np.polynomial.hermite_e.hermegauss(12)
+
+
+def expected_entropy(vocabulary: Vocabulary, founders: Founders, kinship: float) -> float:
+    """E[−Σ p ln p] of the model, nats, in [0, ln min(A, types)].
+
+    ``kinship``: Φ, the probability that two of its tokens descend from one real token.
+    """
+    kappa = _evenness(founders, kinship)
+    p = np.asarray(vocabulary.probabilities)
+    sums = _at_nodes(founders, kappa, p)
+    return max(vocabulary.total(p * sums), 0.0)
+
+
+def _evenness(founders: Founders, kinship: float) -> float:
+    """κ with E_A (κ + 1)/(κ A + 1) = Φ; inf where families are equal, E_A 1/A ≥ Φ."""
+    values, weights = _support(founders)
+
+    def excess(log_kappa: float) -> float:
+        kappa = exp(log_kappa)
+        return float(weights @ ((kappa + 1.0) / (kappa * values + 1.0))) / kinship - 1.0
+
+    if excess(_LOG_EQUAL) >= -1e-9:
+        return inf
+    if excess(-_LOG_EQUAL) <= 0.0:
+        return exp(-_LOG_EQUAL)
+    return exp(brentq(excess, -_LOG_EQUAL, _LOG_EQUAL, xtol=1e-10))
+
+
+def _support(founders: Founders) -> tuple[Array, Array]:
+    """Values and weights that stand for the law of A."""
+    if founders.weights is not None:
+        return founders.first + np.arange(founders.weights.size, dtype=float), founders.weights
+    if founders.variance < _CERTAIN * founders.mean**2:
+        return np.array([founders.mean]), np.ones(1)
+    deviation = np.sqrt(founders.variance)
+    values = np.maximum(founders.mean + deviation * np.array([x for x, _ in _THREE]), 1.0)
+    return values, np.array([w for _, w in _THREE])
+
+
+def _at_nodes(founders: Founders, kappa: float, p: Array) -> Array:
+    """ψ(κA + 1) − E_J ψ(κ(J + 1) + 1) in the mean over A, for each p: interpolated in ln p where there are many."""
+    if p.size <= _NODES:
+        return _surprise(founders, kappa, p)
+    # Below it, J = 0 but for a part linear in p.
+    low = max(float(p[-1]), 1e-7 / founders.mean)
+    high = float(p[0])
+    if high <= low:
+        return _surprise(founders, kappa, np.array([high])) * np.ones_like(p)
+    grid = np.geomspace(low, high, _NODES)
+    values = _surprise(founders, kappa, grid)
+    at = np.clip(p, low, high)
+    return np.asarray(make_interp_spline(np.log(grid), values, k=5)(np.log(at)))
+
+
+def _surprise(founders: Founders, kappa: float, p: Array) -> Array:
+    if founders.weights is not None and founders.first + founders.weights.size <= _FEW + 1:
+        return _few(founders, kappa, p)
+    # A long support is taken as normal again: three values stand for it.
+    values, weights = _support(Founders(founders.mean, founders.variance))
+    value = np.zeros_like(p)
+    for number, weight in zip(values, weights, strict=True):
+        value += weight * _one(float(number), kappa, p)
+    return value
+
+
+def _few(founders: Founders, kappa: float, p: Array) -> Array:
+    """Summed over A = first … first + support: Bernstein polynomials of one table, by de Casteljau's rule."""
+    assert founders.weights is not None
+    last = founders.first + founders.weights.size - 1
+    table = _psi(kappa, np.arange(1.0, last + 1))
+    row = np.broadcast_to(table, (p.size, last)).copy()
+    value = np.zeros_like(p)
+    for a in range(1, last + 1):  # row[:, 0] is E ψ(κ(J + 1) + 1) with J ~ Binomial(a − 1, p)
+        if a >= founders.first:
+            value += founders.weights[a - founders.first] * (table[a - 1] - row[:, 0])
+        row = row[:, :-1] + p[:, None] * np.diff(row, axis=1)
+    return value
+
+
+def _psi(kappa: float, count: Array) -> Array:
+    """ψ(κ count + 1) − ln κ, which is ln count for equal families; the constant cancels."""
+    if kappa > _EQUAL:
+        return np.asarray(np.log(count))
+    value: Array = digamma(kappa * count + 1.0) - np.log(kappa)
+    return value
+
+
+def _one(founders: float, kappa: float, p: Array) -> Array:
+    """For one number A of founders: J summed where few are expected, by Gauss-Hermite with its skewness else."""
+    top = _psi(kappa, np.array([founders]))[0]
+    trials = max(founders - 1.0, 0.0)
+    expected = trials * p
+    value = np.empty_like(p)
+    direct = expected <= _DIRECT
+    if direct.any():
+        q = p[direct]
+        most = int(min(_DIRECT + _TERMS, np.floor(trials)))
+        j = np.arange(most + 1.0)
+        table = _psi(kappa, j + 1.0)
+        with np.errstate(divide="ignore"):
+            empty = trials * np.log1p(-q)
+        odds = np.log(q) - np.log1p(-np.minimum(q, 1.0 - 1e-16))
+        logs = _log_binomial(trials, j)[None, :] + j[None, :] * odds[:, None] + empty[:, None]
+        weights = np.exp(logs)
+        total = weights.sum(axis=1)
+        value[direct] = (weights @ table) / np.where(total > 0, total, 1.0)
+    if not direct.all():
+        q, mean = p[~direct], expected[~direct]
+        spread = np.sqrt(mean * (1.0 - q))
+        skew = (1.0 - 2.0 * q) / np.maximum(spread, 1e-300)
+        x = _HERMITE_X[None, :]
+        # Cornish-Fisher: the normal node, bent by the skewness and the excess
+        excess = (1.0 - 6.0 * q * (1.0 - q)) / np.maximum(spread, 1e-300) ** 2
+        bent = (
+            x
+            + skew[:, None] * (x**2 - 1.0) / 6.0
+            + excess[:, None] * (x**3 - 3.0 * x) / 24.0
+            - skew[:, None] ** 2 * (2.0 * x**3 - 5.0 * x) / 36.0
+        )
+        j = np.clip(mean[:, None] + spread[:, None] * bent, 0.0, trials)
+        value[~direct] = _psi(kappa, j + 1.0) @ (_HERMITE_W / _HERMITE_W.sum())
+    return np.asarray(top - value)
+
+
+def _log_binomial(n: float, j: Array) -> Array:
+    """ln C(n, j) for small j and any n ≥ j, by products, since gammaln loses digits at large n."""
+    if n < 1e6:
+        value: Array = gammaln(n + 1.0) - gammaln(j + 1.0) - gammaln(n - j + 1.0)
+        return value
+    steps = np.log((n - np.arange(j.size - 1.0)) / np.arange(1.0, j.size))
+    return np.concatenate([[0.0], np.cumsum(steps)])

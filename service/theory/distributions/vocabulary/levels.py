@@ -1,0 +1,201 @@
+"""The vocabulary itself: types and their true probabilities, as levels, so that a sum over a million types is short."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from scipy.special import xlogy, zeta
+
+from service.theory.model import Array
+from service.theory.spectra import block_rule
+
+_HEAD: Final = 128  # ranks that are listed one by one
+_RATIO: Final = 1.7  # of the last rank of a block to its first
+_NODES: Final = 12
+_UNIFORM: Final = 10**9  # ranks in a block from which the sum is an integral to rounding
+_FAINTEST: Final = 40.0  # an endless law is summed down to probabilities of 1e-40; beyond, it is one level
+MAX_LEVELS: Final = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The true distribution p over types: Σ_i f(p_i) is Σ_levels multiplicity × f(probability).
+
+    ``probabilities``: of one type of each level, decreasing, shape (levels,).
+    ``multiplicities``: how many types a level stands for, shape (levels,); whole numbers where ``listed``, else
+    weights of a quadrature over ranks.
+    ``types``: how many types there are; inf for an endless law.
+    ``entropy``: −Σ p ln p, nats.
+    ``exponent``: β of a Zipf law p_i = i^-β / ``normalizer``; None for a list.
+    """
+
+    probabilities: Array
+    multiplicities: Array
+    types: float
+    entropy: float
+    exponent: float | None = None
+    normalizer: float = 1.0
+    listed: bool = False
+
+    @property
+    def simpson(self) -> float:
+        """F = Σ p²: the probability that two tokens are of the same type."""
+        return self.total(self.probabilities**2)
+
+    def total(self, values: Array) -> float:
+        """Σ over types of a value per level, shape (levels,)."""
+        return float(self.multiplicities @ values)
+
+    def of_rank(self, rank: int) -> float:
+        """The probability of the rank-th most frequent type; 0 beyond the last one."""
+        if rank > self.types:
+            return 0.0
+        if self.exponent is not None:
+            return float(float(rank) ** -self.exponent / self.normalizer)
+        place = int(np.searchsorted(np.cumsum(self.multiplicities), rank - 0.5))
+        return float(self.probabilities[min(place, self.probabilities.size - 1)])
+
+    def kept(self, rank: float) -> float:
+        """C_k: the probability of the k most frequent types."""
+        if self.exponent is None:
+            reach = np.cumsum(self.multiplicities)
+            inside = np.clip(rank - (reach - self.multiplicities), 0.0, self.multiplicities)
+            return float(inside @ self.probabilities)
+        if rank >= self.types:
+            return 1.0
+        return 1.0 - self._beyond(rank)
+
+    def _beyond(self, rank: float) -> float:
+        """1 − C_k of a Zipf law, without cancellation."""
+        assert self.exponent is not None
+        if np.isinf(self.types):
+            return float(zeta(self.exponent, rank + 1.0)) / self.normalizer
+        nodes, weights = _block_ranks(rank + 1.0, self.types)
+        return float(weights @ nodes**-self.exponent) / self.normalizer
+
+    def beyond(self, rank: float) -> float:
+        """1 − C_k: the probability of all types after the k most frequent ones."""
+        if self.exponent is None:
+            reach = np.cumsum(self.multiplicities)
+            outside = np.clip(reach - rank, 0.0, self.multiplicities)
+            return float(outside @ self.probabilities)
+        return 0.0 if rank >= self.types else self._beyond(rank)
+
+
+def zipf(types: int | None, exponent: float, breaks: tuple[int, ...] = ()) -> Vocabulary:
+    """p_i = i^-β / Σ_j j^-β for i = 1 … types, or for all i (None: β > 1).
+
+    Ranks beyond 128 are summed by Gauss rules of the uniform measure on blocks of ranks, so that sums of functions
+    smooth in ln i are exact to about 1e-12. ``breaks``: ranks at which a block must end, where a sum has a jump.
+    Of an endless law, what lies beyond p = 1e-40 is one level of equal mass: exact for all that is linear in p there.
+    """
+    if types is not None:
+        ranks, weights = _ranks(float(types), breaks)
+        powers = ranks**-exponent
+        normalizer = float(weights @ powers)
+        p = powers / normalizer
+        return Vocabulary(p, weights, float(types), -float(weights @ xlogy(p, p)), exponent, normalizer)
+    last = np.floor(max(10.0 ** (_FAINTEST / exponent), 4.0 * _HEAD, 2.0 * max(breaks, default=0)))
+    ranks, weights = _ranks(last, breaks)
+    normalizer = float(zeta(exponent))
+    p = ranks**-exponent / normalizer
+    rest = float(zeta(exponent, last + 1.0)) / normalizer
+    p, weights = np.append(p, p[-1]), np.append(weights, rest / p[-1])
+    return Vocabulary(p, weights, np.inf, _zeta_entropy(exponent), exponent, normalizer)
+
+
+def from_counts(counts: Array, types: Array | None = None) -> Vocabulary:
+    """The empirical distribution of counts, shape (n,); ``types``: how many types have each count (default: one).
+
+    Zero counts are no types. Beyond 4,096 distinct counts, neighbours share a level with their mean probability:
+    at 4,096 levels this moves sums by less than 1e-6 of their value.
+    """
+    counts = np.asarray(counts, dtype=float)
+    types = np.ones_like(counts) if types is None else np.asarray(types, dtype=float)
+    present = (counts > 0) & (types > 0)
+    if not present.any():
+        raise ValueError("a vocabulary needs a type with a positive count")
+    distinct, where = np.unique(-counts[present], return_inverse=True)
+    multiplicities = np.bincount(where, weights=types[present]).astype(float)
+    p = -distinct / float(-distinct @ multiplicities)
+    total_types = float(multiplicities.sum())
+    entropy = -float(multiplicities @ xlogy(p, p))
+    if p.size > MAX_LEVELS:
+        p, multiplicities = _merged(p, multiplicities)
+    return Vocabulary(p, multiplicities, total_types, entropy, listed=True)
+
+
+def _merged(p: Array, multiplicities: Array) -> tuple[Array, Array]:
+    """At most MAX_LEVELS levels, even in ln p, of the same number of types and the same mass."""
+    logs = np.log(p)
+    place = np.minimum(((logs[0] - logs) / (logs[0] - logs[-1]) * MAX_LEVELS).astype(int), MAX_LEVELS - 1)
+    count = np.bincount(place, weights=multiplicities).astype(float)
+    mass = np.bincount(place, weights=multiplicities * p).astype(float)
+    used = count > 0
+    return mass[used] / count[used], count[used]
+
+
+def _zeta_entropy(exponent: float) -> float:
+    """−Σ p ln p = ln ζ(β) − β ζ'(β)/ζ(β) of the endless Zipf law.
+
+    −ζ'(β) = Σ ln i × i^-β: N terms, then Euler-Maclaurin for ∫_N^∞ x^-β ln x dx; relative error 1e-14.
+    """
+    n = 64.0
+    i = np.arange(2.0, n)
+    c = exponent - 1.0
+    log, power = np.log(n), n**-exponent
+    integral = n * power * (log / c + 1.0 / c**2)
+    first = power * (1.0 - exponent * log) / n
+    b = exponent
+    third = power / n**3 * (3 * b**2 + 6 * b + 2 - log * b * (b + 1) * (b + 2))
+    fifth = power / n**5 * (
+        5 * b**4 + 40 * b**3 + 105 * b**2 + 100 * b + 24 - log * b * (b + 1) * (b + 2) * (b + 3) * (b + 4)
+    )  # fmt: skip
+    summed = float(np.log(i) @ i**-exponent)
+    slope = summed + integral + log * power / 2.0 - first / 12.0 + third / 720.0 - fifth / 30240.0
+    normalizer = float(zeta(exponent))
+    return float(np.log(normalizer) + exponent * slope / normalizer)
+
+
+@lru_cache(maxsize=64)
+def _ranks(end: float, breaks: tuple[int, ...]) -> tuple[Array, Array]:
+    """Ranks and weights that stand for 1 … end; no block reaches across a break."""
+    edges = sorted({float(b) for b in breaks if 0 < b < end} | {end})
+    nodes, weights, start = [], [], 1.0
+    for edge in edges:
+        x, w = _block_ranks(start, edge)
+        nodes.append(x)
+        weights.append(w)
+        start = edge + 1.0
+    x, w = np.concatenate(nodes), np.concatenate(weights)
+    x.flags.writeable = w.flags.writeable = False  # shared by everybody who asks
+    return x, w
+
+
+def _block_ranks(first: float, end: float) -> tuple[Array, Array]:
+    """Ranks and weights that stand for first … end."""
+    stop = min(end, max(float(_HEAD), first + _HEAD / 4))
+    nodes = [np.arange(first, stop + 1.0)]
+    weights = [np.ones_like(nodes[0])]
+    while stop < end:
+        start = stop + 1.0
+        stop = min(np.floor(start * _RATIO), end)
+        x, w = _rule(start, stop)
+        nodes.append(x)
+        weights.append(w)
+    return np.concatenate(nodes), np.concatenate(weights)
+
+
+def _rule(first: float, last: float) -> tuple[Array, Array]:
+    count = last - first + 1.0
+    if count < _UNIFORM:
+        return block_rule(first, last, _NODES)
+    x, w = _legendre()
+    return (first + last) / 2.0 + x * count / 2.0, w * count / 2.0
+
+
+@lru_cache(maxsize=1)
+def _legendre() -> tuple[Array, Array]:
+    x, w = np.polynomial.legendre.leggauss(_NODES)
+    return x, w

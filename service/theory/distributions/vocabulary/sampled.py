@@ -1,0 +1,175 @@
+"""Plain sampling: every reported generation of a vocabulary in expectation, and how far each number can be trusted."""
+
+from collections.abc import Iterator
+from math import inf
+from typing import Final
+
+import numpy as np
+
+from service.theory.distributions.accuracy import Accuracy, Caution, approximate, exact
+from service.theory.distributions.schedule import Models
+from service.theory.distributions.vocabulary import ancestors, refreshed
+from service.theory.distributions.vocabulary.diversity import generations_to, kinship, kinship_limit
+from service.theory.distributions.vocabulary.entropy import expected_entropy
+from service.theory.distributions.vocabulary.founders import Founders
+from service.theory.distributions.vocabulary.levels import Vocabulary
+from service.theory.distributions.vocabulary.moments import Fresh
+from service.theory.distributions.vocabulary.results import Generation, State, VocabularyPrediction
+from service.theory.distributions.vocabulary.training import (
+    Accumulate,
+    FreshReal,
+    Replace,
+    Retained,
+    Training,
+)
+
+FEWEST_FOUNDERS: Final = 9.0
+"""Founders below which their law, taken as normal, is not answered with (measured error: 3e-3 in P(gone) at 9)."""
+
+SURVIVAL: Final = ("surviving_types", "missing_mass", "gone", "founders")
+_FOR_EVER: Final = 10**15
+
+
+def predict_sampled(
+    vocabulary: Vocabulary, training: Training, models: Models, ranks: tuple[int, ...] = ()
+) -> VocabularyPrediction:
+    """Each of ``models`` (increasing, from 1); ``ranks``: the types whose P(gone) is wanted.
+
+    E H = (1 − Φ) H_0; P(gone) = E (1 − p)^A with A the founders; E surviving types and missing mass are its sums over
+    types; entropy by a closure. Exact but where ``accuracy`` says otherwise.
+    """
+    related = kinship(training, models)
+    lineages = list(_founders(training, models))
+    found = tuple(
+        Generation(int(model) - 1, _state(vocabulary, founders, float(phi), ranks))
+        for model, founders, phi in zip(models, lineages, related, strict=True)
+    )
+    limit = _state(vocabulary, _last_founders(training), kinship_limit(training), ranks)
+    half = generations_to(training, 0.5) - 1.0 if vocabulary.simpson < 1.0 else inf
+    return VocabularyPrediction(
+        truth_state(vocabulary, ranks),
+        found,
+        limit,
+        half,
+        _accuracy(training, lineages),
+        _cautions(lineages),
+    )
+
+
+def _founders(training: Training, models: Models) -> Iterator[Founders]:
+    match training:
+        case Replace(schedule):
+            if schedule.ends[-1] - schedule.repetitions[-1] <= 1:  # all equal, but for the first one perhaps
+                yield from ancestors.by_model(schedule.last, map(int, models), schedule.at(1))
+            else:
+                yield from (ancestors.of_schedule(schedule, int(n)) for n in models)
+        case FreshReal(schedule):
+            if len(schedule.sizes) == 1 and training.shares()[0] == 0.0:
+                yield from ancestors.by_model(schedule.last, map(int, models))
+            elif len(schedule.sizes) == 1:
+                fresh = Fresh(training.shares()[0], training.stratified)
+                yield from refreshed.by_model(schedule.last, fresh, map(int, models))
+            else:
+                yield from (
+                    refreshed.of_schedule(schedule, training.shares(), int(n), stratified=training.stratified)
+                    for n in models
+                )
+        case Retained():
+            # The retained samples are in every model, and nothing else is ever real.
+            yield from (Founders.certain(training.real) for _ in models)
+        case Accumulate(schedule):
+            yield from (Founders.certain(schedule.sizes[0]) for _ in models)
+
+
+def _last_founders(training: Training) -> Founders:
+    """Of infinitely many generations, the last sample size going on."""
+    match training:
+        case FreshReal(schedule) if training.shares()[-1] > 0.0:
+            fresh = Fresh(training.shares()[-1], training.stratified)
+            return next(refreshed.by_model(schedule.last, fresh, [_FOR_EVER]))
+        case Replace() | FreshReal():
+            return Founders.of(1, np.ones(1))
+        case _:
+            return next(_founders(training, np.array([1])))
+
+
+def _state(vocabulary: Vocabulary, founders: Founders, related: float, ranks: tuple[int, ...]) -> State:
+    p = vocabulary.probabilities
+    known = _is_known(founders)
+    asked = np.array([vocabulary.of_rank(rank) for rank in ranks])
+    return State(
+        diversity=(1.0 - related) * (1.0 - vocabulary.simpson),
+        surviving_types=vocabulary.total(founders.present(p)) if known else None,
+        missing_mass=vocabulary.total(p * founders.absent(p)) if known else None,
+        entropy=expected_entropy(vocabulary, founders, related) if known else None,
+        founders=founders.mean if known else None,
+        gone=tuple(founders.absent(asked).tolist()) if known else (None,) * len(ranks),
+    )
+
+
+def _is_known(founders: Founders) -> bool:
+    """Whether the law is exact, or of so many founders that a normal one will do."""
+    by_value = founders.weights is not None or isinstance(founders, refreshed.TransformedFounders)
+    return by_value or founders.variance == 0.0 or founders.mean >= FEWEST_FOUNDERS
+
+
+def truth_state(vocabulary: Vocabulary, ranks: tuple[int, ...]) -> State:
+    """The truth itself."""
+    return State(
+        diversity=1.0 - vocabulary.simpson,
+        surviving_types=vocabulary.types,
+        missing_mass=0.0,
+        entropy=vocabulary.entropy,
+        founders=inf,
+        gone=tuple(0.0 if vocabulary.of_rank(rank) > 0.0 else 1.0 for rank in ranks),
+    )
+
+
+def unknown_state(asked: int) -> State:
+    """No formula for anything."""
+    return State(None, None, None, None, None, (None,) * asked)
+
+
+def _accuracy(training: Training, lineages: list[Founders]) -> tuple[Accuracy, ...]:
+    found = [exact("diversity", "Kinship of two tokens: a linear recursion without approximation.")]
+    normal = [one for one in lineages if one.variance > 0.0 and not _by_value(one)]
+    known = [one for one in lineages if _is_known(one)]
+    if isinstance(training, FreshReal) and training.shares()[-1] > 0.0 and normal:
+        error = max((0.3 / one.mean**2 for one in normal if _is_known(one)), default=0.0)
+        basis = (
+            "Founders' number taken as normal; absolute error of P(gone), at most 0.3 / founders², measured."
+        )
+        found += [approximate(q, error, basis) for q in SURVIVAL]
+    elif isinstance(training, Replace | FreshReal) and not _is_exact(training):
+        basis = "Founders' law normal above 200 of them, exact below; absolute error of P(gone), measured."
+        found += [approximate(q, 2e-6, basis) for q in SURVIVAL]
+    else:
+        found += [exact(q, "P(gone) = E (1 − p)^A with the exact law of the founders A.") for q in SURVIVAL]
+    first = isinstance(training, Replace) and len(lineages) == 1 and lineages[0].variance == 0.0
+    if known:
+        error = 1e-7 if first else _ENTROPY_ERROR[type(training)]
+        found.append(approximate("entropy", error, "Symmetric Dirichlet families of the exact mean square."))
+    return tuple(found)
+
+
+_ENTROPY_ERROR: Final = {Replace: 0.005, FreshReal: 0.015, Retained: 0.01, Accumulate: 0.005}
+
+
+def _by_value(founders: Founders) -> bool:
+    return founders.weights is not None or isinstance(founders, refreshed.TransformedFounders)
+
+
+def _is_exact(training: Replace | FreshReal) -> bool:
+    schedule, sizes = training.schedule, training.schedule.sizes
+    equal = schedule.ends[-1] - schedule.repetitions[-1] <= 1
+    return max(sizes) <= (ancestors.EXACT_SAMPLES if equal else ancestors.EXACT_MIXED)
+
+
+def _cautions(lineages: list[Founders]) -> tuple[Caution, ...]:
+    if all(map(_is_known, lineages)):
+        return ()
+    message = (
+        f"Fewer than {FEWEST_FOUNDERS:g} founders are expected, and their law is not exact for this many samples: "
+        "no value is given. Simulate, or ask for fewer generations or more fresh real samples."
+    )
+    return tuple(Caution("few_founders", message, quantity) for quantity in (*SURVIVAL, "entropy"))

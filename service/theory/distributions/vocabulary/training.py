@@ -1,0 +1,60 @@
+"""How the models of a recursion are trained: on what each was drawn, and how many samples there were."""
+
+from dataclasses import dataclass
+
+from service.theory.distributions.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Model n is trained on M_n samples of model n − 1 alone; model 1 on M_1 real ones."""
+
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class FreshReal:
+    """As ``Replace``, and part of every sample is real and new.
+
+    ``real``: m of M_n samples, exactly (stratified), shape (runs,) as the schedule's sizes; or None and ``share``:
+    each sample is real with this chance (i.i.d.).
+    """
+
+    schedule: Schedule
+    real: tuple[int, ...] | None
+    share: float = 0.0
+
+    def shares(self) -> tuple[float, ...]:
+        """The expected real share of each run."""
+        if self.real is None:
+            return (self.share,) * len(self.schedule.sizes)
+        return tuple(m / size for m, size in zip(self.real, self.schedule.sizes, strict=True))
+
+    @property
+    def stratified(self) -> bool:
+        """Whether the number of real samples is fixed."""
+        return self.real is not None
+
+
+@dataclass(frozen=True)
+class Retained:
+    """Model 1 is trained on ``real`` samples, and they stay: later models on them and samples − real synthetic ones."""
+
+    samples: int
+    real: int
+    models: int
+
+
+@dataclass(frozen=True)
+class Accumulate:
+    """Every batch stays: model n is trained on the M_1 real samples and all synthetic batches M_2 … M_n so far."""
+
+    schedule: Schedule
+
+
+Training = Replace | FreshReal | Retained | Accumulate
+
+
+def models_of(training: Training) -> int:
+    """How many fits there are: one more than synthetic generations."""
+    return training.models if isinstance(training, Retained) else training.schedule.fits

@@ -1,0 +1,76 @@
+"""Expected entropy against the exact chain of one type and against Monte Carlo, within the stated closure error."""
+
+import numpy as np
+import pytest
+
+from service.theory.distributions.schedule import Schedule
+from service.theory.distributions.vocabulary import ancestors, entropy
+from service.theory.distributions.vocabulary.diversity import kinship
+from service.theory.distributions.vocabulary.entropy import expected_entropy
+from service.theory.distributions.vocabulary.founders import Founders
+from service.theory.distributions.vocabulary.levels import from_counts, zipf
+from service.theory.distributions.vocabulary.training import Replace
+from tests.theory.distributions.vocabulary.chains import moments_by_chain
+
+
+def _predicted(counts: np.ndarray, samples: int, models: int) -> float:
+    training = Replace(Schedule.constant(samples, models))
+    (founders,) = ancestors.by_model(samples, [models])
+    related = float(kinship(training, np.array([models]))[0])
+    return expected_entropy(from_counts(counts), founders, related)
+
+
+def _by_chain(counts: np.ndarray, samples: int, models: int) -> float:
+    p = counts / counts.sum()
+    return sum(moments_by_chain(float(x), samples, models)[1] for x in p)
+
+
+@pytest.mark.parametrize("samples", [5, 40, 150])
+def test_first_model_is_exact(samples: int) -> None:
+    counts = np.array([50.0, 20, 10, 10, 5, 3, 1, 1])
+    assert _predicted(counts, samples, 1) == pytest.approx(_by_chain(counts, samples, 1), rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("samples", "models"), [(30, 2), (60, 10), (150, 5), (150, 30), (100, 200), (20, 60)]
+)
+def test_later_models_within_the_stated_error(samples: int, models: int) -> None:
+    counts = np.array([50.0, 20, 10, 10, 5, 3, 1, 1])
+    assert _predicted(counts, samples, models) == pytest.approx(_by_chain(counts, samples, models), rel=0.005)
+
+
+def test_many_generations_are_the_coalescent() -> None:
+    """Late, the few families are symmetric Dirichlet(1): exact to the order of one over the samples."""
+    counts = np.array([3.0, 2, 2, 1])
+    assert _predicted(counts, 150, 450) == pytest.approx(_by_chain(counts, 150, 450), rel=0.005)
+
+
+def test_one_type_has_no_entropy() -> None:
+    assert _predicted(np.array([7.0]), 40, 5) == pytest.approx(0, abs=1e-12)
+
+
+def test_plug_in_of_a_sample_of_millions() -> None:
+    """Model 1 of Zipf by direct Poisson sums over types: H = ln M − E Σ (c/M) ln c."""
+    samples, types = 10**6, 3000
+    p = np.arange(1.0, types + 1) ** -1.1
+    p /= p.sum()
+    total = 0.0
+    for x in p:
+        mean = samples * x
+        c = np.arange(max(1.0, np.floor(mean - 12 * mean**0.5 - 12)), mean + 12 * mean**0.5 + 12)
+        from scipy.stats import binom
+
+        total += float(binom.pmf(c, samples, x) @ (-c / samples * np.log(c / samples)))
+    found = expected_entropy(zipf(types, 1.1), Founders.certain(samples), 1 / samples)
+    assert found == pytest.approx(total, rel=1e-9)
+
+
+def test_interpolation_is_far_below_the_closure_error() -> None:
+    vocabulary = zipf(None, 1.05)
+    (founders,) = ancestors.by_model(10**4, [300])
+    related = float(kinship(Replace(Schedule.constant(10**4, 300)), np.array([300]))[0])
+    kappa = entropy._evenness(founders, related)
+    direct = vocabulary.total(
+        vocabulary.probabilities * entropy._surprise(founders, kappa, vocabulary.probabilities)
+    )
+    assert expected_entropy(vocabulary, founders, related) == pytest.approx(direct, rel=1e-6)

@@ -1,0 +1,83 @@
+"""Sums over a vocabulary's levels against sums over its types."""
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.theory.distributions.vocabulary.levels import MAX_LEVELS, from_counts, zipf
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 1.1, 2.0, 6.0])
+@pytest.mark.parametrize("types", [1, 7, 128, 129, 5000, 10**6])
+def test_zipf_sums_are_sums_over_types(exponent: float, types: int) -> None:
+    vocabulary = zipf(types, exponent)
+    p = np.arange(1.0, types + 1) ** -exponent
+    p /= p.sum()
+    assert vocabulary.multiplicities.sum() == pytest.approx(types, rel=1e-12)
+    assert vocabulary.simpson == pytest.approx(p @ p, rel=1e-11)
+    assert vocabulary.entropy == pytest.approx(-p @ np.log(p), rel=1e-11, abs=1e-12)
+    for samples in (10.0, 1e4, 1e9):
+        present = -np.expm1(samples * np.log1p(-np.minimum(p, 1 - 1e-16)))
+        levels = -np.expm1(samples * np.log1p(-np.minimum(vocabulary.probabilities, 1 - 1e-16)))
+        assert vocabulary.total(levels) == pytest.approx(present.sum(), rel=1e-10)
+    for rank in (1, 2, 100, types):
+        if rank <= types:
+            assert vocabulary.of_rank(rank) == pytest.approx(p[rank - 1], rel=1e-11)
+            assert vocabulary.kept(rank) == pytest.approx(p[:rank].sum(), rel=1e-11)
+            assert vocabulary.beyond(rank) == pytest.approx(p[rank:].sum(), rel=1e-10, abs=1e-15)
+    assert vocabulary.of_rank(types + 1) == 0
+
+
+@pytest.mark.parametrize("exponent", [1.01, 1.2, 2.0, 5.0, 20.0])
+def test_endless_zipf_against_zeta(exponent: float) -> None:
+    vocabulary = zipf(None, exponent)
+    with mpmath.workdps(30):
+        zeta = mpmath.zeta(exponent)
+        entropy = mpmath.log(zeta) - exponent * mpmath.zeta(exponent, derivative=1) / zeta
+        simpson = mpmath.zeta(2 * exponent) / zeta**2
+        beyond = mpmath.zeta(exponent, 1001) / zeta
+    assert vocabulary.total(vocabulary.probabilities) == pytest.approx(1, rel=1e-12)
+    assert vocabulary.entropy == pytest.approx(float(entropy), rel=1e-11)
+    assert vocabulary.simpson == pytest.approx(float(simpson), rel=1e-11)
+    assert vocabulary.beyond(1000) == pytest.approx(float(beyond), rel=1e-11)
+
+
+def test_distinct_types_of_an_endless_law() -> None:
+    """E[distinct] = Γ(1 − 1/β) (T/ζ(β))^(1/β) for Poisson(T) samples of an endless law, T → ∞, less 1/2."""
+    exponent, samples = 2.0, 1e9
+    vocabulary = zipf(None, exponent)
+    seen = vocabulary.total(-np.expm1(-samples * vocabulary.probabilities))
+    law = float(mpmath.gamma(0.5)) * (samples / float(mpmath.zeta(2))) ** 0.5
+    assert seen == pytest.approx(law - 0.5, rel=1e-9)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60).filter(any))
+def test_counts_are_their_distribution(counts: list[int]) -> None:
+    vocabulary = from_counts(np.array(counts, dtype=float))
+    p = np.array(sorted((c for c in counts if c), reverse=True), dtype=float)
+    p /= p.sum()
+    assert vocabulary.types == p.size
+    assert vocabulary.simpson == pytest.approx(p @ p)
+    assert vocabulary.entropy == pytest.approx(-p @ np.log(p), abs=1e-12)
+    assert [vocabulary.of_rank(i + 1) for i in range(p.size)] == pytest.approx(p.tolist())
+    assert vocabulary.kept(2) == pytest.approx(p[:2].sum())
+    # the order of the types says nothing
+    assert from_counts(np.array(counts[::-1], dtype=float)).entropy == vocabulary.entropy
+
+
+def test_many_distinct_counts_share_levels() -> None:
+    counts = np.random.default_rng(0).pareto(1.1, 50_000) * 1e6 + 1
+    vocabulary = from_counts(counts)
+    p = counts / counts.sum()
+    assert vocabulary.probabilities.size <= MAX_LEVELS
+    assert vocabulary.simpson == pytest.approx(p @ p, rel=1e-5)
+    for samples in (1e2, 1e5):
+        levels = vocabulary.total(np.exp(-samples * vocabulary.probabilities) * vocabulary.probabilities)
+        assert levels == pytest.approx(float(np.exp(-samples * p) @ p), rel=1e-6)
+
+
+def test_counts_that_hold_nothing() -> None:
+    with pytest.raises(ValueError, match="positive count"):
+        from_counts(np.zeros(3))

@@ -1,0 +1,202 @@
+"""Whole predictions against Monte Carlo of whole vocabularies, limits, and what is refused."""
+
+from math import inf
+
+import numpy as np
+import pytest
+
+from service.theory.distributions.schedule import Schedule, reported_models
+from service.theory.distributions.vocabulary.decoding import Decoding
+from service.theory.distributions.vocabulary.levels import from_counts, zipf
+from service.theory.distributions.vocabulary.prediction import Question, predict, predict_plentiful
+from service.theory.distributions.vocabulary.training import (
+    Accumulate,
+    FreshReal,
+    Replace,
+    Retained,
+    Training,
+)
+from service.theory.errors import Unsupported
+from tests.theory.distributions.vocabulary.chains import Run, statistics
+
+PLAIN = Decoding()
+TYPES, EXPONENT = 400, 1.1
+P = np.arange(1.0, TYPES + 1) ** -EXPONENT / (np.arange(1.0, TYPES + 1) ** -EXPONENT).sum()
+
+
+@pytest.mark.parametrize(
+    ("kind", "training", "samples", "real", "share"),
+    [
+        ("replace", Replace(Schedule.constant(300, 12)), 300, 0, 0.0),
+        ("replace", Replace(Schedule.constant(2500, 12)), 2500, 0, 0.0),
+        ("stratified", FreshReal(Schedule.constant(120, 12), (12,)), 120, 12, 0.0),
+        ("stratified", FreshReal(Schedule.constant(800, 12), (40,)), 800, 40, 0.0),
+        ("iid", FreshReal(Schedule.constant(800, 12), None, 0.1), 800, 0, 0.1),
+        ("retained", Retained(500, 100, 12), 500, 100, 0.0),
+        ("accumulate", Accumulate(Schedule.constant(300, 12)), 300, 0, 0.0),
+    ],
+)
+def test_against_monte_carlo(kind: str, training: Training, samples: int, real: int, share: float) -> None:
+    run, ranks = Run(P, seed=2026), (1, 10, 100)
+    found = []
+    for _ in range(400):
+        counts = run.counts(kind, samples, 12, real, share)
+        found.append((*statistics(counts, P), *(float(counts[rank - 1] == 0) for rank in ranks)))
+    mean, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(len(found))
+    answer = predict(Question(zipf(TYPES, EXPONENT), training, PLAIN, np.array([12]), ranks))
+    state = answer.generations[0].state
+    assert answer.generations[0].generation == 11
+    predicted = np.array(
+        [state.diversity, state.surviving_types, state.missing_mass, state.entropy, *state.gone], dtype=float
+    )
+    closure = np.zeros_like(predicted)
+    closure[3] = next(a.expected_relative_error for a in answer.accuracy if a.quantity == "entropy") * mean[3]
+    gone = np.array(state.gone, dtype=float)  # events: their error is known, also where none was seen
+    error[4:] = np.sqrt(gone * (1 - gone) / len(found)) + 1 / len(found)
+    excess = np.maximum(np.abs(predicted - mean) - closure, 0.0)
+    assert np.all(excess <= 3.5 * error + 1e-9), (predicted, mean, error)
+
+
+@pytest.mark.parametrize(
+    ("types", "exponent", "samples", "models", "missing", "distinct"),
+    [
+        (10**5, 1.1, 10**4, 50, 0.472743031, 215.66053674451965),
+        (10**6, 1.5, 10**8, 10, 0.00288273329, 81061.24272192255),
+        (10**6, 1.1, 10**9, 10**6, 0.405602752, 954.2585328649405),
+    ],
+)
+def test_published_points(  # noqa: PLR0917
+    types: int, exponent: float, samples: int, models: int, missing: float, distinct: float
+) -> None:
+    training = Replace(Schedule.constant(samples, models))
+    answer = predict(Question(zipf(types, exponent), training, PLAIN, np.array([models])))
+    state = answer.generations[0].state
+    assert state.surviving_types == pytest.approx(distinct, rel=1e-5)
+    assert state.missing_mass == pytest.approx(missing, rel=1e-5)
+
+
+def test_generation_zero_is_trained_on_real_data_only() -> None:
+    """Multinomial sampling: E H = H_0 (1 − 1/M), P(gone) = (1 − p)^M, whatever comes later."""
+    for training in (
+        Replace(Schedule.constant(50, 9)),
+        FreshReal(Schedule.constant(50, 9), (5,)),
+        Retained(80, 50, 9),
+        Accumulate(Schedule.constant(50, 9)),
+    ):
+        state = predict(Question(zipf(20, 1.0), training, PLAIN, np.array([1]), (3,))).generations[0].state
+        vocabulary = zipf(20, 1.0)
+        assert state.diversity == pytest.approx((1 - vocabulary.simpson) * (1 - 1 / 50), rel=1e-12)
+        assert state.gone[0] == pytest.approx((1 - vocabulary.of_rank(3)) ** 50, rel=1e-9)
+
+
+def test_all_real_is_never_older_than_one_generation() -> None:
+    """A real share of 1: every generation is generation 0."""
+    for samples in (60, 10_000):
+        for real in ((samples,), None):
+            training = FreshReal(Schedule.constant(samples, 9), real, 1.0)
+            answer = predict(Question(zipf(100, 1.0), training, PLAIN, np.array([1, 9]), (50,)))
+            first, last = (one.state for one in answer.generations)
+            assert last.diversity == pytest.approx(first.diversity)
+            assert last.gone[0] == pytest.approx(first.gone[0], rel=1e-6)
+            assert answer.limit.surviving_types == pytest.approx(first.surviving_types, rel=1e-6)
+
+
+def test_no_fresh_data_is_replacement() -> None:
+    for samples in (60, 10_000):
+        plain = predict(
+            Question(zipf(100, 1.0), Replace(Schedule.constant(samples, 30)), PLAIN, np.array([30]))
+        )
+        for real in ((0,), None):
+            training = FreshReal(Schedule.constant(samples, 30), real, 0.0)
+            answer = predict(Question(zipf(100, 1.0), training, PLAIN, np.array([30])))
+            assert answer.generations[0].state.entropy == pytest.approx(plain.generations[0].state.entropy)
+            assert answer.limit.diversity == pytest.approx(0, abs=1e-12)
+            assert answer.limit.surviving_types == plain.limit.surviving_types == 1
+
+
+def test_the_limit_is_where_late_generations_are() -> None:
+    for training in (
+        Replace(Schedule.constant(40, 1)),
+        FreshReal(Schedule.constant(100, 1), (10,)),
+        FreshReal(Schedule.constant(5000, 1), (50,)),
+        Retained(100, 30, 1),
+    ):
+        answer = predict(Question(zipf(100, 1.0), training, PLAIN, np.array([10**5]), (5,)))
+        late, limit = answer.generations[0].state, answer.limit
+        assert late.diversity == pytest.approx(limit.diversity, abs=1e-9)
+        assert late.surviving_types == pytest.approx(limit.surviving_types, rel=1e-6)
+        assert late.entropy == pytest.approx(limit.entropy, abs=1e-6)
+        assert late.gone == pytest.approx(limit.gone, rel=1e-6)
+
+
+def test_top_k_on_finite_samples() -> None:
+    """A simulation that cuts every model at its own top k, against the true top k."""
+    types, k, samples = 200, 20, 20_000
+    p = np.arange(1.0, types + 1) ** -1.1
+    p /= p.sum()
+    generator, found = np.random.default_rng(5), []
+    for _ in range(200):
+        counts = generator.multinomial(samples, p)
+        for _ in range(5):
+            order = np.argsort(-counts, kind="stable")
+            model = np.where(np.isin(np.arange(types), order[:k]), counts, 0)
+            counts = generator.multinomial(samples, model / model.sum())
+        found.append(statistics(counts, p))
+    mean, error = np.mean(found, axis=0), np.std(found, axis=0) / np.sqrt(200)
+    question = Question(
+        zipf(types, 1.1), Replace(Schedule.constant(samples, 6)), Decoding(top_k=k), np.array([6]), (30,)
+    )
+    state = predict(question).generations[0].state
+    predicted = np.array([state.diversity, state.surviving_types, state.missing_mass, state.entropy])
+    assert np.all(np.abs(predicted - mean) <= 3.5 * error + np.array([1e-3, 1e-3, 1e-3, 1e-2]) * mean)
+    assert state.gone == (1.0,)
+
+
+def test_top_k_beyond_the_ranks_that_samples_can_tell() -> None:
+    question = Question(zipf(200, 1.1), Replace(Schedule.constant(100, 6)), Decoding(top_k=50), np.array([6]))
+    with pytest.raises(Unsupported, match="ranks are noise"):
+        predict(question)
+
+
+def test_temperature_on_finite_samples_is_refused() -> None:
+    question = Question(zipf(9, 1.0), Replace(Schedule.constant(100, 6)), Decoding(0.9), np.array([6]))
+    with pytest.raises(Unsupported, match="simulate"):
+        predict(question)
+
+
+def test_few_founders_are_not_answered_with() -> None:
+    training = FreshReal(Schedule.constant(10**4, 1), None, 1e-6)
+    answer = predict(Question(zipf(100, 1.0), training, PLAIN, np.array([1, 10**5]), (2,)))
+    late = answer.generations[1].state
+    assert late.diversity is not None
+    assert (late.entropy, late.surviving_types, late.gone) == (None, None, (None,))
+    assert {one.code for one in answer.cautions} == {"few_founders"}
+
+
+def test_a_type_that_never_was_is_gone() -> None:
+    answer = predict(
+        Question(
+            from_counts(np.array([3.0, 1])), Replace(Schedule.constant(9, 2)), PLAIN, np.array([2]), (3,)
+        )
+    )
+    assert answer.truth.gone == (1.0,)
+    assert answer.generations[0].state.gone == (1.0,)
+
+
+def test_plentiful_samples_without_cut_change_nothing() -> None:
+    answer = predict_plentiful(zipf(None, 1.3), PLAIN, 0.0, (0, 10), (4,))
+    for one in answer.generations:
+        assert one.state.entropy == pytest.approx(answer.truth.entropy)
+        assert one.state.surviving_types == inf
+
+
+@pytest.mark.parametrize("samples", [1000, 10**6, 10**12])
+def test_a_million_generations_of_a_million_types(samples: int) -> None:
+    """Every report is finite, falls, and ends at one type where samples are few."""
+    models = reported_models(10**6 + 1, 31)
+    training = Replace(Schedule.constant(samples, 10**6 + 1))
+    answer = predict(Question(zipf(10**6, 1.1), training, PLAIN, models))
+    for name in ("diversity", "surviving_types", "entropy", "founders"):
+        values = np.array([getattr(one.state, name) for one in answer.generations])
+        assert np.all(np.isfinite(values))
+        assert np.all(np.diff(values) <= 1e-9 * values[0])

@@ -1,0 +1,162 @@
+"""Kept data against simulation, the closed form without penalty, and plain ridge regression."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from service.theory.errors import Unsupported
+from service.theory.model import OPTIMAL, REAL, Population, Source, Stage, TrainingMix
+from service.theory.prediction import general_prediction, predict
+from service.theory.results import Method
+from service.theory.ridge_fits import effective_ridges
+from tests.theory.problems import isotropic, power_law, recursive
+
+
+def accumulate(samples: list[float], penalty_sum: float | str, noise: float) -> TrainingMix:
+    stages: list[Stage] = []
+    rows = 0.0
+    for k, T in enumerate(samples):
+        rows += T
+        label = stages[-1].name if stages else REAL
+        penalty = OPTIMAL if isinstance(penalty_sum, str) else penalty_sum / max(rows, 1.0)
+        stages.append(Stage(f"g{k}", (Source(label, label, T, noise),), penalty))
+    return TrainingMix(tuple(stages), keeps_data=True)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 10, 300])
+@pytest.mark.parametrize("population", [isotropic(10), power_law(10, 1.5, 1.0)], ids=["flat", "power"])
+def test_least_squares_in_closed_form(n: int, population: Population) -> None:
+    """Σ_k (1/k) σ² d/(kT − d − 1), within π²/6 of its first term."""
+    found = predict(population, accumulate([60] * n, 0.0, 1.0), order=1)
+    expected = sum(10 / (60 * k - 11) / k for k in range(1, n + 1))
+    assert math.isclose(found.test_error.total, expected, rel_tol=1e-12)
+    assert found.test_error.total < math.pi**2 / 6 * 10 / 49
+    assert found.method is Method.EXACT
+    assert found.test_error.bias == found.test_error.parts.distortion == 0
+
+
+def simulated(
+    samples: list[int], penalty_sum: float, population: Population, runs: int, seed: int
+) -> tuple[float, float]:
+    """Every fit on all rows so far, by the normal equations; mean test error and its standard error."""
+    rng = np.random.default_rng(seed)
+    sigma, d = population.eigenvalues, population.eigenvalues.size
+    w = np.sqrt(population.target_power)
+    model = np.broadcast_to(w, (runs, d))
+    X, y = np.zeros((runs, 0, d)), np.zeros((runs, 0))
+    for T in samples:
+        fresh = rng.normal(size=(runs, T, d)) * np.sqrt(sigma)
+        noise = rng.normal(size=(runs, T)) * math.sqrt(population.noise_variance)
+        y = np.concatenate([y, np.einsum("rij,rj->ri", fresh, model) + noise], axis=1)
+        X = np.concatenate([X, fresh], axis=1)
+        gram = np.einsum("rij,rik->rjk", X, X) + penalty_sum * np.eye(d)
+        model = np.linalg.solve(gram, np.einsum("rij,ri->rj", X, y)[..., None])[..., 0]
+    errors = ((model - w) ** 2) @ sigma
+    return float(errors.mean()), float(errors.std() / math.sqrt(runs))
+
+
+def test_unequal_batches_without_penalty_against_simulation() -> None:
+    population = power_law(5, 1.0, 0.4)
+    mean, error = simulated([9, 4, 12, 3], 0.0, population, 40_000, 1)
+    total = predict(population, accumulate([9, 4, 12, 3], 0.0, 0.4), order=1).test_error.total
+    assert abs(mean - total) < 4 * error < 0.05 * total
+
+
+@pytest.mark.parametrize("samples", [[120, 60, 200], [40, 100, 30, 30]], ids=["many", "few first"])
+def test_penalized_against_simulation(samples: list[int]) -> None:
+    """The equivalents of B and V are off by O(1/N), well below 2 % here."""
+    population = power_law(60, 1.2, 0.3)
+    mean, error = simulated(samples, 2.0, population, 1000, 2)
+    total = predict(population, accumulate([float(T) for T in samples], 2.0, 0.3), order=1).test_error.total
+    assert abs(mean - total) < 4 * error + 0.01 * total
+    assert error < 0.01 * total
+
+
+@pytest.mark.parametrize("penalty_sum", [0.0, 0.3, 40.0])
+def test_one_batch_is_plain_ridge_regression(penalty_sum: float) -> None:
+    population = power_law(30, 1.2, 0.3)
+    kept = predict(population, accumulate([80], penalty_sum, 0.3), order=1)
+    plain = predict(population, recursive(0, 0, 80, penalty_sum / 80, noise0=0, noise=0.3), order=1)
+    assert math.isclose(kept.test_error.total, plain.test_error.total, rel_tol=1e-12)
+    assert abs(kept.test_error.generation) <= 1e-15 * kept.test_error.total
+    a, b = kept.regularization, plain.regularization
+    assert math.isclose(a.recommended.total, b.recommended.total, rel_tol=1e-9)
+    assert math.isclose(a.recommended.penalty, b.recommended.penalty, rel_tol=1e-3)
+    assert math.isclose(a.effective_samples, b.effective_samples, rel_tol=1e-6)
+
+
+def test_decomposition_by_plain_fits() -> None:
+    """E = B(C_1) + Σ σ² (T_k/C_k) V(C_k), with B and V of separate predictions; the parts add up."""
+    population, samples, lam, noise = power_law(50, 1.3, 0.2), [40.0, 25.0, 70.0, 10.0], 1.5, 0.2
+    found = predict(population, accumulate(samples, lam, noise), order=0)
+    plain = [
+        predict(population, recursive(0, 0, T, lam / T, noise0=0, noise=noise)).test_error
+        for T in np.cumsum(samples).tolist()
+    ]
+    increments = [T / C * p.variance for T, C, p in zip(samples, np.cumsum(samples), plain, strict=True)]
+    assert math.isclose(found.test_error.total, plain[0].bias + sum(increments), rel_tol=1e-11)
+    assert math.isclose(found.test_error.bias, plain[-1].bias, rel_tol=1e-11)
+    assert math.isclose(found.test_error.variance, plain[-1].variance, rel_tol=1e-11)
+    assert math.isclose(found.test_error.parts.distortion, plain[0].bias - plain[-1].bias, rel_tol=1e-9)
+    shares = [T / sum(samples) * plain[-1].variance for T in samples]
+    for source, increment, share in zip(found.test_error.by_source, increments, shares, strict=False):
+        assert math.isclose(source.label_noise, increment - share, rel_tol=1e-9)
+    assert found.real_only is not None
+    assert math.isclose(found.real_only.total, plain[0].total, rel_tol=1e-11)
+    assert math.isclose(found.clean.total, plain[-1].total, rel_tol=1e-11)
+
+
+@pytest.mark.parametrize("samples", [[30.0] * 6, [200.0, 10.0, 10.0], [5.0] * 120])
+def test_the_recommended_penalty_is_the_best(samples: list[float]) -> None:
+    population = power_law(50, 1.3, 0.4)
+    found = predict(population, accumulate(samples, OPTIMAL, 0.4)).regularization
+    rows = sum(samples)
+    assert found.penalty == found.recommended.penalty
+    totals = {
+        factor: predict(population, accumulate(samples, found.penalty * rows * factor, 0.4)).test_error.total
+        for factor in (1e-3, 0.1, 0.5, 0.99, 1.0, 1.01, 2.0, 10.0, 1e3)
+    }
+    assert min(totals.values()) >= found.recommended.total * (1 - 1e-9)
+    assert totals[0.5] > found.recommended.total < totals[2.0]
+    clean = predict(population, accumulate(samples, found.clean_optimal_penalty * rows, 0.4)).test_error.total
+    assert math.isclose(found.cost_of_clean_choice, clean - found.recommended.total, abs_tol=1e-10)
+
+
+def test_a_batch_that_fills_the_threshold_diverges() -> None:
+    """The second fit has as many rows as modes, or one more or fewer: no later fit forgets its noise."""
+    for second in (9, 10, 11):
+        found = predict(power_law(20, 1.0, 0.3), accumulate([10, second, 40], 0.0, 0.3), order=1)
+        assert found.test_error.total == math.inf
+    assert predict(power_law(20), accumulate([10, 10, 40], 0.1, 0.3)).test_error.total < math.inf
+    assert predict(power_law(20, noise=0.0), accumulate([20, 10, 40], 0.0, 0.0)).test_error.total == 0
+
+
+def test_nothing_to_fit() -> None:
+    population = power_law(20)
+    assert predict(population, accumulate([0, 0], 1.0, 0.3)).test_error.total == population.signal
+    late = predict(population, accumulate([0, 100], 1.0, 0.3)).test_error
+    assert (
+        late.total > population.signal
+    )  # the first model is 0, so the rows that it labels carry noise alone
+
+
+def test_effective_ridges_by_brent() -> None:
+    population = power_law(40, 1.1)
+    sigma = population.eigenvalues
+    rows, penalties = np.array([1.0, 39.0, 40.0, 41.0, 1e6]), np.array([1e-8, 1e-3, 1.0, 1e5, 0.1])
+    for T, lam, theta in zip(rows, penalties, effective_ridges(population, rows, penalties), strict=True):
+
+        def excess(x: float, T: float = T, lam: float = lam) -> float:
+            return float(x * ((T - 40) + (x / (sigma + x)).sum()) - lam)
+
+        assert math.isclose(
+            theta, brentq(excess, theta / 2, 2 * theta, xtol=1e-300, rtol=1e-14), rel_tol=1e-11
+        )
+
+
+def test_only_its_own_formula_takes_it() -> None:
+    """Reused rows are not fresh samples: the engine of fresh samples would give a wrong number."""
+    with pytest.raises(Unsupported):
+        general_prediction(power_law(10), accumulate([20, 20], 0.1, 0.3))
