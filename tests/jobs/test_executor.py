@@ -101,7 +101,7 @@ async def test_reasons_are_told(executor: Executor) -> None:
 
 
 async def test_time_limit(anyio_backend: str, tmp_path: Path) -> None:
-    executor = Executor(1, timeout=0.5)
+    executor = Executor(1, timeout=0.5, preload=__name__)  # what the call needs is imported before its time
     with pytest.raises(ComputationFailed, match=r"more than 0\.5 seconds"):
         await executor.run(sleeps, str(tmp_path / "pid"))
     await cpu_seconds_until_gone(int((tmp_path / "pid").read_text()))
