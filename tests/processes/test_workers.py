@@ -139,7 +139,7 @@ def test_sigterm_hands_back_what_takes_too_long(database_url: str, start: Start)
 def test_poison_is_given_up_after_three_tries(database_url: str, start: Start) -> None:
     simulation_id = submit(database_url, ENDLESS)
     program = start()
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while state(database_url, simulation_id) in ("queued", "running"):
         assert time.monotonic() < deadline, program.said()
         if shards_in(database_url, simulation_id, "running"):
