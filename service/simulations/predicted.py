@@ -93,7 +93,7 @@ def _population_key(population: Population) -> object:
 
 def _mix_key(mix: TrainingMix) -> object:
     """All that a prediction of the last stage depends on."""
-    return tuple(
+    return mix.keeps_data, tuple(
         (
             stage.name,
             stage.penalty,

@@ -7,12 +7,14 @@ from itertools import accumulate
 import numpy as np
 
 from service.predictions import schemas
-from service.simulation.process import Process, shared_design
+from service.simulation.process import Process, accumulated, shared_design
 from service.theory.model import REAL, Population, Shift, Source, Stage, TrainingMix
 
 
 def process(asked: schemas.TrainingMix, population: Population, mix: TrainingMix) -> Process:
     """The literal process of a mix; ``mix``: as the theory takes it, with numbers for penalties."""
+    if mix.keeps_data:
+        return accumulated(population, mix)
     if _shares_design(asked, mix):
         return shared_design(population, _one_by_one(asked, mix))
     return Process.fresh(population, mix)
