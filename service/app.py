@@ -14,6 +14,7 @@ from service.datasets.describer import Describer
 from service.datasets.routes import router as datasets
 from service.distributions.routes import router as distributions
 from service.predictions.routes import router as predictions
+from service.scaling_laws.routes import router as scaling_laws
 from service.settings import Settings
 from service.simulations.routes import router as simulations
 from service.web import documentation, health, metrics, problems
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.describer = Describer()
     for router in (
         predictions,
+        scaling_laws,
         distributions,
         datasets,
         simulations,

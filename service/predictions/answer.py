@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from service import __version__
-from service.predictions import responses
+from service.predictions import power_law, responses, schemas
 from service.predictions.compile import echo
 from service.theory import results
 from service.theory.limits import Limits
@@ -80,8 +80,29 @@ def _baseline(baseline: results.Baseline, pointer: str, warnings: _Warnings) -> 
     )
 
 
+def _power_law(
+    prediction: results.Prediction,
+    population: Population,
+    dataset: schemas.Dataset | str,
+    warnings: _Warnings,
+) -> responses.PowerLawOptimum | None:
+    pointer = "/regularization/power_law"
+    law = power_law.law_of(dataset)
+    if not isinstance(law, str):
+        recursion = power_law.recursion_of(population, prediction.mix, law.dimension)
+        if not isinstance(recursion, str):
+            return power_law.answer(law, recursion, pointer, warnings.add)
+        law = recursion
+    warnings.add("not_available", law, pointer)
+    return None
+
+
 def _regularization(
-    found: results.Regularization, rows: float, irreducible: float, warnings: _Warnings
+    found: results.Regularization,
+    closed_form: responses.PowerLawOptimum | None,
+    rows: float,
+    irreducible: float,
+    warnings: _Warnings,
 ) -> responses.Regularization:
     """``rows``: of the last stage, from a penalty per sample to one on the sum."""
     if found.recommended.penalty == float("inf"):
@@ -138,6 +159,7 @@ def _regularization(
         clean_optimal_penalty=_finite(found.clean_optimal_penalty),
         cost_of_clean_choice=_finite(found.cost_of_clean_choice),
         effective_samples=_finite(found.effective_samples),
+        power_law=closed_form,
     )
 
 
@@ -160,9 +182,9 @@ def answer(
     *,
     prediction_id: str,
     input_hash: str,
-    real_features: bool,
+    dataset: schemas.Dataset | str,
 ) -> responses.Prediction:
-    """The response; ``real_features``: whether the population is that of a stored data set."""
+    """The response; ``dataset``: what the client named, or the id of a stored one."""
     warnings = _Warnings([])
     irreducible = prediction.irreducible
     error = _decomposition(prediction.test_error, irreducible, "/test_error", warnings)
@@ -181,7 +203,11 @@ def answer(
             null_predictor=prediction.null_predictor,
         ),
         regularization=_regularization(
-            prediction.regularization, max(prediction.clean.samples, 1.0), irreducible, warnings
+            prediction.regularization,
+            _power_law(prediction, population, dataset, warnings),
+            max(prediction.clean.samples, 1.0),
+            irreducible,
+            warnings,
         ),
         collapse=_collapse(limits, warnings),
         validity=responses.Validity(
@@ -189,7 +215,7 @@ def answer(
             order=1 if prediction.method is results.Method.EXACT else 0,
             expected_relative_error=prediction.expected_relative_error,
             converged=True,
-            assumptions=_assumptions(prediction, population, real_features=real_features),
+            assumptions=_assumptions(prediction, population, real_features=isinstance(dataset, str)),
             warnings=warnings.found,
         ),
         record=responses.Record(stored=True, reason=None),

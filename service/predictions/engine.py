@@ -81,7 +81,7 @@ def predicted(
             population,
             prediction_id=identifier("prd", digest, f"order={order}"),
             input_hash=digest,
-            real_features=isinstance(request.dataset, str),
+            dataset=request.dataset,
         )
     except ValidationError as error:
         if any(one["type"] != "finite_number" for one in error.errors()):

@@ -69,6 +69,49 @@ class Baselines(Answer):
     null_predictor: float
 
 
+class Assumption(Answer):
+    """A condition of the theory, whether it holds here, and what follows where it does not."""
+
+    name: str
+    status: Literal["met", "unchecked", "violated"]
+    consequence: str
+
+
+class PowerLawExponents(Answer):
+    """β and r, and what follows: best penalty ∝ T_eff^-penalty, least error ∝ T_eff^-test_error."""
+
+    capacity: float
+    source: float
+    penalty: float
+    test_error: float
+    test_error_without_noise: float
+
+
+class NoiseCrossover(Answer):
+    """Where the generators' noise equals the last fit's own; beyond it the penalty for clean data is wrong."""
+
+    ratio: Value = Field(description="Generators' noise ÷ the last fit's own: 1 at the crossover.")
+    samples: Value = Field(description="Samples of the last fit at the crossover; more hardly help.")
+    generations: Value = Field(description="Number of such generations at the crossover.")
+
+
+class PowerLawOptimum(Answer):
+    """The optimum of a recursion on a power law in closed form, asymptotically; see docs/recommendations.md."""
+
+    exponents: PowerLawExponents
+    effective_samples: Value = Field(
+        description="T_eff = 1/(σ²/T + Σ σ_k²/(T_k - d)), per unit of noise variance."
+    )
+    crossover: NoiseCrossover
+    penalty: Value
+    test_error: Value
+    clean_penalty: Value = Field(
+        description="The same with T/σ² in place of T_eff: the optimum for clean data."
+    )
+    learned_modes: Value
+    assumptions: list[Assumption]
+
+
 class FlatRange(Answer):
     """The penalties around the recommended one whose test error is at most 1 % above the least."""
 
@@ -94,6 +137,9 @@ class Regularization(Answer):
     effective_samples: Value = Field(
         description="Number of real samples whose optimally regularized fit has the error at the recommended penalty."
     )
+    power_law: PowerLawOptimum | None = Field(
+        description="The closed form for recursions on power laws; null elsewhere."
+    )
 
 
 class Collapse(Answer):
@@ -104,14 +150,6 @@ class Collapse(Answer):
     data_limit: Value
     strong: bool | None
     regime: str
-
-
-class Assumption(Answer):
-    """A condition of the theory, whether it holds here, and what follows where it does not."""
-
-    name: str
-    status: Literal["met", "unchecked", "violated"]
-    consequence: str
 
 
 class ValidityWarning(Answer):

@@ -1,0 +1,1 @@
+"""Scaling laws: exponents, effective samples and crossover of recursions on power laws."""

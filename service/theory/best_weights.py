@@ -1,0 +1,74 @@
+"""The best loss weight of each synthetic source of the last stage, jointly with its penalty.
+
+Only ratios of weights matter at the best penalty, so one source keeps its weight: the real one, or the first where
+there is none. With one covariance weights only change how the sources share what is learned; re-weighting brings the
+floor of strong collapse to 0 only as the synthetic weight goes to 0 (arXiv 2410.04840).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import exp, inf, log
+from typing import Final
+
+import numpy as np
+
+from service.theory import log_search
+from service.theory.model import OPTIMAL, REAL, Array, TrainingMix
+
+LARGEST: Final = 1e6  # times the weight of the source that keeps its own
+_LN10: Final = log(10.0)
+_LEVELS: Final = log_search.Levels(
+    common=(-inf, *(_LN10 * x / 2 for x in range(-6, 7))),
+    single=(-inf, *(_LN10 * x for x in range(-6, 7))),
+)
+
+
+@dataclass(frozen=True)
+class BestWeights:
+    """``weights`` of the sources in ``sources`` (indices), 0 to ``LARGEST`` times the kept one; and the error there."""
+
+    sources: tuple[int, ...]
+    weights: tuple[float, ...]
+    test_error: float
+
+
+def free_sources(mix: TrainingMix) -> list[int]:
+    """The last stage's sources whose weight is to be found: the synthetic ones, but the first without real data."""
+    sources = mix.stages[-1].sources
+    synthetic = [i for i, source in enumerate(sources) if source.labels != REAL and source.samples > 0]
+    kept = any(s.labels == REAL and s.samples > 0 and s.weight > 0 for s in sources)
+    return synthetic if kept else synthetic[1:]
+
+
+def with_weights(mix: TrainingMix, sources: Sequence[int], weights: Sequence[float]) -> TrainingMix:
+    """The mix with these loss weights in its last stage, at its best penalty."""
+    last = mix.stages[-1]
+    changed = list(last.sources)
+    for i, weight in zip(sources, weights, strict=True):
+        changed[i] = replace(changed[i], weight=weight)
+    stage = replace(last, sources=tuple(changed), penalty=OPTIMAL)
+    return replace(mix, stages=(*mix.stages[:-1], stage))
+
+
+def best_weights(mix: TrainingMix, error: Callable[[TrainingMix], float]) -> BestWeights:
+    """The weights of least ``error`` (of a mix), each right to about 1e-3 where it matters."""
+    free = free_sources(mix)
+    if not free:
+        return BestWeights((), (), error(with_weights(mix, (), ())))
+    sources = mix.stages[-1].sources
+    kept = next((s.weight for s in sources if s.labels == REAL and s.samples > 0 and s.weight > 0), 0.0)
+    unit = (
+        kept
+        or sources[next(i for i, s in enumerate(sources) if s.labels != REAL and s.samples > 0)].weight
+        or 1.0
+    )
+
+    def weights(logs: Array) -> list[float]:
+        return [unit * exp(x) for x in logs.tolist()]
+
+    given = np.array([log(w / unit) if (w := sources[i].weight) > 0 else -inf for i in free])
+    given = np.clip(given, None, _LEVELS.bounds[1])
+    found = log_search.least(
+        lambda logs: error(with_weights(mix, free, weights(logs))), len(free), _LEVELS, [given]
+    )
+    return BestWeights(tuple(free), tuple(weights(found.logs)), found.error)

@@ -1,0 +1,134 @@
+"""The global minimum of an error over the logarithms of several positive numbers, 0 and infinity allowed.
+
+A scan of common levels, quasi-Newton steps from the best of them, then a scan of every single number over its whole
+range, ends included, until no scan finds better. For smooth errors with few minima: penalties, loss weights.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf, log
+from typing import Final
+
+import numpy as np
+from scipy.optimize import minimize
+
+from service.theory.errors import NotConverged, Unsupported
+from service.theory.model import Array
+
+_STEP: Final = 1e-3  # of the differences that stand for derivatives
+_STARTS: Final = 2
+_ROUNDS: Final = 8
+_ITERATIONS: Final = 60
+_BETTER: Final = 1e-9  # relative; what an error with an interpolated optimum inside is known to
+_BEYOND: Final = 700.0  # stands for the logarithm of 0 and of infinity
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Logarithms, −∞ for 0 and ∞ allowed, shape (numbers,); and the error there."""
+
+    logs: Array
+    error: float
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Logarithms that are tried: all numbers at once (``common``), and each alone (``single``); ends included."""
+
+    common: tuple[float, ...]
+    single: tuple[float, ...]
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Of the finite levels, a little more."""
+        finite = [x for x in self.single if abs(x) < inf]
+        return min(finite) - 1.0, max(finite) + 1.0
+
+
+def evaluations(count: int, levels: Levels) -> int:
+    """About how many errors a search over ``count`` numbers computes: a measure of its cost."""
+    return len(levels.common) + 2 * count * len(levels.single) + 30 * (2 * count + 1)
+
+
+def least(error: Callable[[Array], float], count: int, levels: Levels, starts: Sequence[Array] = ()) -> Point:
+    """The minimum over ``count`` numbers; every logarithm is right to about 1e-4, the error to 1e-8 relative.
+
+    ``error``: of the logarithms; NotConverged and Unsupported count as infinite. ``starts``: further points to begin
+    with. Where an end is as good as any finite number, the end is chosen.
+    """
+    return _Search(error, count, levels).best(starts)
+
+
+class _Search:
+    def __init__(self, error: Callable[[Array], float], count: int, levels: Levels) -> None:
+        self.error, self.count, self.levels = error, count, levels
+
+    def at(self, logs: Array) -> Point:
+        """Evaluates."""
+        try:
+            return Point(logs, self.error(logs))
+        except (NotConverged, Unsupported):  # next to a threshold
+            return Point(logs, inf)
+
+    def best(self, starts: Sequence[Array]) -> Point:
+        """See ``least``."""
+        tried = [self.at(np.full(self.count, x)) for x in self.levels.common] + [self.at(x) for x in starts]
+        tried.sort(key=lambda point: point.error)
+        best = min((self._polished(start) for start in tried[:_STARTS]), key=lambda point: point.error)
+        for _ in range(_ROUNDS):
+            found = self._scanned(best)
+            if not found.error < best.error * (1.0 - _BETTER):
+                break
+            best = self._polished(found)
+        return self._simplest(best)
+
+    def _scanned(self, point: Point) -> Point:
+        """The best that moving one number after the other over its whole range finds."""
+        for k in range(self.count):
+            tried = [self.at(_moved(point.logs, k, x)) for x in self.levels.single]
+            point = min([point, *tried], key=lambda one: one.error)
+        return point
+
+    def _simplest(self, point: Point) -> Point:
+        """An end wherever no finite number is better by more than rounding."""
+        ends = [x for x in self.levels.single if abs(x) == inf]
+        for k in range(self.count):
+            for end in ends:
+                ended = self.at(_moved(point.logs, k, end))
+                if ended.error <= point.error * (1.0 + 1e-12):
+                    point = ended
+        return point
+
+    def _polished(self, start: Point) -> Point:
+        """The local minimum over the finite numbers of a point (L-BFGS-B on ln error, central differences)."""
+        free = np.flatnonzero(np.isfinite(start.logs))
+        if free.size == 0 or not 0 < start.error < inf:
+            return start
+        best = start
+
+        def value(x: Array) -> float:
+            nonlocal best
+            logs = start.logs.copy()
+            logs[free] = x
+            point = self.at(logs)
+            if point.error < best.error:
+                best = point
+            if point.error == 0:
+                return -_BEYOND
+            return log(point.error / start.error) if point.error < inf else _BEYOND
+
+        def slope(x: Array) -> Array:
+            steps = _STEP * np.eye(free.size)
+            return np.array([(value(x + step) - value(x - step)) / (2.0 * _STEP) for step in steps])
+
+        minimize(
+            value, start.logs[free], jac=slope, method="L-BFGS-B", bounds=[self.levels.bounds] * free.size,
+            options={"maxiter": _ITERATIONS, "ftol": 1e-13, "gtol": 1e-7},
+        )  # fmt: skip
+        return best
+
+
+def _moved(logs: Array, k: int, x: float) -> Array:
+    moved = logs.copy()
+    moved[k] = x
+    return moved
