@@ -1,12 +1,11 @@
 """What every kind of distribution is asked: how many generations, of how many samples, on what data."""
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, Strict, model_validator
 
 from service.predictions.schemas import MAX_SAMPLES, Model
-from service.theory.distributions.schedule import Models, Schedule, reported_models
 
 MAX_GENERATIONS = 10**6
 MAX_RUNS = 10_000
@@ -133,23 +132,3 @@ class Recursion(Model):
                     f"at ends with {self.at[-1]}, beyond the last generation, {self.generations}"
                 )
         return self
-
-
-def schedule_of(request: Recursion) -> Schedule:
-    """The sample sizes of all generations, 0 first."""
-    if isinstance(request.samples, int):
-        return Schedule.constant(request.samples, request.generations + 1)
-    if isinstance(request.samples[0], Run):
-        runs: Any = request.samples
-        return Schedule(tuple(run.samples for run in runs), tuple(run.repetitions for run in runs))
-    sizes: Any = request.samples
-    return Schedule.of(sizes)
-
-
-def models_of(request: Recursion) -> Models:
-    """The model indices to report: generation + 1."""
-    if request.at is None:
-        return reported_models(request.generations + 1)
-    import numpy as np  # only the array that the theory takes
-
-    return np.array(request.at, dtype=np.int64) + 1

@@ -5,16 +5,19 @@ import numpy as np
 from service.distributions.gaussian.answer import answer
 from service.distributions.gaussian.responses import GaussianPrediction
 from service.distributions.gaussian.schemas import MAX_DIMENSION, GaussianRequest
-from service.distributions.schemas import models_of, schedule_of
+from service.distributions.schedules import mix_of, models_of, schedule_of
+from service.distributions.schemas import Accumulate, Fresh, Replace
 from service.errors import InvalidInput
 from service.predictions.schemas import EigenvaluesSpectrum, IsotropicSpectrum, LevelsSpectrum, Spectrum
 from service.theory.distributions.gaussian.model import Gaussian
+from service.theory.distributions.gaussian.predict import predict_accumulate, predict_fresh, predict_retained
 from service.theory.distributions.gaussian.replace import predict_replace
 
 # Distinct fits × dimensions, and × reported probabilities: about a millisecond.
 INLINE_WORK = 500.0
 MAX_WORK = 20_000_000.0
 _PROBABILITY = 100
+_STEP = 100
 
 
 def truth_of(spectrum: Spectrum) -> Gaussian:
@@ -54,9 +57,16 @@ def dimension_of(spectrum: Spectrum) -> int | None:
 
 def work_of(request: GaussianRequest) -> float:
     """A measure of a prediction's cost. Raises InvalidInput where it would take more than seconds."""
-    runs = len(schedule_of(request).sizes)
+    runs, reported = len(schedule_of(request, request.workflow).sizes), len(models_of(request))
+    if isinstance(request.workflow, Fresh) and isinstance(request.workflow.real_samples, list):
+        runs = max(runs, len(request.workflow.real_samples))
     work = float(runs * (dimension_of(request.spectrum) or 0))
-    work += _PROBABILITY * len(request.thresholds) * len(models_of(request)) * runs
+    if isinstance(request.workflow, Replace):
+        work += _PROBABILITY * len(request.thresholds) * reported * runs
+    elif isinstance(request.workflow, Accumulate):
+        work += request.generations + _PROBABILITY * reported * len(request.thresholds) + INLINE_WORK
+    else:
+        work += _STEP * (runs + reported)
     if work > MAX_WORK:
         raise InvalidInput.at(
             "/samples", "too_large",
@@ -68,11 +78,8 @@ def work_of(request: GaussianRequest) -> float:
 
 def predicted(request: GaussianRequest) -> GaussianPrediction:
     """The answer to a request. Raises InvalidInput where there is none."""
-    truth, schedule, unbiased = (
-        truth_of(request.spectrum),
-        schedule_of(request),
-        request.estimator == "unbiased",
-    )
+    truth, workflow, unbiased = truth_of(request.spectrum), request.workflow, request.estimator == "unbiased"
+    schedule, models = schedule_of(request, workflow), models_of(request)
     if unbiased and min(schedule.sizes) < 2:
         raise InvalidInput.at(
             "/samples",
@@ -80,7 +87,14 @@ def predicted(request: GaussianRequest) -> GaussianPrediction:
             'The unbiased variance needs at least 2 samples; or choose the estimator "mle".',
         )
     thresholds = np.array(request.thresholds, dtype=float)
-    prediction = predict_replace(
-        truth, schedule, models_of(request), unbiased=unbiased, thresholds=thresholds
-    )
-    return answer(request, truth, schedule, prediction)
+    if isinstance(workflow, Replace):
+        found = predict_replace(truth, schedule, models, unbiased=unbiased, thresholds=thresholds)
+    elif isinstance(workflow, Accumulate):
+        found = predict_accumulate(truth, schedule, models, unbiased=unbiased, thresholds=thresholds)
+    elif isinstance(workflow, Fresh):
+        mix = mix_of(request, workflow)
+        found = predict_fresh(truth, mix, models, unbiased=unbiased, thresholds=thresholds)
+    else:
+        mix = mix_of(request, workflow)
+        found = predict_retained(truth, mix, models, unbiased=unbiased, thresholds=thresholds)
+    return answer(request, truth, schedule, found)

@@ -61,10 +61,18 @@ class Schedule:
         """The last model index of each run, shape (runs,)."""
         return np.cumsum(np.array(self.repetitions, dtype=np.int64))
 
+    def run(self, models: Models) -> NDArray[np.intp]:
+        """Which run each of the ``models`` belongs to; the last one is endless."""
+        return np.minimum(np.searchsorted(self.ends, models), len(self.sizes) - 1)
+
     def at(self, model: int) -> int:
         """M_model, for model ≥ 1."""
-        run = int(np.searchsorted(self.ends, model))
-        return self.sizes[min(run, len(self.sizes) - 1)]
+        return self.sizes[int(self.run(np.array(model)))]
+
+    def between(self, first: int, last: int) -> Array:
+        """M_first … M_last, shape (last − first + 1,)."""
+        sizes: Array = self.array[self.run(np.arange(first, last + 1))]
+        return sizes
 
     def counts(self, model: int) -> Array:
         """How many of the fits 1 … model belong to each run, shape (runs,); the last run is endless."""
@@ -81,15 +89,26 @@ class Schedule:
         starts = self.ends - np.array(self.repetitions, dtype=np.int64)
         with np.errstate(invalid="ignore"):
             before = np.concatenate([[0.0], np.cumsum(values[:-1] * np.array(self.repetitions[:-1]))])
-        run = np.minimum(np.searchsorted(self.ends, models), len(self.sizes) - 1)
+        run = self.run(models)
         summed: Array = before[run] + (models - starts[run]) * values[run]
         return summed
 
     def smallest(self, models: Models) -> Array:
         """min_{i ≤ n} M_i at each n of ``models``."""
-        run = np.minimum(np.searchsorted(self.ends, models), len(self.sizes) - 1)
-        lowest: Array = np.minimum.accumulate(self.array)[run]
+        lowest: Array = np.minimum.accumulate(self.array)[self.run(models)]
         return lowest
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """A schedule of fits and how many of each fit's samples are real, per run, shape (runs,).
+
+    ``independent``: each sample is real with probability ``real``/M; else exactly ``real`` of the M samples are.
+    """
+
+    schedule: Schedule
+    real: Array
+    independent: bool = False
 
 
 def reported_models(fits: int, points: int = 101) -> Models:

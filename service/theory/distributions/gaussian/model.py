@@ -1,9 +1,10 @@
 """What a Gaussian recursion is given, and what is known of it after n fits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.theory.distributions.accuracy import Accuracy, Caution
 from service.theory.distributions.schedule import Models
@@ -52,11 +53,12 @@ class Gaussian:
 class Curve:
     """Moments and distances of model n, at each n of ``models``, shape (models,); NaN where there is no formula.
 
-    ``variance``: E Σ_n = variance × Σ_0. ``drift``: E (μ_n − μ_0)(μ_n − μ_0)ᵀ = drift × Σ_0. Along any fixed direction
-    u, with v = uᵀΣ_n u / uᵀΣ_0 u: ``second_moment`` E v², ``relative_variance`` Var v/(E v)², ``log_mean`` E ln v,
-    ``log_variance`` Var ln v, ``deviation`` E √v. ``log_det_mean``, ``log_det_variance``: of ln det Σ_n/det Σ_0.
-    ``kl_fit_true``: E KL(N_n‖N_0) and ``kl_true_fit``: E KL(N_0‖N_n), in nats. ``w2``: E W_2², in units of the
-    variables squared, and ``w2_lower``: a bound from below. ``below``: P(v < t), shape (thresholds, models).
+    ``variance``: E Σ_n = variance × Σ_0. ``drift``: E (μ_n − μ_0)(μ_n − μ_0)ᵀ = drift × Σ_0. Along any fixed
+    direction u, with v = uᵀΣ_n u / uᵀΣ_0 u: ``second_moment`` E v², ``relative_variance`` Var v/(E v)²,
+    ``log_mean`` E ln v, ``log_variance`` Var ln v, ``deviation`` E √v. ``log_det_mean``, ``log_det_variance``: of
+    ln det Σ_n/det Σ_0. ``kl_fit_true``: E KL(N_n‖N_0) and ``kl_true_fit``: E KL(N_0‖N_n), in nats. ``w2``: E W_2²,
+    in units of the variables squared, and ``w2_lower``: a bound from below. ``below``: P(v < t), shape (thresholds,
+    models).
     """
 
     models: Models
@@ -74,6 +76,10 @@ class Curve:
     w2: Array
     w2_lower: Array
     below: Array
+
+    def at(self, chosen: NDArray[np.bool_]) -> "Curve":
+        """The curve at the chosen models only."""
+        return Curve(**{field.name: getattr(self, field.name)[..., chosen] for field in fields(self)})
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class _Run:
         drift = inverse if self.unbiased else -np.expm1(log_variance_factor)
         variance = np.exp(log_variance_factor)
         log_mean = total(self.log_rate, models)
-        with np.errstate(divide="ignore", over="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             log_moment = total(np.log1p(2.0 / self.freedom), models)
             relative = np.where(variance > 0, np.expm1(log_moment), 0.0)
             second = np.where(variance > 0, np.exp(log_moment + 2 * log_variance_factor), 0.0)

@@ -1,0 +1,72 @@
+"""From exact moments to logarithms, divergences and probabilities, by a matched law or to first order in 1/M.
+
+One direction: v is taken as lognormal with its exact mean and variance. Several dimensions: a fit's error is V
+times that of one sample, so that E KL ≈ d(d + 3)/4 V. The errors (``trust``) grow with the squared relative spread
+c = Var v/(E v)² and with V, and beyond the largest measured ones nothing is returned.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from service.theory.distributions.gaussian.model import Curve, Gaussian
+from service.theory.distributions.gaussian.transport import leading_transport
+from service.theory.distributions.schedule import Models
+from service.theory.model import Array
+
+LARGEST_RELATIVE_VARIANCE = 1.5
+"""c = Var v/(E v)² up to which the lognormal match was measured."""
+LARGEST_FIRST_ORDER = 0.6
+"""(d + 1) V up to which the first order in V was measured."""
+LARGEST_REVERSE = 0.2
+"""(d + 3) V up to which the first order of KL(truth ‖ fit) is returned: it is the slowest to hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """The law of v = 1 + x along a direction, in units of the truth, shape (models,)."""
+
+    x: Array
+    drift: Array
+    relative_variance: Array
+    log_mean: Array
+    log_variance: Array
+    log_deviation: Array
+    below: Array
+
+
+def lognormal(x: Array, x_squared: Array, drift: Array, thresholds: Array) -> Direction:
+    """The match: E ln v = ln E v − ½ ln(1 + c), Var ln v = ln(1 + c), E √v = √(E v) (1 + c)^{−1/8}."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # no variance at all: its logarithm is −∞
+        relative = np.where(x > -1, (x_squared - x**2) / (1 + x) ** 2, 0.0)
+        spread = np.where(x > -1, np.log1p(relative), np.inf)
+        log_mean = np.log1p(x) - 0.5 * np.log1p(relative)
+        below = ndtr((np.log(thresholds)[:, None] - log_mean) / np.sqrt(spread))
+        log_root = 0.5 * np.log1p(x) - np.log1p(relative) / 8
+    hidden = np.where(relative <= LARGEST_RELATIVE_VARIANCE, 0.0, np.nan)
+    # a variance that is zero for certain is below every threshold
+    below = np.where(x > -1, below + hidden, 1.0)
+    return Direction(x, drift, relative, log_mean + hidden, spread + hidden, log_root + hidden, below)
+
+
+def curve_of(truth: Gaussian, models: Models, direction: Direction, spread: Array) -> Curve:
+    """The whole curve; ``spread``: V at each model, for the first orders in several dimensions."""
+    d, one = truth.dimension, direction
+    moment = (1 + one.x) ** 2 * (1 + one.relative_variance)
+    divergence = 0.5 * (one.x + one.drift - one.log_mean)
+    distance = one.drift + one.x - 2 * np.expm1(one.log_deviation)
+    first = (d + 1) * spread <= LARGEST_FIRST_ORDER
+    leading = np.where(first, d * (d + 3) / 4 * spread, np.nan)
+    return Curve(
+        models=models, variance=1 + one.x, drift=one.drift, second_moment=moment,
+        relative_variance=one.relative_variance, log_mean=one.log_mean, log_variance=one.log_variance,
+        deviation=np.exp(one.log_deviation),
+        log_det_mean=one.log_mean if d == 1 else d * (one.x + one.drift) - 2 * leading,
+        log_det_variance=one.log_variance if d == 1 else np.where(first, 2 * d * spread, np.nan),
+        kl_fit_true=divergence if d == 1 else leading,
+        kl_true_fit=np.where((d + 3) * spread <= LARGEST_REVERSE, d * (d + 3) / 4 * spread, np.nan),
+        w2=truth.trace * distance if d == 1 else np.where(first, leading_transport(truth, spread), np.nan),
+        w2_lower=truth.trace * distance,
+        below=one.below,
+    )  # fmt: skip
