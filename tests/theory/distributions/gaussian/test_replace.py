@@ -51,7 +51,7 @@ REFERENCE = [
 
 
 @pytest.mark.parametrize(("sizes", "unbiased", "variance", "log_mean", "deviation", "kl"), REFERENCE)
-def test_reference_values(
+def test_reference_values(  # noqa: PLR0917
     sizes: list[int], unbiased: bool, variance: float, log_mean: float, deviation: float, kl: float
 ) -> None:
     curve = last(sizes, unbiased=unbiased)
