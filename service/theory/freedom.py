@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from service.theory.model import Array
 
 Number = TypeVar("Number", float, Array)
@@ -22,10 +24,19 @@ class Freedom(Generic[Number]):
     left1: Number
     left2: Number
 
-    def above_first(self, samples: float) -> Number:
-        """samples − df1: positive above the interpolation threshold."""
-        return samples - self.df1 if self.rank > 2 * samples else (samples - self.rank) + self.left1
+    def above_first(self, samples: Number | float) -> Number:
+        """samples − df1: positive above the interpolation threshold. ``samples``: one number, or as many as values."""
+        return self._difference(samples, self.df1, self.left1)
 
-    def above_second(self, samples: float) -> Number:
+    def above_second(self, samples: Number | float) -> Number:
         """samples − df2."""
-        return samples - self.df2 if self.rank > 2 * samples else (samples - self.rank) + self.left2
+        return self._difference(samples, self.df2, self.left2)
+
+    def _difference(self, samples: Number | float, degrees: Number, left: Number) -> Number:
+        if isinstance(samples, np.ndarray):
+            if samples.size > 1:
+                if self.rank <= 2 * samples.min():
+                    return np.asarray((samples - self.rank) + left)
+                return np.where(self.rank > 2 * samples, samples - degrees, (samples - self.rank) + left)
+            samples = samples.item()
+        return samples - degrees if self.rank > 2 * samples else (samples - self.rank) + left

@@ -68,7 +68,9 @@ class Grid:
         self.theta = np.exp(self.log_theta)
         # what the base sums are of, see _based
         weight = population.weight
-        self._base = np.array([sigma * weight, weight, population.positive, weight * population.target_power])
+        self.base_rows: Array = np.array(
+            [sigma * weight, weight, population.positive, weight * population.target_power]
+        )
 
     @cached_property
     def _squares(self) -> Array | None:
@@ -82,7 +84,7 @@ class Grid:
     @cached_property
     def base(self) -> Sums:
         """The sums on the grid, without labels."""
-        return self._based(self.theta, self.products(self._base))
+        return self._based(self.theta, self.products(self.base_rows))
 
     def products(self, rows: Array, theta: Array | None = None) -> Array:
         """Σ_i Q_i² rows_i at each θ (None: on the grid); rows of shape (rows, modes), result (rows, points)."""
@@ -100,7 +102,7 @@ class Grid:
 
     def sums(self, theta: Array, columns: Columns | None = None, *, features: bool = False) -> Sums:
         """The sums at any θ >= 0."""
-        base = self._based(theta, self.products(self._base, theta))
+        base = self._based(theta, self.products(self.base_rows, theta))
         return self._extended(base, theta, columns, features=features)
 
     def _based(self, theta: Array, products: Array) -> Sums:

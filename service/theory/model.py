@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from service.theory.grid import Grid
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 REAL: Final = "real"
 OPTIMAL: Final = "optimal"

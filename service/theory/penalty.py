@@ -1,14 +1,13 @@
 """The best penalty of a stage: its curve on the population's grid, interpolated, then refined."""
 
 from dataclasses import dataclass
-from math import exp
 from typing import Final
 
 import numpy as np
 
 from service.theory.curves import Curve
 from service.theory.grid import STEP, Grid, Sums
-from service.theory.model import Array
+from service.theory.model import Array, Mask
 
 _REACH: Final = 4  # neighbours on either side in the interpolation
 _ABOVE: Final = 1 + 1e-12  # at the root itself rounding may say that no penalty leads there
@@ -27,23 +26,43 @@ class Optimum:
     on_grid: Array
 
 
-_NODES: Final = np.arange(-_REACH, _REACH + 1.0)
-_INTERPOLATION: Final = np.linalg.inv(np.vander(_NODES, increasing=True))
+_NEAR: Final = np.arange(-_REACH, _REACH + 1)
+_FINE: Final = 1 / 32  # of the grid's step: where the interpolant is sampled
+_PLACES: Final = np.arange(-1.0, 1.0 + _FINE / 2, _FINE)
+
+
+def _interpolation() -> Array:
+    """From nine equally spaced values to their interpolant, its slope and its bend at _PLACES; (nine, 3 × places)."""
+    coefficients = np.linalg.inv(np.vander(_NEAR.astype(float), increasing=True))
+    order = np.arange(_NEAR.size)
+    rows = [_PLACES[:, None] ** order]
+    factor = np.ones(_NEAR.size)
+    for k in range(1, 3):
+        factor = factor * np.maximum(order - k + 1, 0)
+        rows.append(factor * _PLACES[:, None] ** np.maximum(order - k, 0))
+    return np.asarray((np.concatenate(rows) @ coefficients).T.copy())
+
+
+_SAMPLES: Final = _interpolation()
+_ORDERS: Final = np.arange(3)[:, None] * _PLACES.size
 
 
 def minimize(grid: Grid, curve: Curve, lowest: float, *, interpolate: bool = True) -> Optimum:
     """The global minimum of a curve over θ >= lowest, where the penalty is 0.
 
     Sees every minimum that is wider than the grid's step, a sixth of a decade. Its θ is that of the interpolant
-    through nine points, right to about 1e-5 (relative) on a smooth curve, and its value to about 1e-9. The error of
+    through nine points, right to about 1e-4 (relative) on a smooth curve, and its value to about 1e-7. The error of
     the value at θ tells whether it was smooth: a curve may bend sharply next to a threshold. Where it did, ask again
     without interpolation.
     """
     values, floors = curve(grid.on_grid(curve.columns, features=curve.features))
-    found = interpolated_minimum(grid.log_theta, values) if interpolate else None
-    if found is None:
+    if not interpolate or values.size <= 2 * _REACH:
         return _zoomed(grid, curve, values, lowest)
-    theta, value = found
+    with np.errstate(invalid="ignore"):  # infinite values near the least one
+        found = interpolated_minima(grid.log_theta, values[None])
+    theta, value = float(found[0][0]), float(found[1][0])
+    if not value < np.inf:
+        return _zoomed(grid, curve, values, lowest)
     if floors[int(np.count_nonzero(grid.theta <= lowest))] <= value:  # penalty 0 may be the best of all
         at_lowest = float(curve(_table(grid, curve, np.array([lowest * _ABOVE])))[0][0])
         if at_lowest <= value:
@@ -51,37 +70,26 @@ def minimize(grid: Grid, curve: Curve, lowest: float, *, interpolate: bool = Tru
     return Optimum(theta, value, values)
 
 
-def interpolated_minimum(log_theta: Array, values: Array) -> tuple[float, float] | None:
-    """θ and value of the minimum of the interpolant around the least value; None next to an end or to infinity."""
-    i = int(values.argmin())
-    around = values[max(i - _REACH, 0) : i + _REACH + 1]
-    if around.size < _NODES.size or not np.isfinite(around).all():
-        return None
-    t, value = _vertex(around)
-    return exp(float(log_theta[i]) + STEP * t), value
+def interpolated_minima(log_theta: Array, values: Array, allowed: Mask | None = None) -> tuple[Array, Array]:
+    """θ and value of the minimum of the interpolant around the least value of each curve; shapes (curves,).
 
-
-def _vertex(values: Array) -> tuple[float, float]:
-    """Where the interpolant of equally spaced values is least, in steps from the middle, and its value there."""
-    c: list[float] = (_INTERPOLATION @ values).tolist()
-    order = len(c) - 1
-    t = -0.5 * c[1] / c[2] if c[2] > 0 else 0.0
-    for _ in range(12):
-        slope = bend = 0.0
-        for k in range(order, 0, -1):
-            bend = bend * t + slope
-            slope = slope * t + k * c[k]
-        if bend <= 0:
-            break
-        step = slope / bend
-        t = min(1.0, max(-1.0, t - step))
-        if abs(step) < 1e-6:
-            break
-    value = 0.0
-    for coefficient in reversed(c):
-        value = value * t + coefficient
-    middle = float(values[_REACH])
-    return (t, value) if value <= middle else (0.0, middle)
+    ``values``: shape (curves, points); ``allowed``: where the minimum may be, if the curve goes on smoothly elsewhere.
+    The value is nan where the least one is next to an end, to infinity, or to where it may not be.
+    """
+    count, points = values.shape
+    least = (values if allowed is None else np.where(allowed, values, np.inf)).argmin(axis=1)
+    middle = np.minimum(np.maximum(least, _REACH), points - 1 - _REACH)
+    around = (middle + np.arange(0, count * points, points))[:, None] + _NEAR
+    near = values.take(around)
+    sampled = near.dot(_SAMPLES)  # with the first two derivatives; nan all over where a neighbour is infinite
+    place = sampled[:, : _PLACES.size].argmin(axis=1)
+    value, slope, bend = sampled.take(place + np.arange(0, sampled.size, sampled.shape[1]) + _ORDERS)
+    step = np.minimum(np.maximum(-slope / bend, -_FINE), _FINE)
+    theta = np.exp(log_theta[middle] + STEP * (_PLACES[place] + step))
+    regular = middle == least
+    if allowed is not None:
+        regular &= allowed.take(around[:, _REACH - 1 : _REACH + 2]).all(axis=1)
+    return theta, np.where(regular, value + 0.5 * slope * step, np.nan)
 
 
 def _zoomed(grid: Grid, curve: Curve, on_grid: Array, low: float) -> Optimum:

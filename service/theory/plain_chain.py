@@ -1,316 +1,285 @@
 """Recursions of one source a stage, of weight 1, one covariance and no random features: the mix that is asked for most.
 
-The same formulas as the general engine's, with the points of interest (the given penalty, the best one, the clean
-optimum) side by side in one array, so that a prediction is some two hundred array operations. Whatever is not regular
-(thresholds, no data, optima at an end of their range) is left to the general engine.
+The general engine's formulas for many such recursions on one population side by side: a sweep is one call, a single
+prediction a batch of one. Everything about the last stage is a sum over modes with Q² = 1/(σ+θ)² (see grid.py), so that
+the curve over penalties, the points of interest and their derivatives are matrix products. What is not regular
+(thresholds, no data, optima at an end of their range) is marked and left to the general engine, the referee of all this.
 """
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import NamedTuple
+from functools import cached_property
+from typing import Final
 
 import numpy as np
 
-from service.theory.chain import Labels
-from service.theory.curves import ErrorCurve
-from service.theory.design import Design
-from service.theory.flatness import EXCESS, Ends, flat_range, interpolated_ends, vouched
+from service.theory.flatness import EXCESS, Ends, interpolated_ends
 from service.theory.freedom import Freedom
-from service.theory.model import OPTIMAL, REAL, Array, Population, TrainingMix
-from service.theory.one_covariance import OneCovariance, effective_ridge
-from service.theory.penalty import interpolated_minimum
-from service.theory.response import Regime, regime
-from service.theory.results import (
-    Baseline,
-    Best,
-    Decomposition,
-    FlatRange,
-    Prediction,
-    Regularization,
-    SourceNoise,
-    assemble,
-)
+from service.theory.grid import STEP, Sums
+from service.theory.model import Array, Mask, Population
+from service.theory.penalty import interpolated_minima
+from service.theory.recursion import Fits, Recursion
+from service.theory.ridges import effective_ridges
+from service.theory.scenarios import FoundEnds, Outcomes, Point, Scenarios
 
-_INTERPOLATION = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
+_INTERPOLATION: Final = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
+_ROUNDING: Final = 1e-15
+_OVERLAP: Final = 9  # points of the grid's end that its continuation repeats
+_BEYOND: Final = 90  # points of the continuation: fifteen decades
 
 
-def is_plain(population: Population, mix: TrainingMix) -> bool:
-    """Whether every stage has one source of weight 1, labelled by the stage before, the first by the truth."""
-    if mix.keeps_data or population.null_modes > 0 or mix.stages[0].sources[0].labels != REAL:
-        return False
-    if any(stage.penalty in (OPTIMAL, np.inf) for stage in mix.stages[:-1]):
-        return False
-    for stage in mix.stages:
-        source = stage.sources[0]
-        if len(stage.sources) > 1 or stage.width is not None or source.eigenvalues is not None:
-            return False
-        if source.weight != 1 or source.samples == 0:
-            return False
-    return all(b.sources[0].labels == a.name for a, b in pairwise(mix.stages))
+def outcomes(population: Population, scenarios: Scenarios, *, ends: bool = False) -> Outcomes:
+    """The outcomes of scenarios; every mode of the population has variance, its own noise is not used.
+
+    ``ends``: of a single scenario, the ends of its flat optimum too.
+    """
+    with np.errstate(all="ignore"):  # what overflows or is not defined is not regular
+        return _Batch(population, scenarios, ends=ends).outcomes()
 
 
-@dataclass(frozen=True, eq=False)
-class _Fits:
-    """Fits at effective ridges θ, side by side: arrays of shape (fits, modes), numbers of shape (fits,)."""
-
-    S: Array
-    U: Array
-    SS: Array
-    UU: Array
-    gain: Array
-    freedom: Freedom[Array]
-
-    @staticmethod
-    def at(population: Population, theta: Array) -> "_Fits":
-        """At these θ >= 0; every mode has variance."""
-        multiplicity = population.multiplicities
-        inverse = 1.0 / (population.eigenvalues + theta[:, None])
-        S, U = population.eigenvalues * inverse, theta[:, None] * inverse
-        SS, UU = S * S, U * U
-        left1 = U.dot(multiplicity)
-        freedom = Freedom(
-            population.rank,
-            S.dot(multiplicity),
-            SS.dot(multiplicity),
-            left1,
-            2.0 * left1 - UU.dot(multiplicity),
+class _Batch:
+    def __init__(self, population: Population, scenarios: Scenarios, *, ends: bool = False) -> None:
+        self.population, self.given, self.grid = population, scenarios, population.grid
+        self.curve: Array | None = None  # of the only scenario, on the grid, where its flat range is wanted
+        self._wants_curve = ends
+        self.samples = scenarios.samples
+        self.thetas = self._ridges()
+        runs = scenarios.run_samples.shape[1]
+        fits = [Fits(population, self.thetas[k], scenarios.run_samples[:, k]) for k in range(runs)]
+        self.rooms = [fit.room for fit in fits]
+        self.past = Recursion(
+            population, list(zip(scenarios.runs, fits, strict=True)), scenarios.generator_noise
         )
-        return _Fits(S, U, SS, UU, S * inverse, freedom)
 
+    def _ridges(self) -> list[Array]:
+        """Effective ridges of each run of generators, and of the last stage at the given penalties."""
+        s = self.given
+        runs, last = s.run_samples.shape[1], np.broadcast(s.samples, s.penalty).size
+        samples = [*s.run_samples.T, s.samples if s.samples.size == last else np.repeat(s.samples, last)]
+        penalties = [*s.run_penalties.T, s.penalty if s.penalty.size == last else np.repeat(s.penalty, last)]
+        found = effective_ridges(self.population, np.concatenate(samples), np.concatenate(penalties))
+        size = s.run_samples.shape[0]
+        return [found[k * size : (k + 1) * size] for k in range(runs)] + [found[runs * size :]]
 
-class _Generator(NamedTuple):
-    """One generation: its samples, the noise of its labels, and which fit it is."""
+    def outcomes(self) -> Outcomes:
+        """See Outcomes."""
+        theta, value, holds = self._optima()
+        regular = holds[0]
+        useful = regular & (value[0] < (1.0 - _INTERPOLATION) * self.population.signal)
+        useless = None if useful.all() else self._useless()
+        if useless is not None:
+            theta[0] = np.where(useless, theta[1], theta[0])  # any number: what is there is replaced below
+        count = theta.shape[1]  # optima do not depend on the given penalty
+        best, clean = theta
+        given, penalty = self.thetas[-1], self.given.penalty
+        if given.size < count:
+            given = np.repeat(given, count)
+        chosen = np.isnan(penalty)
+        if chosen.any():
+            given = np.where(chosen, best, given)
+        thetas = [given, best, clean]
+        ends = self._ends(best, value[0], useless)
+        if ends is not None and ends.low is not None and ends.high is not None:
+            thetas.append(np.array([ends.low, ends.high]))
+        points = _Points(self, np.concatenate(thetas))
+        there, best_there, clean_there = (
+            slice(0, given.size), slice(given.size, given.size + count), slice(given.size + count, given.size + 2 * count)
+        )  # fmt: skip
+        totals, clean_totals = points.totals, points.bias + points.variance
+        best_total, clean_total = totals[best_there], clean_totals[clean_there]
+        regular &= np.abs(best_total - value[0]) <= _INTERPOLATION * best_total
+        regular &= best_total < self.population.signal
+        samples, found = self._effective_samples(best_total)
+        regular &= found
+        if useless is not None:
+            samples = np.where(useless, 0.0, samples)
+            regular = (regular | useless) & ~(useless & chosen)
+        regular &= holds[1] & (np.abs(clean_total - value[1]) <= _INTERPOLATION * clean_total)
+        responses = points.noise_responses(given.size + count)
+        at_given = points.point(there, np.where(chosen, points.penalties[there], penalty), responses)
+        at_best = points.point(best_there, points.penalties[best_there], responses)
+        rooms = np.array(self.rooms).T if self.rooms else np.empty((1, 0))
+        return Outcomes(
+            regular & (at_given.total < np.inf),
+            at_given,
+            at_best if useless is None else at_best.zeroed(useless, self.population.signal, self.samples),
+            points.penalties[clean_there],
+            clean_total,
+            totals[clean_there],
+            samples,
+            rooms,
+            None if self.curve is None else self._found_ends(points, best, useless),
+        )
 
-    samples: float
-    noise: float
-    fit: int
-
-
-def plain_prediction(population: Population, mix: TrainingMix) -> Prediction | None:
-    """The prediction of a plain mix, or None where the general engine must look. Raises NotConverged."""
-    return _PlainChain(population, mix).predict()
-
-
-class _PlainChain:
-    def __init__(self, population: Population, mix: TrainingMix) -> None:
-        self.population, self.mix, self.grid = population, mix, population.grid
-        self.final = mix.stages[-1]
-        source = self.final.sources[0]
-        self.samples, self.noise = float(source.samples), source.noise_variance
-        # only without generations are the last stage's labels real
-        self.real_noise = self.noise if len(mix.stages) == 1 else population.noise_variance
-        self.thetas: list[float] = []
-        self.generators: list[_Generator] = []
-        self.regimes: list[Regime] = []
-        self.ends = Ends(None, None)
-
-    def predict(self) -> Prediction | None:
-        """See plain_prediction."""
-        if not self._solve():
+    def _ends(self, best: Array, least: Array, useless: Mask | None) -> Ends | None:
+        """Where the only scenario's error has risen by one per cent."""
+        if self.curve is None or useless is not None:
             return None
-        fits = _Fits.at(self.population, np.array(self.thetas)) if self.thetas else None
-        cross, second = self._forward(fits)
-        model = second + 2.0 * cross
-        found = self._optima(cross, second, model)
-        return None if found is None else self._assemble(fits, cross, second, model, found)
+        return interpolated_ends(self.grid.theta, self.curve, float(best[0]), (1.0 + EXCESS) * float(least[0]))
 
-    # --- fixed points ---------------------------------------------------------------------------
+    def _found_ends(self, points: "_Points", best: Array, useless: Mask | None) -> FoundEnds:
+        assert self.curve is not None
+        found = points.theta.size > 3
+        return FoundEnds(
+            self.curve,
+            float(best[0]) if useless is None else np.inf,
+            points.penalties[3:],
+            points.totals[3:] if found else None,
+            self.past.cross[0],
+            self.past.second[0][None],
+        )
 
-    def _solve(self) -> bool:
-        """The effective ridges of the generators, equal ones once; False where a stage is at its threshold."""
-        known: dict[tuple[float, float], int] = {}
-        for stage in self.mix.stages[:-1]:
-            source, penalty = stage.sources[0], float(stage.penalty)
-            key = (float(source.samples), penalty)
-            if key not in known:
-                kind = regime(key[0], self.population.rank, None, penalty)
-                if kind is Regime.THRESHOLD:
-                    return False
-                known[key] = len(self.thetas)
-                self.thetas.append(self._ridge(*key))
-            self.regimes.append(regime(key[0], self.population.rank, None, penalty))
-            self.generators.append(_Generator(key[0], source.noise_variance, known[key]))
-        return True
+    def _useless(self) -> Mask | None:
+        """Where the last generator's labels carry nothing of the truth, to rounding: predicting zero is best.
 
-    def _ridge(self, samples: float, penalty: float) -> float:
-        return effective_ridge(self.population, Design.make([samples], [1.0]), penalty)
-
-    # --- moments --------------------------------------------------------------------------------
-
-    def _forward(self, fits: _Fits | None) -> tuple[Array, Array]:
-        """E[e w] and E e² of the last generator's model."""
-        signal, weight = self.population.target_power, self.population.weight
-        cross = second = np.zeros_like(signal)
-        if fits is None:
-            return cross, second
-        left = fits.U * signal
-        overlap, squared_left, residual_weight = 2.0 * fits.S * fits.U, fits.U * left, fits.UU * weight
-        room = fits.freedom
-        model = signal
-        for samples, noise, k in self.generators:
-            drive = (noise + float(residual_weight[k].dot(model))) / float(room.above_second(samples)[k])
-            second = fits.SS[k] * second - overlap[k] * cross + squared_left[k] + drive * fits.gain[k]
-            cross = fits.S[k] * cross - left[k]
-            model = second + 2.0 * cross + signal
-        return cross, second
+        No shrinkage S of a model m lowers Σ σ E (S m − w)² by more than Σ σ E[m w]²/E m².
+        """
+        past, population = self.past, self.population
+        overlap = population.target_power + past.cross
+        most = (overlap * overlap / past.model).dot(population.weight)[:, 0]
+        useless = most <= _ROUNDING * population.signal
+        return np.asarray(useless) if useless.any() else None
 
     # --- penalties ------------------------------------------------------------------------------
 
-    def _optima(self, cross: Array, second: Array, model: Array) -> tuple[tuple[float, float], ...] | None:
-        """(θ, value) of the mix's least error and of the clean stage's; None where either is not regular."""
-        weight, base = self.population.weight, self.grid.base
-        sigma, theta = self.population.eigenvalues, self.grid.theta
-        moments = weight * np.array([sigma * sigma * second, sigma * cross, model])
-        ss, su, uu = self.grid.products(moments)
-        su, uu = theta * su, theta * theta * uu
-        open_ = base.freedom.above_second(self.samples)
-        first = int(np.count_nonzero(base.freedom.above_first(self.samples) < 0))
-        if first >= open_.size:
-            return None
-        ratio = base.freedom.df2[first:] / open_[first:]
-        signal = base.signal[first:]
-        curves = (
-            (ss[first:] - 2.0 * su[first:] + signal, uu[first:] + signal + self.noise, self.noise),
-            (signal, signal + self.real_noise, self.real_noise),
-        )
-        optima = []
-        for bias, drive, noise in curves:
-            values = bias + ratio * drive
-            found = interpolated_minimum(self.grid.log_theta[first:], values)
-            # label noise alone exceeds the minimum at smaller θ: penalty 0 is not the best
-            if found is None or ratio[0] * noise <= found[1]:
-                return None
-            optima.append(found)
-            if len(optima) == 1:
-                limit = (1.0 + EXCESS) * found[1]
-                self.ends = interpolated_ends(self.grid.theta[first:], values, found[0], limit)
-        return tuple(optima)
+    def _optima(self) -> tuple[Array, Array, Mask]:
+        """θ and value of the least error of the mix and of the clean stage, shape (2, optima); where both hold."""
+        grid, moments = self.grid, self.past.moments
+        rows = moments.reshape(-1, moments.shape[-1])
+        theta, value, holds = self._minima(grid.log_theta, grid.base, grid.products(rows))
+        if np.isnan(value[0]).any():  # the labels may be so noisy that the best penalty lies beyond the grid
+            log_theta, base = self._continued
+            further = self._minima(log_theta, base, grid.products(rows, base.theta))
+            beyond = np.isnan(value[0]) & ~np.isnan(further[1][0])
+            theta[0] = np.where(beyond, further[0][0], theta[0])
+            value[0] = np.where(beyond, further[1][0], value[0])
+            holds[0] |= beyond
+        if not holds.all():
+            holds |= self._at_zero(theta.shape[1]) > value
+        return theta, value, holds
 
-    def _flat_range(self, cross: Array, second: Array, best: float, least: float) -> FlatRange:
-        """The flat range where the grid does not show both ends."""
-        population, design = self.population, Design.of(self.final)
-        labels = Labels(cross[None], second[None, None])
-        curve = ErrorCurve(population, design, np.array([self.noise]), labels)
-        values, _ = curve(self.grid.on_grid(curve.columns, features=False))
+    def _at_zero(self, count: int) -> Array:
+        """The error of the mix and of the clean stage at penalty 0, nan at its threshold; shape (2, optima)."""
+        theta = effective_ridges(self.population, self.samples, np.zeros_like(self.samples))
+        points = _Points(self, np.repeat(theta, count // theta.size))
+        return np.array([points.totals, points.bias + points.variance])
 
-        def penalty(theta: float) -> float:
-            return OneCovariance.at(population, design, theta, Regime.RIDGE).penalty(design)
+    @cached_property
+    def _continued(self) -> tuple[Array, Sums]:
+        """ln θ and the base sums beyond the grid's end."""
+        log_theta = self.grid.log_theta[-_OVERLAP] + STEP * np.arange(_BEYOND)
+        return log_theta, self.grid.sums(np.exp(log_theta))
 
-        lowest = effective_ridge(population, design, 0.0)
-        return flat_range(self.grid, curve, values, penalty, theta=best, least=least, lowest=lowest)
+    def _minima(self, log_theta: Array, base: Sums, products: Array) -> tuple[Array, Array, Mask]:
+        """The same at points of equal distance in ln θ; ``products``: sums of the moments' rows there."""
+        s, theta, freedom, samples = self.given, base.theta, base.freedom, self.samples[:, None]
+        reached = np.atleast_2d(freedom.above_first(samples) >= 0)  # elsewhere no penalty >= 0 leads
+        ratio = np.atleast_2d(freedom.df2 / freedom.above_second(samples))
+        sums = products.reshape(-1, 3, theta.size)
+        bias = sums[:, 0] - 2.0 * theta * sums[:, 1] + base.signal
+        drive = theta * theta * sums[:, 2] + s.noise[:, None]
+        mix = bias + ratio * drive
+        clean = base.signal + ratio * (base.signal + s.real_noise[:, None])
+        count = max(len(mix), len(clean))
+        curves = np.empty((2, count, theta.size))
+        curves[0], curves[1] = mix, clean
+        curves = np.where(reached, curves, np.inf)
+        if self._wants_curve and base is self.grid.base:
+            self.curve = curves[0, 0]
+        first = reached.argmax(axis=1)
+        peak = ratio[np.arange(first.size), first]
+        found, value = interpolated_minima(log_theta, curves.reshape(2 * count, -1))
+        found, value = found.reshape(2, count), value.reshape(2, count)
+        # where label noise alone exceeds the minimum at smaller θ, penalty 0 is not the best
+        holds = np.empty((2, count), dtype=bool)
+        holds[0], holds[1] = peak * s.noise > value[0], peak * s.real_noise > value[1]
+        return found, value, holds
 
-    def _effective_samples(self, target: float) -> float | None:
-        """See SamplesCurve; None where its maximum is not regular."""
-        base = self.grid.base
-        h = base.freedom.df2
-        with np.errstate(over="ignore", divide="ignore"):
-            rate = (target - base.signal) / h / (self.real_noise + target)
-        values = np.where(np.isfinite(rate) & (rate * base.freedom.df1 <= 1.0), -rate, np.inf)
-        found = interpolated_minimum(self.grid.log_theta, values)
-        if found is None or -target / h[0] / (self.real_noise + target) <= found[1] or found[1] >= 0:
-            return None
-        return -1.0 / found[1]
-
-    # --- the answer -----------------------------------------------------------------------------
-
-    def _assemble(
-        self,
-        fits: _Fits | None,
-        cross: Array,
-        second: Array,
-        model: Array,
-        optima: tuple[tuple[float, float], ...],
-    ) -> Prediction | None:
-        population, T = self.population, self.samples
-        (best, best_value), (clean, clean_value) = optima
-        given = best
-        if self.final.penalty != OPTIMAL:
-            kind = regime(T, population.rank, None, float(self.final.penalty))
-            if kind is Regime.THRESHOLD:
-                return None
-            given = self._ridge(T, float(self.final.penalty))
-        thetas = np.array([given, best, clean, self.ends.low or best, self.ends.high or best])
-        points = _Fits.at(population, thetas)
-        weight, signal = population.weight, population.target_power
-        open_ = points.freedom.above_second(T)
-        ratio = points.freedom.df2 / open_
-        left = points.UU.dot(weight * signal)
-        mean = points.SS.dot(weight * second) - 2.0 * (points.S * points.U).dot(weight * cross) + left
-        totals = mean + ratio * (points.UU.dot(weight * model) + left + self.noise)
-        biases, variances = left * (1.0 + ratio), ratio * self.real_noise
-        penalties = (thetas * points.freedom.above_first(T) / T).tolist()
-        if self.final.penalty != OPTIMAL:
-            penalties[0] = float(self.final.penalty)
-        total, bias, variance = totals.tolist(), biases.tolist(), variances.tolist()
-        if abs(total[1] - best_value) > _INTERPOLATION * total[1] or total[1] >= population.signal:
-            return None
-        if abs(bias[2] + variance[2] - clean_value) > _INTERPOLATION * clean_value:
-            return None
-        samples = self._effective_samples(total[1])
-        if samples is None:
-            return None
-        limit = (1.0 + EXCESS) * total[1]
-        flat = FlatRange(penalties[3], penalties[4])
-        if not (vouched(total[3], limit) and vouched(total[4], limit)):
-            flat = self._flat_range(cross, second, best, total[1])
-        error, at_best = self._decompositions(fits, points, total, bias, variance)
-        best_clean = Best(penalties[2], bias[2] + variance[2])
-        baseline = Baseline(T, bias[0] + variance[0], bias[0], variance[0], best_clean)
-        rooms = [(float(open_[0]), T)]
-        if fits is not None:
-            used = {(g.samples, g.fit) for g in self.generators}
-            rooms += [(float(fits.freedom.above_second(samples)[k]), samples) for samples, k in used]
-        kind = regime(T, population.rank, None, penalties[0])
-        return Prediction(
-            replace(self.mix, stages=(*self.mix.stages[:-1], replace(self.final, penalty=penalties[0]))),
-            (*self.regimes, kind),
-            error,
-            baseline,
-            baseline if len(self.mix.stages) == 1 else None,
-            population.signal,
-            Regularization(
-                penalties[0],
-                Best(penalties[1], total[1]),
-                flat,
-                at_best,
-                penalties[2],
-                max(total[2] - total[1], 0.0),
-                samples,
-            ),
-            population.noise_variance,
-            min(room / samples for room, samples in rooms),
-            1.0 / max(min(room for room, _ in rooms), 1.0),
-        )
-
-    def _decompositions(
-        self, fits: _Fits | None, points: _Fits, total: list[float], bias: list[float], variance: list[float]
-    ) -> list[Decomposition]:
-        """At the given penalty and at the best: the gradient passes back through S² and the residuals' U²."""
-        weight, T = self.population.weight, self.samples
-        z = points.freedom.df2[:2] / points.freedom.above_second(T)[:2]
-        gradient = weight * (points.SS[:2] + z[:, None] * points.UU[:2])
-        mismatch = (z * (self.noise - self.real_noise)).tolist()
-        response: list[list[float]] = []
-        if fits is not None:
-            residual_weight = fits.UU * weight
-            for samples, _, k in reversed(self.generators):
-                z = gradient.dot(fits.gain[k]) / float(fits.freedom.above_second(samples)[k])
-                response.append(z.tolist())
-                gradient = gradient * fits.SS[k] + z[:, None] * residual_weight[k]
-            response.reverse()
-        return [
-            assemble(
-                total[i],
-                bias[i],
-                variance[i],
-                tuple(
-                    SourceNoise(
-                        stage.name, stage.sources[0].name, values[i] * stage.sources[0].noise_variance
-                    )
-                    for stage, values in zip(self.mix.stages[:-1], response, strict=True)
-                ),
-                shift=0.0,
-                mismatch=mismatch[i],
+    def _effective_samples(self, target: Array) -> tuple[Array, Mask]:
+        """See curves.SamplesCurve; and where its maximum is regular."""
+        grid, scale = self.grid, self.given.real_noise + target
+        theta, least = self._least_samples(target, scale, grid.log_theta, grid.base)
+        if np.isnan(least).any():
+            further = self._least_samples(target, scale, *self._continued)
+            theta, least = (
+                np.where(np.isnan(least), b, a) for a, b in zip((theta, least), further, strict=True)
             )
-            for i in range(2)
-        ]
+        # exact there, for the interpolant of a curve that grows with θ² is right to some 1e-5 only
+        Q = 1.0 / (self.population.eigenvalues + theta[:, None])
+        df2, _, _, left = grid.base_rows.dot((Q * Q).T)
+        samples = df2 * scale / (target - theta * theta * left)
+        return samples, (least < -target / (grid.base.freedom.df2[0] * scale)) & (least < 0)
+
+    def _least_samples(
+        self, target: Array, scale: Array, log_theta: Array, base: Sums
+    ) -> tuple[Array, Array]:
+        """θ and −1/samples there."""
+        rate = (target[:, None] - base.signal) / (base.freedom.df2 * scale[:, None])
+        return interpolated_minima(log_theta, -rate, rate * base.freedom.df1 <= 1.0)
+
+
+class _Points:
+    """The last stage at effective ridges θ: those at the given penalties, the best ones and the clean optima."""
+
+    def __init__(self, batch: _Batch, theta: Array) -> None:
+        population, s = batch.population, batch.given
+        self.batch, self.theta = batch, theta
+        Q = 1.0 / (population.eigenvalues + theta[:, None])
+        self.squares = Q * Q
+        sums = batch.grid.base_rows.dot(self.squares.T)
+        df2, spread, left2, left = sums
+        spread, square = theta * spread, theta * theta
+        left1 = spread + square * left2
+        freedom = Freedom(population.rank, df2 + spread, df2, left1, left1 + spread)
+        samples = self._aligned(batch.samples)
+        self.room: Array = freedom.above_second(samples)
+        self.ratio = df2 / self.room
+        self.penalties: Array = theta * freedom.above_first(samples) / samples
+        left = square * left
+        moments = self._moments()
+        noise, real_noise = self._aligned(s.noise), self._aligned(s.real_noise)
+        mean = moments[0] - 2.0 * theta * moments[1] + left
+        self.totals = mean + self.ratio * (square * moments[2] + noise)
+        self.bias, self.variance = left * (1.0 + self.ratio), self.ratio * real_noise
+        self.mismatch = self.ratio * (noise - real_noise)
+
+    def _aligned(self, values: Array) -> Array:
+        """One number for all points, or one for each: scenarios come once for each of the three kinds of points."""
+        return values if values.size == 1 else np.tile(values, self.theta.size // values.size)
+
+    def _moments(self) -> Array:
+        """Sums of Recursion.moments, shape (3, points)."""
+        moments = self.batch.past.moments
+        if len(moments) == 1:
+            return np.asarray(moments[0].dot(self.squares.T))
+        return self._by_scenario(moments @ self._grouped(self.squares).swapaxes(1, 2))
+
+    def _grouped(self, rows: Array) -> Array:
+        """Rows of all points, those of one recursion together: shape (recursions, points of one, modes)."""
+        count = len(self.batch.past.moments)
+        return rows[None] if count == 1 else rows.reshape(-1, count, rows.shape[-1]).swapaxes(0, 1)
+
+    @staticmethod
+    def _by_scenario(values: Array) -> Array:
+        """The way back from _grouped, of shape (recursions, k, points of one) to (k, points)."""
+        return values.transpose(1, 2, 0).reshape(values.shape[1], -1)
+
+    def point(self, part: slice, penalty: Array, responses: Array) -> Point:
+        """Some of the points, at these penalties; ``responses``: noise_responses of them all."""
+        return Point(
+            penalty,
+            self.totals[part],
+            self.bias[part],
+            self.variance[part],
+            self.mismatch[part],
+            responses[part],
+            self.room[part],
+        )
+
+    def noise_responses(self, count: int) -> Array:
+        """Of the first ``count`` points, see Point; shape (count, generations)."""
+        past, population = self.batch.past, self.batch.population
+        if past.noise.shape[1] == 0:
+            return np.empty((count, 0))
+        sigma, square = population.eigenvalues, (self.ratio * self.theta * self.theta)[:count]
+        gradient = self.squares[:count] * (population.weight * (sigma * sigma + square[:, None]))
+        responses = past.noise_responses(self._grouped(gradient))
+        return responses.swapaxes(0, 1).reshape(count, -1)

@@ -22,7 +22,7 @@ from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.origins import origins
 from service.theory.penalty import Optimum, minimize
 from service.theory.penalty_general import minimize_penalty, penalty_range
-from service.theory.plain_chain import is_plain, plain_prediction
+from service.theory.plain_prediction import is_plain, plain_prediction
 from service.theory.response import Regime, Response, empty_response, regime
 from service.theory.results import (
     Baseline,

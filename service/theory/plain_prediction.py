@@ -1,0 +1,149 @@
+"""The prediction of one plain recursion: a batch of one, see plain_chain.py."""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from service.theory.chain import Labels
+from service.theory.curves import ErrorCurve
+from service.theory.design import Design
+from service.theory.flatness import EXCESS, flat_range, vouched
+from service.theory.model import OPTIMAL, REAL, Population, Stage, TrainingMix
+from service.theory.one_covariance import OneCovariance, effective_ridge
+from service.theory.plain_chain import outcomes
+from service.theory.response import Regime, regime
+from service.theory.results import (
+    Baseline,
+    Best,
+    Decomposition,
+    FlatRange,
+    Prediction,
+    Regularization,
+    SourceNoise,
+    assemble,
+)
+from service.theory.scenarios import Outcomes, Point, Scenarios
+
+_BEST: Final = float("nan")
+
+
+def is_plain(population: Population, mix: TrainingMix) -> bool:
+    """Whether every stage has one source of weight 1, labelled by the stage before, the first by the truth."""
+    if mix.keeps_data or population.null_modes > 0:
+        return False
+    before, last = REAL, mix.stages[-1]
+    for stage in mix.stages:
+        source = stage.sources[0]
+        if len(stage.sources) > 1 or stage.width is not None or source.eigenvalues is not None:
+            return False
+        if source.weight != 1 or source.samples == 0 or source.labels != before:
+            return False
+        if stage is not last and stage.penalty in (OPTIMAL, np.inf):
+            return False
+        before = stage.name
+    return True
+
+
+def scenario(population: Population, mix: TrainingMix) -> Scenarios:
+    """A plain mix as a batch of one."""
+    runs: list[int] = []
+    samples: list[float] = []
+    penalties: list[float] = []
+    noise: list[float] = []
+    for stage in mix.stages[:-1]:
+        source = stage.sources[0]
+        noise.append(source.noise_variance)
+        if runs and source.samples == samples[-1] and stage.penalty == penalties[-1]:
+            runs[-1] += 1
+        else:
+            runs.append(1)
+            samples.append(source.samples)
+            penalties.append(float(stage.penalty))
+    final = mix.stages[-1]
+    source = final.sources[0]
+    # only without generations are the last stage's labels real
+    real_noise = population.noise_variance if runs else source.noise_variance
+    penalty = _BEST if final.penalty == OPTIMAL else float(final.penalty)
+    last = np.array([[source.samples], [source.noise_variance], [real_noise], [penalty]], dtype=np.float64)
+    return Scenarios(
+        tuple(runs), np.array([samples], dtype=np.float64), np.array([penalties]), np.array([noise]), *last
+    )
+
+
+def plain_prediction(population: Population, mix: TrainingMix) -> Prediction | None:
+    """The prediction of a plain mix, or None where the general engine must look."""
+    given = scenario(population, mix)
+    found = outcomes(population, given, ends=True)
+    return _prediction(population, mix, given, found) if found.regular[0] else None
+
+
+def _prediction(population: Population, mix: TrainingMix, given: Scenarios, found: Outcomes) -> Prediction:
+    final, generators = mix.stages[-1], mix.stages[:-1]
+    T, penalty = float(given.samples[0]), float(found.given.penalty[0])
+    error, at_best = (_decomposition(generators, point) for point in (found.given, found.best))
+    best_clean = Best(float(found.clean_penalty[0]), float(found.clean_total[0]))
+    baseline = Baseline(T, error.bias + error.variance, error.bias, error.variance, best_clean)
+    rooms = [*found.run_rooms[0].tolist(), float(found.given.room[0])]
+    samples = [*given.run_samples[0].tolist(), T]
+    regimes: list[Regime] = []
+    for run, size, ridge in zip(given.runs, samples, given.run_penalties[0].tolist(), strict=False):
+        regimes += [regime(size, population.rank, None, ridge)] * run
+    return Prediction(
+        mix if final.penalty == penalty else _resolved(mix, penalty),
+        (*regimes, regime(T, population.rank, None, penalty)),
+        error,
+        baseline,
+        None if generators else baseline,
+        population.signal,
+        Regularization(
+            penalty,
+            Best(float(found.best.penalty[0]), at_best.total),
+            _flat_range(population, given, found),
+            at_best,
+            best_clean.penalty,
+            max(float(found.total_at_clean[0]) - at_best.total, 0.0),
+            float(found.effective_samples[0]),
+        ),
+        population.noise_variance,
+        min(room / size for room, size in zip(rooms, samples, strict=True)),
+        1.0 / max(min(rooms), 1.0),
+    )
+
+
+def _resolved(mix: TrainingMix, penalty: float) -> TrainingMix:
+    return replace(mix, stages=(*mix.stages[:-1], replace(mix.stages[-1], penalty=penalty)))
+
+
+def _flat_range(population: Population, given: Scenarios, found: Outcomes) -> FlatRange:
+    """As interpolated where the exact error there vouches for it, else by search."""
+    least, ends = float(found.best.total[0]), found.ends
+    assert ends is not None
+    limit = (1.0 + EXCESS) * least
+    if ends.totals is not None and all(vouched(total, limit) for total in ends.totals.tolist()):
+        low, high = ends.penalties.tolist()
+        return FlatRange(low, high)
+    design = Design.make([float(given.samples[0])], [1.0])
+    curve = ErrorCurve(population, design, given.noise, Labels(ends.cross, ends.second))
+
+    def penalty(theta: float) -> float:
+        return OneCovariance.at(population, design, theta, Regime.RIDGE).penalty(design)
+
+    return flat_range(
+        population.grid, curve, ends.curve, penalty,
+        theta=ends.best, least=least, lowest=effective_ridge(population, design, 0.0),
+    )  # fmt: skip
+
+
+def _decomposition(generators: tuple[Stage, ...], point: Point) -> Decomposition:
+    return assemble(
+        float(point.total[0]),
+        float(point.bias[0]),
+        float(point.variance[0]),
+        tuple(
+            SourceNoise(stage.name, stage.sources[0].name, value * stage.sources[0].noise_variance)
+            for stage, value in zip(generators, point.noise_responses[0].tolist(), strict=True)
+        ),
+        shift=0.0,
+        mismatch=float(point.mismatch[0]),
+    )

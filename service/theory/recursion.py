@@ -1,0 +1,147 @@
+"""Generations of one source each, fitted one to the labels of the other: many such recursions side by side.
+
+With m = E (e + w)² the second moment of a model, S, U, gain = S²/σ and room = T − df2 of its fit, one generation does
+
+    drive = (noise + Σ σ U² m)/room,   m' = S² m + drive gain,
+
+linear with one scalar feedback. A run of equal fits is therefore a sum over powers of S², with drives that solve one
+small triangular Toeplitz system: matrix products instead of a loop, forward for the moments and backward for
+the response of the final error to every generation's noise. Errors are split as E e² = (1 − Π S)² w² + fluctuation,
+all terms positive: nothing cancels. Cost: O(generations × modes).
+"""
+
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from service.theory.model import Array, Population
+
+_BLOCK: Final = 128  # generations that are taken together
+_MEMORY: Final = 2_000_000
+
+
+class Fits:
+    """Fits at effective ridges θ; arrays over modes have shape (fits, 1, modes), numbers (fits,)."""
+
+    def __init__(self, population: Population, theta: Array, samples: Array) -> None:
+        self.samples = samples
+        column = theta[:, None, None]
+        Q = 1.0 / (population.eigenvalues + column)
+        S, self.U = population.eigenvalues * Q, column * Q
+        self.SS, self.gain = S * S, S * Q
+        self.residual = population.weight * (self.U * self.U)
+        if population.rank > 2 * samples.min():
+            few = samples - self.SS[:, 0].dot(population.multiplicities)
+        left = (self.U * (1.0 + S))[:, 0].dot(population.multiplicities)
+        self.room: Array = (samples - population.rank) + left
+        if population.rank > 2 * samples.min():
+            self.room = np.where(population.rank > 2 * samples, few, self.room)
+        self._blocks: dict[int, _Powers] = {}
+
+    def unlearned(self, generations: int) -> Array:
+        """1 − S^generations, to full relative accuracy."""
+        return self.U if generations == 1 else -np.expm1(generations * np.log1p(-self.U))
+
+    def powers(self, generations: int) -> "_Powers":
+        """What a block of so many equal fits needs, made once."""
+        if generations not in self._blocks:
+            self._blocks[generations] = _Powers(self, generations)
+        return self._blocks[generations]
+
+
+class _Powers:
+    """S^(2l) for l = 0 … generations − 1, and the response of the drives to noise.
+
+    ``powers`` and ``gains`` = powers × gain: shape (fits, generations, modes); ``all``: S^(2 generations);
+    ``response``: drive_k = Σ_j response_jk (noise_j + Σ σ U² S^(2j) m), shape (fits, generations, generations).
+    """
+
+    def __init__(self, fits: Fits, generations: int) -> None:
+        count, _, modes = fits.SS.shape
+        if generations == 1:
+            self.powers = np.ones((1, 1, modes))
+            self.all, self.gains = fits.SS, fits.gain
+            self.response = (1.0 / fits.room)[:, None, None]
+            return
+        self.powers = np.empty((count, generations, modes))
+        self.powers[:, 0] = 1.0
+        self.powers[:, 1] = fits.SS[:, 0]
+        known = 2
+        while known < generations:
+            more = min(known, generations - known)
+            last = self.powers[:, known - 1 : known] * fits.SS
+            np.multiply(self.powers[:, :more], last, out=self.powers[:, known : known + more])
+            known += more
+        self.all = self.powers[:, -1:] * fits.SS
+        self.gains = self.powers * fits.gain
+        # h_m = (δ_m0 + Σ_{j<m} c_{m−1−j} h_j)/room: what is left of a unit of noise after m generations
+        c = (fits.residual @ self.gains.swapaxes(1, 2))[:, 0]
+        h = np.zeros((count, generations + 1))  # the last entry stays 0
+        h[:, 0] = 1.0 / fits.room
+        reverse = c[:, ::-1]
+        for m in range(1, generations):
+            h[:, m] = np.vecdot(reverse[:, generations - m :], h[:, :m]) / fits.room
+        steps = np.arange(generations)
+        self.response = h[:, np.maximum(steps - steps[:, None], -1)]
+
+
+class Recursion:
+    """The last generator of each recursion, seen from the stage that is fitted to its labels.
+
+    ``cross``: E[e w], ``second``: E e², ``model``: E (e + w)²; shape (recursions or 1, 1, modes).
+    """
+
+    def __init__(self, population: Population, runs: list[tuple[int, Fits]], noise: Array) -> None:
+        """``runs``: numbers of generations with equal fits; ``noise``: of each generation's labels, shape
+        (recursions or 1, generations)."""
+        self.population, self.noise = population, noise
+        signal = population.target_power
+        self.blocks: list[tuple[int, Fits, _Powers]] = []
+        lost: Array | float = 0.0  # 1 − Π S
+        at = 0
+        for length, fits in runs:
+            forgotten = fits.unlearned(length)
+            lost = lost + forgotten * (1.0 - lost)
+            most = max(1, min(_BLOCK, _MEMORY // fits.SS.size))
+            for begin in range(0, length, most):
+                size = min(most, length - begin)
+                self.blocks.append((at + begin, fits, fits.powers(size)))
+            at += length
+        known: Array = signal[None, None]  # (Π S)² w²
+        spread: Array = np.zeros_like(known)  # the fluctuation's variance
+        for start, fits, block in self.blocks:
+            size = block.response.shape[-1]
+            left = (fits.residual * (known + spread)) @ block.powers.swapaxes(1, 2)
+            drive = (noise[:, None, start : start + size] + left) @ block.response
+            spread = block.all * spread + fits.gain * (drive[..., ::-1] @ block.powers)
+            known = block.all * known
+        self.cross: Array = -(lost * signal) if runs else np.zeros_like(known)
+        self.second: Array = spread - lost * self.cross
+        self.model: Array = known + spread
+
+    @cached_property
+    def moments(self) -> Array:
+        """Rows to be summed with Q² at the next stage, see grid.py: Σ S² E e², Σ S U E[e w], Σ U² E (e + w)²."""
+        sigma, weight = self.population.eigenvalues, self.population.weight
+        scaled = sigma * weight
+        rows = np.empty((max(len(self.second), len(self.cross)), 3, sigma.size))
+        rows[:, :1] = sigma * scaled * self.second
+        rows[:, 1:2] = scaled * self.cross
+        rows[:, 2:] = weight * self.model
+        return rows
+
+    def noise_responses(self, gradient: Array) -> Array:
+        """Derivatives of Σ gradient_i E e_i² by the noise of each generation; shape (recursions, points, generations).
+
+        ``gradient``: shape (recursions or 1, points, modes).
+        """
+        shape = np.broadcast_shapes(gradient.shape[:1], self.model.shape[:1])
+        responses = np.empty((*shape, gradient.shape[1], self.noise.shape[1]))
+        for start, fits, block in reversed(self.blocks):
+            z = (gradient @ block.gains.swapaxes(1, 2)) @ block.response
+            z = z[..., ::-1]
+            responses[..., start : start + z.shape[-1]] = z
+            if start > 0:
+                gradient = block.all * gradient + fits.residual * (z @ block.powers)
+        return responses
