@@ -1,9 +1,9 @@
 """Recursions of one source a stage, of weight 1, one covariance and no random features: the mix that is asked for most.
 
 The general engine's formulas for many such recursions on one population side by side: a sweep is one call, a single
-prediction a batch of one. Everything about the last stage is a sum over modes with Q² = 1/(σ+θ)² (see grid.py), so that
-the curve over penalties, the points of interest and their derivatives are matrix products. What is not regular
-(thresholds, no data, optima at an end of their range) is marked and left to the general engine, the referee of all this.
+prediction a batch of one. Everything about the last stage is a sum over modes with Q² = 1/(σ+θ)² (see grid.py), so
+that the curve over penalties, the points of interest and their derivatives are matrix products. What is not regular
+(thresholds, no data, optima at an end of their range) is marked and left to the general engine, the referee of all.
 """
 
 from functools import cached_property
@@ -80,9 +80,8 @@ class _Batch:
         if ends is not None and ends.low is not None and ends.high is not None:
             thetas.append(np.array([ends.low, ends.high]))
         points = _Points(self, np.concatenate(thetas))
-        there, best_there, clean_there = (
-            slice(0, given.size), slice(given.size, given.size + count), slice(given.size + count, given.size + 2 * count)
-        )  # fmt: skip
+        a, b, c = given.size, given.size + count, given.size + 2 * count
+        there, best_there, clean_there = slice(0, a), slice(a, b), slice(b, c)
         totals, clean_totals = points.totals, points.bias + points.variance
         best_total, clean_total = totals[best_there], clean_totals[clean_there]
         regular &= np.abs(best_total - value[0]) <= _INTERPOLATION * best_total
@@ -93,7 +92,7 @@ class _Batch:
             samples = np.where(useless, 0.0, samples)
             regular = (regular | useless) & ~(useless & chosen)
         regular &= holds[1] & (np.abs(clean_total - value[1]) <= _INTERPOLATION * clean_total)
-        responses = points.noise_responses(given.size + count)
+        responses = points.noise_responses(b)
         at_given = points.point(there, np.where(chosen, points.penalties[there], penalty), responses)
         at_best = points.point(best_there, points.penalties[best_there], responses)
         rooms = np.array(self.rooms).T if self.rooms else np.empty((1, 0))
@@ -113,7 +112,9 @@ class _Batch:
         """Where the only scenario's error has risen by one per cent."""
         if self.curve is None or useless is not None:
             return None
-        return interpolated_ends(self.grid.theta, self.curve, float(best[0]), (1.0 + EXCESS) * float(least[0]))
+        return interpolated_ends(
+            self.grid.theta, self.curve, float(best[0]), (1.0 + EXCESS) * float(least[0])
+        )
 
     def _found_ends(self, points: "_Points", best: Array, useless: Mask | None) -> FoundEnds:
         assert self.curve is not None

@@ -12,9 +12,9 @@ class Scenarios:
     """Plain recursions on one population; each array has one entry for all scenarios, or one for each.
 
     Generators: ``runs``: numbers of generations with equal fits, in order; ``run_samples`` and ``run_penalties``:
-    theirs, shape (scenarios or 1, runs), the same for both; ``generator_noise``: of each generation's labels, shape
-    (scenarios or 1, generations). The last stage: ``samples``, ``noise`` of its labels, ``real_noise`` of real labels, ``penalty``, nan for the
-    best; shapes (scenarios or 1,). Samples are positive.
+    theirs, both of one shape (scenarios or 1, runs); ``generator_noise``: of each generation's labels, shape
+    (scenarios or 1, generations). The last stage: ``samples``, ``noise`` of its labels, ``real_noise`` of real labels,
+    ``penalty``, nan for the best; shapes (scenarios or 1,). Samples are positive.
     """
 
     runs: tuple[int, ...]
@@ -60,8 +60,8 @@ class Point:
 class FoundEnds:
     """What the flat range around the best penalty of one scenario is found from.
 
-    ``curve``: its error on the population's grid; ``best``: the best effective ridge, infinite where predicting zero is;
-    ``penalties`` and ``totals``: at the interpolated ends, shape (2,), None where the grid does not show both;
+    ``curve``: its error on the population's grid; ``best``: the best effective ridge, infinite where predicting zero
+    is; ``penalties`` and ``totals``: at the interpolated ends, shape (2,), None where the grid does not show both;
     ``cross``, ``second``: moments of the last generator's model, shapes (1, modes) and (1, 1, modes).
     """
 
@@ -77,10 +77,10 @@ class FoundEnds:
 class Outcomes:
     """What the theory says about scenarios, shape (scenarios,).
 
-    ``regular``: where it holds; elsewhere the general engine must look. ``given``, ``best``: at the given penalty
-    and at the recommended one; ``clean_penalty``, ``clean_total``: the best on clean data; ``total_at_clean``: of the scenario
-    there; ``effective_samples``: real samples of the same least error; ``run_rooms``: see Point, of each run of
-    generators, shape (scenarios, runs).
+    ``regular``: where it holds; elsewhere the general engine must look. ``given``, ``best``: at the given penalty and
+    at the recommended one. ``clean_penalty``, ``clean_total``: the best on clean data; ``total_at_clean``: of the scenario
+    there. ``effective_samples``: real samples of the same least error. ``run_rooms``: see Point, of each run of
+    generators, shape (scenarios, runs). ``ends``: where asked for.
     """
 
     regular: Mask
