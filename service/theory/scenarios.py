@@ -78,8 +78,8 @@ class Outcomes:
     """What the theory says about scenarios, shape (scenarios,).
 
     ``regular``: where it holds; elsewhere the general engine must look. ``given``, ``best``: at the given penalty and
-    at the recommended one. ``clean_penalty``, ``clean_total``: the best on clean data; ``total_at_clean``: of the scenario
-    there. ``effective_samples``: real samples of the same least error. ``run_rooms``: see Point, of each run of
+    at the recommended one. ``clean_penalty``, ``clean_total``: the best on clean data; ``total_at_clean``: of it
+    there, ``effective_samples``: real samples of the same least error. ``run_rooms``: see Point, of each run of
     generators, shape (scenarios, runs). ``ends``: where asked for.
     """
 
