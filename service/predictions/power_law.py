@@ -5,7 +5,7 @@ from math import inf, isfinite
 
 from service.predictions import responses, schemas
 from service.theory.model import Population, TrainingMix
-from service.theory.plain_chain import is_plain
+from service.theory.plain_prediction import is_plain
 from service.theory.scaling_laws import (
     PowerLaw,
     Recursion,
