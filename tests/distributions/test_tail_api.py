@@ -85,6 +85,22 @@ async def test_memories(http_without_database: httpx.AsyncClient) -> None:
     assert associative["memory_floor"] == 1 / 16
 
 
+async def test_generations_count_synthetic_data(http_without_database: httpx.AsyncClient) -> None:
+    async def ask(generations: int) -> Any:
+        training = {"kind": "recursive", "generations": generations, "generator_samples": 10_000}
+        body = {"law": {**ZIPF, "exponent": 1.5}, "training": training, "samples": 1000}
+        return (await http_without_database.post(PATH, json=body)).json()
+
+    real, one, five = [await ask(generations) for generations in (0, 1, 5)]
+    assert real["test_error"] == real["clean_error"]
+    assert one["test_error"] == pytest.approx(0.09570220424330977, rel=1e-6)
+    assert [row["generation"] for row in five["generations"]] == [0, 1, 2, 3, 4, 5]
+    assert five["generations"][0]["test_error"] == real["test_error"]
+    assert five["generations"][1]["test_error"] == one["test_error"]
+    assert five["generations"][5]["test_error"] == five["test_error"]
+    assert five["plateau"]["cause"] == "generations"
+
+
 async def test_pairs(http_without_database: httpx.AsyncClient) -> None:
     law = {"kind": "bigram", "context_exponent": 2.0, "token_exponent": 1.5}
     body = {"law": law, "training": {"kind": "real"}, "samples": 10**4, "curve": [10**4]}
@@ -110,6 +126,19 @@ async def test_pairs(http_without_database: httpx.AsyncClient) -> None:
         ({"training": {"kind": "mixed", "rank": 0, "real_fraction": 0.5}}, "/training/rank", "1"),
         ({"training": {"kind": "mixed", "rank": 5, "real_fraction": 1.5}}, "/training/real_fraction", "1"),
         ({"curve": [3, 2]}, "", "above"),
+        (
+            {"training": {"kind": "recursive", "generations": 2, "generator_samples": [5]}},
+            "/training",
+            "one for each",
+        ),
+        (
+            {
+                "training": {"kind": "recursive", "generations": 2, "generator_samples": 5},
+                "memory": {"kind": "items", "items": 5, "keeps": "most_frequent"},
+            },
+            "",
+            "simulate",
+        ),
         ({"law": {"kind": "bigram", "context_exponent": 2.0, "token_exponent": 2.0}}, "", "bigram"),
     ],
 )

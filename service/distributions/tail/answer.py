@@ -4,11 +4,11 @@ from math import isnan
 
 from service.distributions.answering import head
 from service.distributions.tail import responses
-from service.distributions.tail.schemas import AssociativeMemory, ItemMemory, TailRequest
+from service.distributions.tail.schemas import AssociativeMemory, ItemMemory, RecursiveTraining, TailRequest
 from service.distributions.validity import Reasons, validity
 from service.theory.distributions.accuracy import Accuracy, Caution, approximate, exact
 from service.theory.distributions.tail.memory import LEAST_VISITS
-from service.theory.distributions.tail.prediction import Plateau, TailPrediction
+from service.theory.distributions.tail.prediction import Generation, Plateau, TailPrediction
 from service.theory.model import Array
 
 KIND = "tail"
@@ -25,9 +25,19 @@ ASSUMPTIONS = (
 
 
 def answer(
-    request: TailRequest, prediction: TailPrediction, curve: Array, floor: float
+    request: TailRequest,
+    prediction: TailPrediction,
+    curve: Array,
+    generations: tuple[Generation, ...],
+    *,
+    floor: float,
+    founders_error: float,
 ) -> responses.TailPrediction:
-    """``floor`` is added to every error of this learner, at most 1 in all; infinities become null, with the reason."""
+    """Infinities become null, with the reason.
+
+    ``floor`` is added to every error of this learner, at most 1 in all. ``founders_error``: relative, of what is exact
+    but for the founders of a recursion.
+    """
     reasons = Reasons(_cautions(prediction))
 
     def error(value: float, quantity: str) -> float | None:
@@ -52,7 +62,15 @@ def answer(
         regime=prediction.regime,
         plateau=None if prediction.plateau is None else _plateau(prediction.plateau, reasons),
         curve=points,
-        validity=validity(_accuracies(request, prediction), reasons, ASSUMPTIONS),
+        generations=[
+            responses.TailGeneration(
+                generation=one.generation,
+                founders=reasons.value(one.founders, "founders"),
+                test_error=error(one.test_error, "test_error"),
+            )
+            for one in generations
+        ],
+        validity=validity(_accuracies(request, prediction, founders_error), reasons, ASSUMPTIONS),
     )
 
 
@@ -71,7 +89,7 @@ def _plateau(plateau: Plateau, reasons: Reasons) -> responses.TailPlateau:
     )
 
 
-def _accuracies(request: TailRequest, prediction: TailPrediction) -> list[Accuracy]:
+def _accuracies(request: TailRequest, prediction: TailPrediction, founders_error: float) -> list[Accuracy]:
     """The exact sums, and the closed law by its distance from them at ``samples``."""
     memory = request.memory
     if isinstance(memory, AssociativeMemory):
@@ -85,6 +103,9 @@ def _accuracies(request: TailRequest, prediction: TailPrediction) -> list[Accura
                 "test_error", 1e-3, "the items most frequent in the samples taken for the most probable"
             )
         ]
+    elif founders_error > 0.0:
+        basis = "the exact sum, but the law of the founders is taken from its first moments"
+        found = [approximate("test_error", founders_error, basis)]
     else:
         found = [
             exact("test_error", "sum over all items of their probability times that of never being seen")
@@ -93,7 +114,8 @@ def _accuracies(request: TailRequest, prediction: TailPrediction) -> list[Accura
     if not isnan(prediction.law) and prediction.test_error > 0:
         off = abs(prediction.law / prediction.test_error - 1.0)
         found.append(approximate("closed_law", off, "its distance from the exact sum at `samples`"))
-    found.append(approximate("local_decay", 1e-6, "a central difference of the exact sum"))
+    step = 1e-2 if isinstance(request.training, RecursiveTraining) else 1e-6
+    found.append(approximate("local_decay", step, "a central difference of the sum"))
     return found
 
 
@@ -128,7 +150,7 @@ def _cautions(prediction: TailPrediction) -> list[Caution]:
 def _plateau_cautions(plateau: Plateau) -> list[Caution]:
     never = "No number of samples up to 1e18 does that."
     law = "There is a closed law only for infinitely many items, at least 10 of them known."
-    cause = "A memory is not ended by real samples."
+    cause = "A memory's plateau is not ended by real samples."
     found = []
     for name, number, nothing in (
         ("begins", plateau.begins, never),

@@ -8,9 +8,11 @@ from service.distributions.tail import schemas
 from service.distributions.tail.answer import answer
 from service.distributions.tail.responses import TailPrediction
 from service.predictions.schemas import MAX_SAMPLES
+from service.theory.distributions.schedule import Schedule, reported_models
 from service.theory.distributions.tail.bigram import Bigram, predict_bigram
+from service.theory.distributions.tail.generations import Recursive
 from service.theory.distributions.tail.memory import UNLIMITED, Memory
-from service.theory.distributions.tail.prediction import predict_tail
+from service.theory.distributions.tail.prediction import Generation, by_generation, predict_tail
 from service.theory.distributions.tail.training import CLEAN, Counts, Mixed, Narrowed, Training
 from service.theory.distributions.tail.zipf import Zipf
 from service.theory.model import Array
@@ -24,6 +26,8 @@ def predicted(request: schemas.TailRequest) -> TailPrediction:
     curve = curve_of(request)
     floor = floor_of(request.memory)
     samples = float(request.samples)
+    generations: tuple[Generation, ...] = ()
+    founders_error = 0.0
     if isinstance(request.law, schemas.BigramLaw):
         pairs = Bigram(Zipf(request.law.context_exponent), Zipf(request.law.token_exponent))
         rank = float(request.training.rank) if isinstance(request.training, schemas.Cut) else inf
@@ -32,7 +36,12 @@ def predicted(request: schemas.TailRequest) -> TailPrediction:
         law = Zipf(request.law.exponent, request.law.types)
         training, memory = training_of(request.training), memory_of(request.memory)
         prediction = predict_tail(law, training, samples, curve.astype(float), memory)
-    return answer(request, prediction, curve, floor)
+        if isinstance(training, Recursive):
+            way = [0, *map(int, reported_models(training.generators.fits, POINTS))]
+            reach = memory.reach(law, training, samples)
+            generations = by_generation(law, training, samples, way, reach)
+            founders_error = max(training.expected_error(T) for T in (samples, float(curve[-1])))
+    return answer(request, prediction, curve, generations, floor=floor, founders_error=founders_error)
 
 
 def training_of(training: schemas.Training) -> Training:
@@ -48,6 +57,18 @@ def training_of(training: schemas.Training) -> Training:
             return Mixed(training.real_fraction, float(training.rank))
         case schemas.CountsTraining():
             return Counts(float(training.real_samples), float(training.rank))
+        case schemas.RecursiveTraining():
+            return _recursive(training)
+
+
+def _recursive(training: schemas.RecursiveTraining) -> Training:
+    if training.generations == 0:
+        return CLEAN
+    sizes = training.generator_samples
+    schedule = (
+        Schedule.constant(sizes, training.generations) if isinstance(sizes, int) else Schedule.of(sizes)
+    )
+    return Recursive(schedule, training.real_fraction, training.allocation == "stratified")
 
 
 def memory_of(memory: schemas.Memory | None) -> Memory:

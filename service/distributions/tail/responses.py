@@ -16,20 +16,32 @@ class TailPoint(Answer):
     closed_law: Value = Field(description="The closed law there; null where there is none.")
 
 
+class TailGeneration(Answer):
+    """The same learner at the end of fewer generations."""
+
+    generation: int
+    founders: Value = Field(
+        description="Expected number of independent real samples that all it has seen descends from."
+    )
+    test_error: Value
+
+
 class TailPlateau(Answer):
     """The error that more samples of the same kind do not lower, or not for long."""
 
-    cause: Literal["tail_cut", "memory"]
+    cause: Literal["tail_cut", "memory", "generations"]
     height: Value
     begins: Value = Field(description="T_c: real samples with that error. Null: more than 1e18.")
-    begins_law: Value = Field(description="(K/P)^(1/c), the closed law of it; null where there is none.")
+    begins_law: Value = Field(description="(K/P)^(1/c), the closed law of it; of generations the founders.")
     halved_at: Value = Field(
         description='Samples of this mix at which half of the plateau is left ("grokking"); null: never.'
     )
     real_samples_to_halve: Value = Field(
         description="Real samples that end the plateau: half of it is left, however many synthetic ones there are."
     )
-    real_samples_to_halve_law: Value = Field(description="x_½ k^β Z, the closed law of it.")
+    real_samples_to_halve_law: Value = Field(
+        description="x_½ k^β Z, its closed law; of generations founders × (2^(1/c) − 1)."
+    )
 
 
 class TailPrediction(DistributionPrediction):
@@ -50,3 +62,6 @@ class TailPrediction(DistributionPrediction):
     )
     plateau: TailPlateau | None
     curve: list[TailPoint]
+    generations: list[TailGeneration] = Field(
+        description="With kind recursive, the way there: generation 0 is trained on real samples. Else empty."
+    )

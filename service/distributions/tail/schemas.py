@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict, model_validator
 
-from service.distributions.schemas import Count, Fraction
+from service.distributions.schemas import MAX_GENERATIONS, Count, Fraction
 from service.predictions.schemas import MAX_SAMPLES, Model
 
 MAX_RANK = 10**15
 MAX_EXPONENT = 20.0
 LEAST_ENDLESS = 1.01
 MAX_CURVE = 200
+MAX_GENERATORS = 200
 LEAST_MEMORY_EXPONENT = 1e-3
 
 Exponent = Annotated[float, Field(gt=0, le=MAX_EXPONENT, allow_inf_nan=False), Strict()]
@@ -83,8 +84,36 @@ class CountsTraining(Model):
     real_samples: Annotated[int, Field(ge=0, le=MAX_SAMPLES), Strict()]
 
 
+class RecursiveTraining(Model):
+    """Samples of the last of so many generators, each trained on samples of the one before it, the first on real ones.
+
+    ``generations`` 0 is real data. ``real_fraction`` of what each generator after the first and the learner are trained
+    on is real and fresh: exactly (``stratified``), or each sample with that probability (``iid``).
+    """
+
+    kind: Literal["recursive"]
+    generations: Annotated[int, Field(ge=0, le=MAX_GENERATIONS), Strict()] = Field(
+        description="Generations of synthetic data: the number of generators."
+    )
+    generator_samples: Count | Annotated[list[Count], Field(min_length=1, max_length=MAX_GENERATORS)] = Field(
+        description=f"Of every generator, or a list of at most {MAX_GENERATORS}, one for each."
+    )
+    real_fraction: Fraction = 0.0
+    allocation: Literal["stratified", "iid"] = "stratified"
+
+    @model_validator(mode="after")
+    def _one_for_each(self) -> "RecursiveTraining":
+        if isinstance(self.generator_samples, list) and len(self.generator_samples) != self.generations:
+            raise ValueError(
+                f"generator_samples has {len(self.generator_samples)} entries for {self.generations} generations; "
+                "give one number, or one for each"
+            )
+        return self
+
+
 Training = Annotated[
-    Real | Cut | NarrowedTraining | MixedTraining | CountsTraining, Field(discriminator="kind")
+    Real | Cut | NarrowedTraining | MixedTraining | CountsTraining | RecursiveTraining,
+    Field(discriminator="kind"),
 ]
 
 
@@ -124,6 +153,12 @@ class TailProblem(Model):
                 )
             if isinstance(self.memory, ItemMemory):
                 raise ValueError("an item memory is for a zipf law; there is no formula for pairs")
+        elif isinstance(self.training, RecursiveTraining):
+            if isinstance(self.memory, ItemMemory) and self.memory.keeps == "most_frequent":
+                raise ValueError(
+                    "after generations the most frequent items are not the most probable ones, and there is no "
+                    "formula; ask for keeps most_probable, or simulate"
+                )
         elif isinstance(self.training, NarrowedTraining) and self.training.exponent < self.law.exponent:
             raise ValueError(
                 f"a narrowed generator is steeper than the truth: training.exponent must be at least "

@@ -6,6 +6,7 @@ from typing import Final
 from scipy.optimize import brentq
 from scipy.special import gamma, gammainc, gammaincc, gammaln
 
+from service.theory.distributions.tail.generations import Recursive
 from service.theory.distributions.tail.training import Counts, Mixed, Narrowed, Training
 from service.theory.distributions.tail.zipf import Zipf
 
@@ -56,10 +57,13 @@ def closed_law(law: Zipf, training: Training, samples: float) -> float | None:
     """The law of the kind of training; None where there is none: β ≤ 1, fewer than 10 samples or known items.
 
     a clean, b tail cut, e mixed, f fixed counts: a stretch of items the generator knows and one it does not;
-    c narrowed: (1/(Z β')) (T/Z')^-x Γ(x), x = (β − 1)/β'.
+    c narrowed: (1/(Z β')) (T/Z')^-x Γ(x), x = (β − 1)/β'; d recursive: the clean law at E A founders.
     """
     if law.exponent <= 1.0 or samples < LEAST:
         return None
+    if isinstance(training, Recursive):
+        founders = training.founders(samples).mean
+        return clean_law(law, founders) if founders >= LEAST else None
     if isinstance(training, Mixed | Counts) and training.rank < LEAST:
         return None
     if isinstance(training, Narrowed):

@@ -1,21 +1,31 @@
 """All that is said about one learner: its error, the law it follows, where the plateau begins and what ends it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import exp, inf, log
+from math import ceil, exp, floor, inf, log
 from typing import Final, Literal
 
 import numpy as np
 from scipy.optimize import brentq
 
 from service.theory.distributions.tail import laws
+from service.theory.distributions.tail.generations import Recursive
 from service.theory.distributions.tail.memory import UNLIMITED, Memory
-from service.theory.distributions.tail.training import CLEAN, Counts, Mixed, Narrowed, Training, unseen_mass
+from service.theory.distributions.tail.training import (
+    CLEAN,
+    Counts,
+    Mixed,
+    Narrowed,
+    Training,
+    missed,
+    unseen_mass,
+)
 from service.theory.distributions.tail.zipf import Zipf
 from service.theory.model import Array
 
 MOST: Final = 1e18  # samples, beyond which nothing is computed
 _STEP: Final = 1e-3
+_WHOLE_STEP: Final = 0.05
 
 Regime = Literal["scaling", "plateau", "recovered"]
 Cause = Literal["tail_cut", "memory", "generations"]
@@ -28,7 +38,8 @@ class Plateau:
     ``height``; ``begins``: real samples with that error (T_c), exactly; ``begins_law``: (K/P_k)^(1/c), NaN: no law;
     ``halved_at``: samples of this mix at which half of it is left ("grokking"), inf: never;
     ``real_to_halve``: real samples that halve it, however many synthetic ones there are, exactly;
-    ``real_to_halve_law``: x_½ k^β Z. NaN where the cause is none that real samples end.
+    ``real_to_halve_law``: x_½ k^β Z; of generations E A (2^(1/c) − 1), and E A founders for ``begins_law``.
+    NaN where the cause is none that real samples end.
     """
 
     cause: Cause
@@ -86,7 +97,7 @@ def predict_tail(
         closed(samples),
         effective_samples(law, value),
         decay_of(law, training),
-        local_decay(error, samples),
+        local_decay(error, samples, whole=isinstance(training, Recursive)),
         regime_of(plateau, samples),
         plateau,
         np.array([error(float(T)) for T in curve]),
@@ -103,10 +114,16 @@ def decay_of(law: Zipf, training: Training) -> float:
     return law.decay
 
 
-def local_decay(error: Callable[[float], float], samples: float) -> float:
-    """−d ln E / d ln T by a central difference; NaN where the error has vanished."""
-    above, below = error(samples * exp(-_STEP)), error(samples * exp(_STEP))
-    return log(above / below) / (2 * _STEP) if below > 0.0 else np.nan  # also where both are NaN
+def local_decay(error: Callable[[float], float], samples: float, *, whole: bool = False) -> float:
+    """−d ln E / d ln T by a central difference; NaN where the error has vanished or is not known.
+
+    ``whole``: the error is only known at whole numbers of samples, so the difference is of 5 % instead of 0.1 %.
+    """
+    low, high = samples * exp(-_STEP), samples * exp(_STEP)
+    if whole:
+        low, high = max(floor(samples * (1 - _WHOLE_STEP)), 1.0), min(ceil(samples * (1 + _WHOLE_STEP)), MOST)
+    above, below = error(low), error(high)
+    return log(above / below) / log(high / low) if below > 0.0 else np.nan
 
 
 def effective_samples(law: Zipf, value: float) -> float:
@@ -133,7 +150,10 @@ def crossing(error: Callable[[float], float], bound: float) -> float:
 
 
 def plateau_of(law: Zipf, training: Training, memory: float = inf) -> Plateau | None:
-    """The plateau of a cut or of a memory, or None. A narrowed generator leaves none: it knows all items."""
+    """The plateau of a cut, of generations or of a memory, or None: a narrowed generator knows all items."""
+    if isinstance(training, Recursive) and memory >= law.last:
+        # with fresh real samples in its own data the learner has no plateau
+        return _plateau_of_generations(law, training) if training.real_fraction == 0.0 else None
     rank = training.rank if isinstance(training, Mixed | Counts) else inf
     if isinstance(training, Mixed) and training.real_fraction == 1.0:
         rank = inf
@@ -162,6 +182,19 @@ def _lawful(law: Zipf, rank: float) -> bool:
     return law.types is None and rank >= laws.LEAST
 
 
+def _plateau_of_generations(law: Zipf, training: Recursive) -> Plateau:
+    """What is left when the learner has seen all that its generators passed on: founders alone."""
+    nodes = law.nodes()
+    left = nodes.weights * nodes.p * training.unseen(law, nodes, MOST)
+    height = float(np.sum(left))
+    founders = training.founders(MOST).mean
+    real = crossing(lambda R: float(left @ missed(nodes.p, R)) / height, 0.5)
+    lawful = law.types is None and founders >= laws.LEAST
+    real_law = founders * (2.0 ** (1.0 / law.decay) - 1.0) if lawful else np.nan
+    begins_law = founders if lawful else np.nan
+    return Plateau("generations", height, effective_samples(law, height), begins_law, inf, real, real_law)
+
+
 def _beyond_cut(law: Zipf, rank: float, real: float) -> float:
     """Σ_{i > k} p_i (1 − p_i)^R: what is left of the plateau where the generator's items are all known."""
     nodes = law.nodes((rank,))
@@ -176,3 +209,27 @@ def regime_of(plateau: Plateau | None, samples: float) -> Regime:
     if samples >= plateau.halved_at:
         return "recovered"
     return "plateau" if samples >= plateau.begins else "scaling"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The same learner after fewer generations: its founders (E A) and its error."""
+
+    generation: int
+    founders: float
+    test_error: float
+
+
+def by_generation(
+    law: Zipf, training: Recursive, samples: float, generations: Sequence[int], memory: float = inf
+) -> tuple[Generation, ...]:
+    """The learner of ``samples`` at the end of so many generations, rising; 0: it is trained on real samples."""
+    found = []
+    for generation in generations:
+        if generation == 0:
+            found.append(Generation(0, samples, unseen_mass(law, CLEAN, samples, memory)))
+            continue
+        shorter = training.first(generation)
+        error = unseen_mass(law, shorter, samples, memory)
+        found.append(Generation(generation, shorter.founders(samples).mean, error))
+    return tuple(found)
