@@ -169,9 +169,17 @@ def _collapse(limits: Limits, warnings: _Warnings) -> responses.Collapse:
     return responses.Collapse(
         generations_limit=limits.generations_limit,
         growth_per_generation=limits.growth_per_generation,
+        worse_than_null_from=limits.worse_than_null_from,
         data_limit=limits.data_limit,
+        best_data_limit=limits.best_data_limit,
         strong=limits.strong,
         regime=limits.regime,
+        double_descent=[
+            responses.Peak.model_validate(
+                {"stage": p.stage, "quantity": p.quantity, "position": p.position, "value": p.value}
+            )
+            for p in limits.double_descent
+        ],
     )
 
 

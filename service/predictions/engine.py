@@ -69,7 +69,7 @@ def predicted(
     digest = input_hash(request)
     try:
         prediction = predict(population, mix, order=order)
-        bounds = limits(population, prediction.mix)
+        bounds = limits(population, prediction.mix, order=order)
     except Unsupported as error:
         raise InvalidInput.at("/training_mix", "unsupported", str(error)) from error
     except NotConverged as error:

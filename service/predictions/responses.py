@@ -142,14 +142,32 @@ class Regularization(Answer):
     )
 
 
+class Peak(Answer):
+    """Double descent: without penalty the error of this fit is infinite where the quantity is the position."""
+
+    stage: str
+    quantity: Literal["samples", "width"]
+    position: float
+    value: float = Field(description="What the quantity is in the mix.")
+
+
 class Collapse(Answer):
     """Limits of the mix."""
 
-    generations_limit: Value
-    growth_per_generation: Value
-    data_limit: Value
-    strong: bool | None
+    generations_limit: Value = Field(description="Test error after infinitely many generations.")
+    growth_per_generation: Value = Field(
+        description="What each further generation adds where it grows linearly."
+    )
+    worse_than_null_from: int | None = Field(
+        description="The first generation whose model is worse than predicting nothing."
+    )
+    data_limit: Value = Field(
+        description="Test error with unlimited samples in the given proportions, at the given penalties."
+    )
+    best_data_limit: Value = Field(description="The same at the best penalty of the last stage: the floor.")
+    strong: bool | None = Field(description="Strong model collapse: the floor is above 0.")
     regime: str
+    double_descent: list[Peak]
 
 
 class ValidityWarning(Answer):

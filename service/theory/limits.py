@@ -1,24 +1,34 @@
-"""What happens after very many generations, and with unlimited data."""
+"""What happens after very many generations, and with unlimited data: limits, floors and where the error peaks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.theory.chain import Chain, Labels, covariances_of, label_indices
-from service.theory.design import Design
-from service.theory.model import OPTIMAL, PREVIOUS, REAL, Array, Population, Shift, Stage, TrainingMix
-from service.theory.moments import error_moments, history
-from service.theory.one_covariance import OneCovariance
-from service.theory.response import FixedResponse, Regime, Response, empty_response
-
-NO_RECURSION = "no recursion"
-BOUNDED = "bounded"
-LINEAR = "linear growth"
-EXPONENTIAL = "exponential growth"
-UNKNOWN = "unknown"
+from service.theory.accumulate_limits import accumulated_limit, accumulated_null_generation
+from service.theory.chain import covariances_of
+from service.theory.errors import NotConverged, Unsupported
+from service.theory.generations import NO_RECURSION, UNKNOWN, Recursion
+from service.theory.model import OPTIMAL, Population, Stage, TrainingMix
+from service.theory.unlimited import floors
 
 _ROUNDING = 1e-14
+_MOST_PEAKS = 64
+_FIELDS = ("generations_limit", "growth_per_generation", "worse_than_null_from")
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Double descent: without penalty the error of a fit is infinite where ``quantity`` is ``position``.
+
+    ``stage``: the first with this design; ``quantity``: "samples" (of positive weight, all sources together) or
+    "width"; ``value``: what it is in the mix. A penalty turns the pole into a hump at about the same place.
+    """
+
+    stage: str
+    quantity: str
+    position: float
+    value: float
 
 
 @dataclass(frozen=True)
@@ -26,179 +36,103 @@ class Limits:
     """Limits of a mix; None where a value does not exist, with the reason in ``missing`` under the field's name.
 
     ``generations_limit``: the test error after infinitely many generations; ``growth_per_generation``: what each
-    further one adds where it grows linearly for ever; ``data_limit``: the test error with unlimited samples in the
-    given proportions at the given penalties; ``strong``: whether that stays above 0 at the best last penalty (strong
-    model collapse, arXiv 2410.04840).
+    further one adds where it grows linearly for ever; ``worse_than_null_from``: the first generation whose model has a
+    larger test error than predicting nothing; ``data_limit``: the test error with unlimited samples in the given
+    proportions at the given penalties; ``best_data_limit``: the same at the best last penalty, the floor; ``strong``:
+    whether that is above 0 (strong model collapse, arXiv 2410.04840); ``double_descent``: see Peak.
     """
 
     generations_limit: float | None
     growth_per_generation: float | None
+    worse_than_null_from: int | None
     data_limit: float | None
+    best_data_limit: float | None
     strong: bool | None
     regime: str
+    double_descent: tuple[Peak, ...]
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def limits(population: Population, mix: TrainingMix) -> Limits:
-    """The limits of a mix without "optimal" penalties, see Limits."""
-    missing: dict[str, str] = {}
+def limits(population: Population, mix: TrainingMix, *, order: int = 0) -> Limits:
+    """The limits of a mix without "optimal" penalties, see Limits. Raises NotConverged, Unsupported.
+
+    ``order`` 1: growth without penalties and limits of kept data are those of finite samples, where these are known.
+    """
+    peaks = double_descent(population, mix)
     if mix.keeps_data:
-        for name in ("generations_limit", "growth_per_generation", "data_limit", "strong"):
-            missing[name] = "Not computed for kept data."
-        return Limits(None, None, None, None, UNKNOWN, missing)
-    limit, growth, regime = _generations(population, mix, missing)
-    floor, strong = _unlimited_data(population, mix, missing)
-    return Limits(limit, growth, floor, strong, regime, missing)
-
-
-# --- generations ----------------------------------------------------------------------------------
+        return _accumulated(population, mix, peaks, order)
+    missing: dict[str, str] = {}
+    limit, growth, worse, regime = _generations(population, mix, order, missing)
+    given: float | None = None
+    best: float | None = None
+    try:
+        given, best = floors(population, mix)
+    except (NotConverged, Unsupported) as error:
+        missing["data_limit"] = missing["best_data_limit"] = missing["strong"] = f"{error}."
+    strong = None if best is None else best > _ROUNDING * population.signal
+    return Limits(limit, growth, worse, given, best, strong, regime, peaks, missing)
 
 
 def _generations(
-    population: Population, mix: TrainingMix, missing: dict[str, str]
-) -> tuple[float | None, float | None, str]:
-    again, final = mix.next_generation, mix.stages[-1]
+    population: Population, mix: TrainingMix, order: int, missing: dict[str, str]
+) -> tuple[float | None, float | None, int | None, str]:
+    again = mix.next_generation
+    reason = None
     if again is None:
-        reason = "There is no recursion of equal generations to continue."
-        missing["generations_limit"] = missing["growth_per_generation"] = reason
-        return None, None, NO_RECURSION
-    if again.width is not None or final.width is not None or again.penalty == OPTIMAL:
-        reason = "Limits over generations are computed without random features and at given penalties."
-        missing["generations_limit"] = missing["growth_per_generation"] = reason
-        return None, None, UNKNOWN
-    response = OneCovariance.solve(population, Design.of(again), float(again.penalty))
-    closing = OneCovariance.solve(population, Design.of(final), float(final.penalty))
-    if Regime.THRESHOLD in (response.regime, closing.regime):
-        reason = "A fit at its interpolation threshold has an infinite error."
-        missing["generations_limit"] = missing["growth_per_generation"] = reason
-        return None, None, UNKNOWN
-    step = _Step(population, again, response)
-    if step.unbiased:
-        missing["generations_limit"] = (
-            "The error grows by the same amount with every generation, without bound."
-        )
-        return None, _increase(population, final, closing, step), LINEAR
-    if step.ratio >= 1:
-        missing["generations_limit"] = missing["growth_per_generation"] = (
-            "Each generation amplifies the error of the one before: it grows exponentially."
-        )
-        return None, None, EXPONENTIAL
-    labels = _final_labels(final, step.cross, step.second)
-    error, _ = error_moments(population, final, closing, labels)
+        reason, regime = "There is no recursion of equal generations to continue.", NO_RECURSION
+    elif again.penalty == OPTIMAL:
+        reason, regime = "Limits over generations are computed at given penalties.", UNKNOWN
+    if again is None or reason is not None:
+        missing.update(dict.fromkeys(_FIELDS, reason or ""))
+        return None, None, None, regime
+    found = Recursion(population, mix, again, order)
+    limit, growth = found.limit(missing)
+    worse = found.null_generation(limit, growth, missing)
+    return limit, growth, worse, found.regime
+
+
+def _accumulated(population: Population, mix: TrainingMix, peaks: tuple[Peak, ...], order: int) -> Limits:
+    missing: dict[str, str] = {}
+    limit = accumulated_limit(population, mix, order, missing)
+    worse = accumulated_null_generation(population, mix, limit, order, missing)
     missing["growth_per_generation"] = "The error is bounded: the growth per generation tends to 0."
-    return _sum(population, error), None, BOUNDED
+    # a penalty on the sum vanishes beside unlimited data, and so do bias and variance of every fit
+    floor = population.signal if mix.stages[0].sources[0].samples == 0 else 0.0
+    strong = floor > _ROUNDING * population.signal
+    return Limits(limit, None, worse, floor, floor, strong, "bounded", peaks, missing)
 
 
-class _Step:
-    """A further generation as an affine map of (E[e w], E e²) per mode, and its fixed point.
+def double_descent(population: Population, mix: TrainingMix) -> tuple[Peak, ...]:
+    """Where the errors of the fits peak, see Peak: at samples = min(rank, width), and at width = samples < rank.
 
-    E e²' = L² E e² + b + S²/σ X,  X = x_0 + Σ_i x_i E e_i²: bounded iff ratio = Σ x_i (S²/σ)_i/(1 − L_i²) < 1.
+    Equal designs are named once, at most 64 of them, the last stages first. Sources: Hastie et al. (2022); Bach (2024).
     """
-
-    def __init__(self, population: Population, stage: Stage, response: Response) -> None:
-        U, signal = response.unlearned, population.target_power
-        previous = [s for s, source in enumerate(stage.sources) if source.labels == PREVIOUS]
-        L = response.learned[previous].sum(axis=0)
-        rest = response.learned.sum(axis=0) - L + U  # 1 − L without cancellation
-        seen = population.eigenvalues > 0
-        self.response, self.stage, self.population = response, stage, population
-        self.unbiased = not np.any(rest[seen] > 0)
-        if self.unbiased:
-            self.ratio = np.inf
-            return
-        weight = population.multiplicities * population.eigenvalues
-        unit = response.fluctuation(np.eye(len(stage.sources))[0], 0.0)  # shape of S²/σ, any scale
-        scale = float(weight @ unit)
-        self.cross = -np.divide(U * signal, rest, out=np.zeros_like(U), where=rest > 0)
-        # the fixed point is that of the chain without fluctuation, plus a multiple of the fluctuation's own echo
-        b = U**2 * signal - 2 * L * U * self.cross
-        room = rest * (1.0 + L)
-        base = np.divide(b, room, out=np.zeros_like(b), where=room > 0)
-        spread = np.divide(unit, room, out=np.zeros_like(b), where=room > 0)
-        self.ratio = (self._drive(spread, weight, homogeneous=True)) / scale if scale > 0 else 0.0
-        drive = self._drive(base, weight)
-        level = drive / scale / (1.0 - self.ratio) if scale > 0 and self.ratio < 1 else 0.0
-        self.second = base + level * spread
-
-    def _drive(self, second: Array, weight: Array, *, homogeneous: bool = False) -> float:
-        """Σ σ fluctuation of the next model where the previous has E e² = ``second`` (homogeneous: that part alone)."""
-        stage, response, population = self.stage, self.response, self.population
-        if homogeneous:
-            population = Population(
-                population.eigenvalues, population.multiplicities, np.zeros_like(second), 0.0
-            )
-            cross = np.zeros_like(second)
-            noise = np.zeros(len(stage.sources))
-        else:
-            cross = self.cross
-            noise = np.array([source.noise_variance for source in stage.sources])
-        labels = _final_labels(stage, cross, second)
-        error, mean = error_moments(population, stage, response, labels, noise)
-        return float(weight @ (error - mean.square))
+    peaks: list[Peak] = []
+    seen: set[tuple[float, float | None, float]] = set()
+    kept = 0.0
+    total = sum(stage.sources[0].samples for stage in mix.stages) if mix.keeps_data else 0.0
+    for stage in reversed(mix.stages):
+        rows = sum(source.samples for source in stage.sources if source.weight > 0)
+        if mix.keeps_data:
+            rows, kept = total - kept, kept + rows
+        rank = _rank(population, stage)
+        key = (rows, stage.width, rank)
+        if key in seen or rows == 0 or rank == 0:
+            continue
+        seen.add(key)
+        capacity = rank if stage.width is None else min(rank, stage.width)
+        peaks.append(Peak(stage.name, "samples", capacity, rows))
+        if stage.width is not None and rows < rank:
+            peaks.append(Peak(stage.name, "width", rows, stage.width))
+        if len(peaks) >= _MOST_PEAKS:
+            break
+    return tuple(peaks)
 
 
-def _increase(population: Population, final: Stage, closing: Response, step: _Step) -> float:
-    """What one more unbiased generation adds to the final error: its label noise, seen through the last stage."""
-    noise = np.array([source.noise_variance for source in step.stage.sources])
-    added = step.response.fluctuation(noise, 0.0)
-    silent = np.zeros(len(final.sources))
-    blank = Population(population.eigenvalues, population.multiplicities, np.zeros_like(added), 0.0)
-    labels = _final_labels(final, np.zeros_like(added), added)
-    error, _ = error_moments(blank, final, closing, labels, silent)
-    return _sum(population, error)
-
-
-def _final_labels(stage: Stage, cross: Array, second: Array) -> Labels:
-    """Label moments of a stage whose synthetic sources are all labelled by one model with these moments."""
-    count = len(stage.sources)
-    model = [s for s, source in enumerate(stage.sources) if _by_model(source.labels)]
-    all_cross, all_second = np.zeros((count, cross.size)), np.zeros((count, count, cross.size))
-    for s in model:
-        all_cross[s] = cross
-        for t in model:
-            all_second[s, t] = second
-    return Labels(all_cross, all_second)
-
-
-def _by_model(labels: str | Shift) -> bool:
-    return not isinstance(labels, Shift) and labels != REAL
-
-
-# --- unlimited data -------------------------------------------------------------------------------
-
-
-def _unlimited(population: Population, stage: Stage, penalty: float) -> Response:
-    design = Design.of(stage)
-    if design.active == 0 or penalty == np.inf:
-        return empty_response(len(stage.sources), population.eigenvalues.size)
-    weight = design.samples * design.weights / design.total
-    shares, theta = weight / weight.sum(), penalty / weight.sum()
-    total = population.eigenvalues + theta
-    seen = total > 0
-    S = np.divide(population.eigenvalues, total, out=np.zeros_like(total), where=seen)
-    U = np.divide(theta, total, out=np.ones_like(total), where=seen)
-    return FixedResponse.of(Regime.LEAST_SQUARES, shares[:, None] * S, U)
-
-
-def _unlimited_data(
-    population: Population, mix: TrainingMix, missing: dict[str, str]
-) -> tuple[float | None, bool | None]:
-    stages = mix.stages
-    if any(stage.width is not None or stage.penalty == OPTIMAL for stage in stages) or any(
-        covariances_of(stage, population) is not None for stage in stages
-    ):
-        missing["data_limit"] = missing["strong"] = (
-            "The limit of unlimited data is computed for one covariance and without random features."
-        )
-        return None, None
-    responses = [_unlimited(population, stage, float(stage.penalty)) for stage in stages]
-    past = history(Chain(population, stages, responses, label_indices(stages)))
-    floor, _ = error_moments(population, stages[-1], responses[-1], past.labels)
-    unpenalized = _unlimited(population, stages[-1], 0.0)
-    least, _ = error_moments(population, stages[-1], unpenalized, past.labels)
-    null = population.signal
-    return _sum(population, floor), _sum(population, least) > _ROUNDING * null
-
-
-def _sum(population: Population, error: Array) -> float:
-    return float((population.multiplicities * population.eigenvalues) @ error)
+def _rank(population: Population, stage: Stage) -> float:
+    """Modes that the sources of a stage see."""
+    covariances = covariances_of(stage, population)
+    if covariances is None:
+        return population.rank
+    used = [s.samples > 0 and s.weight > 0 for s in stage.sources]
+    return float(population.multiplicities[np.any(covariances[used] > 0, axis=0)].sum())
