@@ -9,6 +9,8 @@ from service.distributions.gaussian.responses import GaussianPrediction
 from service.distributions.gaussian.routes import router as gaussian
 from service.distributions.tail.responses import TailPrediction
 from service.distributions.tail.routes import router as tail
+from service.distributions.vocabulary.responses import VocabularyPrediction, VocabularyRecommendation
+from service.distributions.vocabulary.routes import router as vocabulary
 from service.errors import DatabaseUnavailable, NotFound
 from service.predictions import store
 from service.web.conditional import matches
@@ -17,8 +19,13 @@ from service.web.problems import responses as problem_responses
 
 router = APIRouter(prefix="/v1/distributions", tags=["distributions"])
 
-AnyPrediction = Annotated[GaussianPrediction | TailPrediction, Field(discriminator="kind")]
-_STORED: TypeAdapter[GaussianPrediction | TailPrediction] = TypeAdapter(AnyPrediction)
+AnyPrediction = Annotated[
+    GaussianPrediction | TailPrediction | VocabularyPrediction | VocabularyRecommendation,
+    Field(discriminator="kind"),
+]
+_STORED: TypeAdapter[
+    GaussianPrediction | TailPrediction | VocabularyPrediction | VocabularyRecommendation
+] = TypeAdapter(AnyPrediction)
 PredictionId = Annotated[str, Path(pattern=r"^dpr_[a-z0-9]{26}$")]
 
 
@@ -43,5 +50,5 @@ async def get_distribution_prediction(
     return _STORED.validate_python(found)
 
 
-for kind in (gaussian, tail):
+for kind in (gaussian, tail, vocabulary):
     router.include_router(kind)

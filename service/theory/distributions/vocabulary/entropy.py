@@ -121,37 +121,44 @@ def _one(founders: float, kappa: float, p: Array) -> Array:
     """For one number A of founders: J summed where few are expected, by Gauss-Hermite with its skewness else."""
     top = _psi(kappa, np.array([founders]))[0]
     trials = max(founders - 1.0, 0.0)
-    expected = trials * p
     value = np.empty_like(p)
-    direct = expected <= _DIRECT
-    if direct.any():
-        q = p[direct]
-        most = int(min(_DIRECT + _TERMS, np.floor(trials)))
-        j = np.arange(most + 1.0)
-        table = _psi(kappa, j + 1.0)
-        with np.errstate(divide="ignore"):
-            empty = trials * np.log1p(-q)
-        odds = np.log(q) - np.log1p(-np.minimum(q, 1.0 - 1e-16))
-        logs = _log_binomial(trials, j)[None, :] + j[None, :] * odds[:, None] + empty[:, None]
-        weights = np.exp(logs)
-        total = weights.sum(axis=1)
-        value[direct] = (weights @ table) / np.where(total > 0, total, 1.0)
-    if not direct.all():
-        q, mean = p[~direct], expected[~direct]
-        spread = np.sqrt(mean * (1.0 - q))
-        skew = (1.0 - 2.0 * q) / np.maximum(spread, 1e-300)
-        x = _HERMITE_X[None, :]
-        # Cornish-Fisher: the normal node, bent by the skewness and the excess
-        excess = (1.0 - 6.0 * q * (1.0 - q)) / np.maximum(spread, 1e-300) ** 2
-        bent = (
-            x
-            + skew[:, None] * (x**2 - 1.0) / 6.0
-            + excess[:, None] * (x**3 - 3.0 * x) / 24.0
-            - skew[:, None] ** 2 * (2.0 * x**3 - 5.0 * x) / 36.0
-        )
-        j = np.clip(mean[:, None] + spread[:, None] * bent, 0.0, trials)
-        value[~direct] = _psi(kappa, j + 1.0) @ (_HERMITE_W / _HERMITE_W.sum())
+    rare = trials * p <= _DIRECT
+    ruling = ~rare & (trials * (1.0 - p) <= _DIRECT)
+    between = ~rare & ~ruling
+    j = np.arange(min(_DIRECT + _TERMS, np.floor(trials)) + 1.0)
+    if rare.any():
+        value[rare] = _binomial_weights(trials, p[rare], j) @ _psi(kappa, j + 1.0)
+    if ruling.any():  # the others are counted: J = A − 1 − j
+        value[ruling] = _binomial_weights(trials, 1.0 - p[ruling], j) @ _psi(kappa, trials - j + 1.0)
+    if between.any():
+        value[between] = _by_quadrature(trials, kappa, p[between])
     return np.asarray(top - value)
+
+
+def _by_quadrature(trials: float, kappa: float, p: Array) -> Array:
+    """E ψ(κ(J + 1) + 1) by Gauss and Hermite, the nodes bent by skewness and excess (Cornish and Fisher)."""
+    mean = trials * p
+    spread = np.sqrt(mean * (1.0 - p))
+    skew = ((1.0 - 2.0 * p) / spread)[:, None]
+    excess = ((1.0 - 6.0 * p * (1.0 - p)) / spread**2)[:, None]
+    x = _HERMITE_X[None, :]
+    bent = (
+        x
+        + skew * (x**2 - 1.0) / 6.0
+        + excess * (x**3 - 3.0 * x) / 24.0
+        - skew**2 * (2.0 * x**3 - 5.0 * x) / 36.0
+    )
+    j = np.clip(mean[:, None] + spread[:, None] * bent, 0.0, trials)
+    return np.asarray(_psi(kappa, j + 1.0) @ (_HERMITE_W / _HERMITE_W.sum()))
+
+
+def _binomial_weights(trials: float, p: Array, j: Array) -> Array:
+    """P(J = j), J ~ Binomial(trials, p), shape (p, j), normalised; trials need not be whole."""
+    q = np.clip(p, 1e-300, 1.0 - 1e-15)[:, None]
+    logs = _log_binomial(trials, j)[None, :] + j[None, :] * (np.log(q) - np.log1p(-q)) + trials * np.log1p(-q)
+    weights = np.exp(logs)
+    value: Array = weights / weights.sum(axis=1, keepdims=True)
+    return value
 
 
 def _log_binomial(n: float, j: Array) -> Array:

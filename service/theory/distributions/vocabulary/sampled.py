@@ -44,7 +44,7 @@ def predict_sampled(
         Generation(int(model) - 1, _state(vocabulary, founders, float(phi), ranks))
         for model, founders, phi in zip(models, lineages, related, strict=True)
     )
-    limit = _state(vocabulary, _last_founders(training), kinship_limit(training), ranks)
+    limit = state_after(vocabulary, training, None, ranks)
     half = generations_to(training, 0.5) - 1.0 if vocabulary.simpson < 1.0 else inf
     return VocabularyPrediction(
         truth_state(vocabulary, ranks),
@@ -54,6 +54,17 @@ def predict_sampled(
         _accuracy(training, lineages),
         _cautions(lineages),
     )
+
+
+def state_after(
+    vocabulary: Vocabulary, training: Training, model: int | None, ranks: tuple[int, ...] = ()
+) -> State:
+    """The state of one model, or of infinitely many generations (None), as ``predict_sampled`` has it."""
+    if model is None:
+        return _state(vocabulary, _last_founders(training), kinship_limit(training), ranks)
+    models = np.array([model])
+    (founders,) = _founders(training, models)
+    return _state(vocabulary, founders, float(kinship(training, models)[0]), ranks)
 
 
 def _founders(training: Training, models: Models) -> Iterator[Founders]:

@@ -16,24 +16,23 @@ class Replace:
 class FreshReal:
     """As ``Replace``, and part of every sample is real and new.
 
-    ``real``: m of M_n samples, exactly (stratified), shape (runs,) as the schedule's sizes; or None and ``share``:
-    each sample is real with this chance (i.i.d.).
+    ``real``: expected real samples of each run of the schedule, shape (runs,): exactly so many, which are whole then
+    (stratified), or each sample is real with the chance real/size (``iid``). Model 1 is all real, whatever stands
+    for it.
     """
 
     schedule: Schedule
-    real: tuple[int, ...] | None
-    share: float = 0.0
+    real: tuple[float, ...]
+    iid: bool = False
 
     def shares(self) -> tuple[float, ...]:
         """The expected real share of each run."""
-        if self.real is None:
-            return (self.share,) * len(self.schedule.sizes)
         return tuple(m / size for m, size in zip(self.real, self.schedule.sizes, strict=True))
 
     @property
     def stratified(self) -> bool:
         """Whether the number of real samples is fixed."""
-        return self.real is not None
+        return not self.iid
 
 
 @dataclass(frozen=True)

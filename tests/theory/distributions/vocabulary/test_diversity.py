@@ -28,7 +28,7 @@ def test_published_points() -> None:
     assert simpson(Replace(Schedule.of([100, 10, 500, 37])), 4) == pytest.approx(
         0.24384813413383707, rel=1e-12
     )
-    iid = FreshReal(Schedule.constant(40, 25), None, 0.1)
+    iid = FreshReal(Schedule.constant(40, 25), (4,), iid=True)
     assert simpson(iid, 25) == pytest.approx(0.22965975093483543, rel=1e-12)
     assert simpson(Retained(30, 6, 13), 13) == pytest.approx(0.32177205843072676, rel=1e-12)
 
@@ -41,7 +41,8 @@ def test_recursions_run_as_loops(runs: list[tuple[int, int]], share: float, stra
     """F' of the theory's own recursions for a truth with F_0, generation by generation."""
     schedule = Schedule(tuple(m for m, _ in runs), tuple(r for _, r in runs))
     real = tuple(int(share * m) for m, _ in runs)
-    training = FreshReal(schedule, real if stratified else None, share)
+    expected = real if stratified else tuple(share * m for m, _ in runs)
+    training = FreshReal(schedule, expected, not stratified)
     f0 = f = TRUTH.simpson
     n = 0
     for size, m, repetitions in zip(schedule.sizes, real, schedule.repetitions, strict=True):
@@ -85,7 +86,7 @@ def test_limits(size: int) -> None:
     m = max(size // 10, 1)
     for training in (
         FreshReal(Schedule.constant(size, 1), (m,)),
-        FreshReal(Schedule.constant(size, 1), None, 0.1),
+        FreshReal(Schedule.constant(size, 1), (0.1 * size,), iid=True),
         Retained(size, m, 1),
     ):
         late = np.array([2**40])
@@ -98,7 +99,7 @@ def test_fixed_points_in_closed_form() -> None:
     a, b = m / size, 1 - m / size
     stratified = FreshReal(Schedule.constant(size, 1), (m,))
     assert 1 - kinship_limit(stratified) == pytest.approx((1 - b * b - a / size) / (1 - b * b + b / size))
-    iid = FreshReal(Schedule.constant(size, 1), None, a)
+    iid = FreshReal(Schedule.constant(size, 1), (m,), iid=True)
     s = 1 - 1 / size
     assert 1 - kinship_limit(iid) == pytest.approx(s * (1 - b * b) / (1 - s * b * b))
 

@@ -46,7 +46,8 @@ def test_many_generations_are_the_coalescent() -> None:
 
 
 def test_one_type_has_no_entropy() -> None:
-    assert _predicted(np.array([7.0]), 40, 5) == pytest.approx(0, abs=1e-12)
+    for samples in (1, 40, 5000):
+        assert _predicted(np.array([7.0]), samples, 5) == pytest.approx(0, abs=1e-12)
 
 
 def test_plug_in_of_a_sample_of_millions() -> None:
@@ -63,6 +64,19 @@ def test_plug_in_of_a_sample_of_millions() -> None:
         total += float(binom.pmf(c, samples, x) @ (-c / samples * np.log(c / samples)))
     found = expected_entropy(zipf(types, 1.1), Founders.certain(samples), 1 / samples)
     assert found == pytest.approx(total, rel=1e-9)
+
+
+@pytest.mark.parametrize("p", [0.001, 0.03, 0.3, 0.97, 0.9999, 1.0])
+def test_a_sample_of_two_types_by_the_binomial_law(p: float) -> None:
+    """Model 1 with types p and 1 − p: rare, between and ruling ones, each summed in its own way."""
+    from scipy.stats import binom
+
+    samples = 6000
+    x = np.arange(1, samples) / samples
+    inner = binom.pmf(np.arange(1, samples), samples, p) @ (-x * np.log(x) - (1 - x) * np.log1p(-x))
+    counts = np.array([p, 1 - p]) * 1e6
+    found = expected_entropy(from_counts(counts), Founders.certain(samples), 1 / samples)
+    assert found == pytest.approx(inner, rel=1e-7, abs=1e-12)
 
 
 def test_interpolation_is_far_below_the_closure_error() -> None:

@@ -31,7 +31,7 @@ P = np.arange(1.0, TYPES + 1) ** -EXPONENT / (np.arange(1.0, TYPES + 1) ** -EXPO
         ("replace", Replace(Schedule.constant(2500, 12)), 2500, 0, 0.0),
         ("stratified", FreshReal(Schedule.constant(120, 12), (12,)), 120, 12, 0.0),
         ("stratified", FreshReal(Schedule.constant(800, 12), (40,)), 800, 40, 0.0),
-        ("iid", FreshReal(Schedule.constant(800, 12), None, 0.1), 800, 0, 0.1),
+        ("iid", FreshReal(Schedule.constant(800, 12), (80,), iid=True), 800, 0, 0.1),
         ("retained", Retained(500, 100, 12), 500, 100, 0.0),
         ("accumulate", Accumulate(Schedule.constant(300, 12)), 300, 0, 0.0),
     ],
@@ -92,8 +92,8 @@ def test_generation_zero_is_trained_on_real_data_only() -> None:
 def test_all_real_is_never_older_than_one_generation() -> None:
     """A real share of 1: every generation is generation 0."""
     for samples in (60, 10_000):
-        for real in ((samples,), None):
-            training = FreshReal(Schedule.constant(samples, 9), real, 1.0)
+        for iid in (True, False):
+            training = FreshReal(Schedule.constant(samples, 9), (samples,), iid)
             answer = predict(Question(zipf(100, 1.0), training, PLAIN, np.array([1, 9]), (50,)))
             first, last = (one.state for one in answer.generations)
             assert last.diversity == pytest.approx(first.diversity)
@@ -106,8 +106,8 @@ def test_no_fresh_data_is_replacement() -> None:
         plain = predict(
             Question(zipf(100, 1.0), Replace(Schedule.constant(samples, 30)), PLAIN, np.array([30]))
         )
-        for real in ((0,), None):
-            training = FreshReal(Schedule.constant(samples, 30), real, 0.0)
+        for iid in (True, False):
+            training = FreshReal(Schedule.constant(samples, 30), (0,), iid)
             answer = predict(Question(zipf(100, 1.0), training, PLAIN, np.array([30])))
             assert answer.generations[0].state.entropy == pytest.approx(plain.generations[0].state.entropy)
             assert answer.limit.diversity == pytest.approx(0, abs=1e-12)
@@ -165,7 +165,7 @@ def test_temperature_on_finite_samples_is_refused() -> None:
 
 
 def test_few_founders_are_not_answered_with() -> None:
-    training = FreshReal(Schedule.constant(10**4, 1), None, 1e-6)
+    training = FreshReal(Schedule.constant(10**4, 1), (0.01,), iid=True)
     answer = predict(Question(zipf(100, 1.0), training, PLAIN, np.array([1, 10**5]), (2,)))
     late = answer.generations[1].state
     assert late.diversity is not None

@@ -1,0 +1,1 @@
+"""Vocabularies that are learnt and sampled, generation after generation."""

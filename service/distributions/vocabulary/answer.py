@@ -1,0 +1,84 @@
+"""From the theory's states to what a client reads."""
+
+from math import inf, isinf
+
+from service.distributions.answering import head
+from service.distributions.validity import Reasons, validity
+from service.distributions.vocabulary import responses
+from service.distributions.vocabulary.schemas import VocabularyRequest
+from service.theory.distributions.schedule import Schedule
+from service.theory.distributions.vocabulary.levels import Vocabulary
+from service.theory.distributions.vocabulary.results import State, VocabularyPrediction
+
+KIND = "vocabulary"
+ASSUMPTIONS = (
+    (
+        "Independent tokens",
+        "A model's tokens are drawn independently from its frequencies, as those of a unigram model are. Tokens of "
+        "running text depend on each other, so that fewer of them are independent.",
+    ),
+    (
+        "Maximum likelihood",
+        "A model's probabilities are its training frequencies. Smoothing keeps types alive that are gone here.",
+    ),
+)
+
+
+def answer(
+    request: VocabularyRequest,
+    truth: Vocabulary,
+    schedule: Schedule | None,
+    prediction: VocabularyPrediction,
+) -> responses.VocabularyPrediction:
+    """Infinities and what has no formula become null, with the reason in ``validity``."""
+    states = States(truth, tuple(request.ranks), Reasons(prediction.cautions))
+    curve = [
+        responses.VocabularyGeneration(
+            **states.fields(one.state),
+            generation=one.generation,
+            model=one.generation + 1,
+            samples=None if schedule is None else schedule.at(one.generation + 1),
+        )
+        for one in prediction.generations
+    ]
+    half = prediction.diversity_half_life
+    return responses.VocabularyPrediction(
+        **head(KIND, request),
+        truth=responses.VocabularyTruth(
+            types=None if isinf(truth.types) else int(truth.types),
+            diversity=max(1.0 - truth.simpson, 0.0),
+            entropy=states.reasons.value(truth.entropy, "truth/entropy"),
+            exponent=truth.exponent,
+        ),
+        final=curve[-1],
+        curve=curve,
+        limit=responses.VocabularyState(**states.fields(prediction.limit)),
+        diversity_half_life=None if half is None or half == inf else int(half),
+        validity=validity(prediction.accuracy, states.reasons, ASSUMPTIONS),
+    )
+
+
+class States:
+    """Turns states into fields of an answer; ``reasons`` collects why something is null."""
+
+    def __init__(self, truth: Vocabulary, ranks: tuple[int, ...], reasons: Reasons) -> None:
+        self._asked = [(rank, truth.of_rank(rank)) for rank in ranks]
+        self.reasons = reasons
+
+    def fields(self, state: State) -> dict[str, object]:
+        """The quantities of one state."""
+        return {
+            "diversity": self._value(state.diversity),
+            "surviving_types": self._value(state.surviving_types),
+            "missing_mass": self._value(state.missing_mass),
+            "entropy": self._value(state.entropy),
+            "founders": self._value(state.founders),
+            "gone": [
+                responses.Gone(rank=rank, true_probability=p, probability=self._value(value))
+                for (rank, p), value in zip(self._asked, state.gone, strict=True)
+            ],
+        }
+
+    def _value(self, value: float | None) -> float | None:
+        # What is unknown has its caution already; infinitely many types or founders are said to be null.
+        return None if value is None or isinf(value) else max(value, 0.0)

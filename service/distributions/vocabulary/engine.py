@@ -1,0 +1,105 @@
+"""From a request about a vocabulary to the theory and back, without the database."""
+
+import numpy as np
+
+from service.distributions.schedules import mix_of, schedule_of
+from service.distributions.schemas import Accumulate, Fresh, Replace, Retained
+from service.distributions.vocabulary import schemas
+from service.distributions.vocabulary.answer import answer
+from service.distributions.vocabulary.responses import VocabularyPrediction
+from service.errors import InvalidInput
+from service.theory.distributions.schedule import Models, Schedule, reported_models
+from service.theory.distributions.vocabulary import training as theory
+from service.theory.distributions.vocabulary.decoding import Decoding
+from service.theory.distributions.vocabulary.levels import Vocabulary, from_counts, zipf
+from service.theory.distributions.vocabulary.prediction import Question, predict, predict_plentiful
+from service.theory.errors import Unsupported
+
+POINTS = 31
+MAX_RUNS = 200
+
+
+def truth_of(vocabulary: schemas.Vocabulary, stored: Vocabulary | None) -> Vocabulary:
+    """The true distribution; ``stored``: that of the text data set that is named."""
+    if isinstance(vocabulary, schemas.ZipfVocabulary):
+        return zipf(vocabulary.types, vocabulary.exponent)
+    if isinstance(vocabulary, schemas.CountsVocabulary):
+        types = None if vocabulary.types is None else np.array(vocabulary.types, dtype=float)
+        return from_counts(np.array(vocabulary.values, dtype=float), types)
+    assert stored is not None
+    return stored
+
+
+def predicted(request: schemas.VocabularyRequest, stored: Vocabulary | None) -> VocabularyPrediction:
+    """The answer to a request. Raises InvalidInput where there is none."""
+    truth = truth_of(request.vocabulary, stored)
+    ranks, how = tuple(request.ranks), decoding_of(request.decoding)
+    models = _models(request)
+    try:
+        if request.samples is None:
+            generations = tuple(int(n) - 1 for n in models)
+            found = predict_plentiful(truth, how, _plentiful_share(request), generations, ranks)
+            return answer(request, truth, None, found)
+        schedule = schedule_of(request, request.workflow)
+        trained = training_of(request)
+        found = predict(Question(truth, trained, how, models, ranks))
+        return answer(request, truth, schedule, found)
+    except Unsupported as error:
+        raise InvalidInput.at("/decoding", "unsupported", f"{error}.") from error
+
+
+def decoding_of(decoding: schemas.Decoding) -> Decoding:
+    """How tokens are drawn."""
+    return Decoding(decoding.temperature, decoding.top_k, decoding.top_p)
+
+
+def training_of(request: schemas.VocabularyRequest) -> theory.Training:
+    """How the models are trained. Raises InvalidInput where sizes do not fit together or are too many."""
+    workflow = request.workflow
+    match workflow:
+        case Accumulate():
+            return theory.Accumulate(schedule_of(request, workflow))
+        case Retained():
+            if not isinstance(request.samples, int):
+                raise InvalidInput.at(
+                    "/samples", "unsupported",
+                    "With retained real samples, give samples as one number: generation 0 is trained on the retained "
+                    "samples alone, every later one on them and synthetic ones.",
+                )  # fmt: skip
+            mix_of(request, workflow)  # which checks that they fit
+            return theory.Retained(request.samples, workflow.real_samples, request.generations + 1)
+        case Fresh():
+            mix = mix_of(request, workflow)
+            _check_runs(mix.schedule)
+            return theory.FreshReal(mix.schedule, tuple(mix.real.tolist()), mix.independent)
+        case Replace():
+            schedule = schedule_of(request, workflow)
+            _check_runs(schedule)
+            return theory.Replace(schedule)
+
+
+def _models(request: schemas.VocabularyRequest) -> Models:
+    if request.at is None:
+        return reported_models(request.generations + 1, POINTS)
+    return np.array(request.at, dtype=np.int64) + 1
+
+
+def _plentiful_share(request: schemas.VocabularyRequest) -> float:
+    workflow = request.workflow
+    if isinstance(workflow, Replace):
+        return 0.0
+    if isinstance(workflow, Fresh) and workflow.real_fraction is not None:
+        return workflow.real_fraction
+    raise InvalidInput.at(
+        "/workflow", "unsupported",
+        "Infinitely many samples (samples null) go with the workflow replace, or fresh with a real_fraction.",
+    )  # fmt: skip
+
+
+def _check_runs(schedule: Schedule) -> None:
+    if len(schedule.sizes) > MAX_RUNS:
+        raise InvalidInput.at(
+            "/samples", "too_many",
+            f"There are {len(schedule.sizes):,} changes of the sample size or of its real part; with this workflow at "
+            f"most {MAX_RUNS} are computed. Use runs of equal generations.",
+        )  # fmt: skip

@@ -1,0 +1,83 @@
+"""What a client is answered about a vocabulary."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.distributions.responses import DistributionPrediction
+from service.predictions.responses import Answer, Value
+
+
+class Gone(Answer):
+    """The probability that a model can no longer produce the type of this rank."""
+
+    rank: int
+    true_probability: float
+    probability: Value
+
+
+class VocabularyState(Answer):
+    """A model's vocabulary in expectation."""
+
+    diversity: Value = Field(description="1 − Σ p²: the chance that two tokens are of different types.")
+    surviving_types: Value = Field(description="Types that can still occur; null: infinitely many.")
+    missing_mass: Value = Field(description="True probability of all types that cannot occur any more.")
+    entropy: Value = Field(description="−Σ p ln p of the model, nats.")
+    founders: Value = Field(
+        description="Independent real tokens that the model descends from, in the mean; null: infinitely many."
+    )
+    gone: list[Gone]
+
+
+class VocabularyGeneration(VocabularyState):
+    """One generation."""
+
+    generation: int
+    model: int = Field(description="The theory's index: generation + 1.")
+    samples: int | None = Field(description="Tokens that it is trained on; null: infinitely many.")
+
+
+class VocabularyTruth(Answer):
+    """The vocabulary asked about."""
+
+    types: int | None = Field(description="null: infinitely many.")
+    diversity: float
+    entropy: Value
+    exponent: float | None = Field(description="Of a Zipf law; null where it is a list.")
+
+
+class VocabularyPrediction(DistributionPrediction):
+    """A vocabulary, generation by generation."""
+
+    kind: Literal["vocabulary"] = "vocabulary"
+    truth: VocabularyTruth
+    final: VocabularyGeneration
+    curve: list[VocabularyGeneration]
+    limit: VocabularyState = Field(description="After infinitely many generations of the last sample size.")
+    diversity_half_life: int | None = Field(
+        description="First generation with at most half the true diversity; null: never, or no formula."
+    )
+
+
+class Tried(Answer):
+    """The quantity with this much real data; value null: not known to the theory."""
+
+    real_samples: float
+    real_fraction: float
+    value: Value
+
+
+class VocabularyRecommendation(DistributionPrediction):
+    """The least real data per generation that keeps the bound, with the evaluations on both sides of it."""
+
+    kind: Literal["vocabulary_recommendation"] = "vocabulary_recommendation"
+    quantity: str
+    limit: float = Field(description="The bound in the quantity's own units.")
+    reachable: bool
+    recommended: Tried | None = Field(description="The least that keeps the bound; null: nothing does.")
+    just_below: Tried | None = Field(
+        description="The next smaller amount, which does not; null: there is none."
+    )
+    without_real_data: Tried | None = Field(description="null: a retained set needs at least one sample.")
+    all_real: Tried
+    sentence: str

@@ -1,0 +1,128 @@
+"""What a client says about a vocabulary, how it is trained on and how it is sampled."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict, model_validator
+
+from service.distributions.schemas import At, Count, Generations, Recursion, Samples, Workflow
+from service.predictions.schemas import MAX_LIST, Model
+
+MAX_TYPES = 10**15
+MAX_EXPONENT = 20.0
+MAX_RANKS = 100
+
+Rank = Annotated[int, Field(ge=1, le=MAX_TYPES), Strict()]
+
+
+class ZipfVocabulary(Model):
+    """p_i proportional to i^-exponent, i = 1 … types, or without end."""
+
+    kind: Literal["zipf"]
+    types: Annotated[int, Field(ge=1, le=MAX_TYPES), Strict()] | None = Field(
+        description="How many types there are; null: infinitely many (exponent ≥ 1.01)."
+    )
+    exponent: Annotated[float, Field(ge=0, le=MAX_EXPONENT, allow_inf_nan=False), Strict()]
+
+    @model_validator(mode="after")
+    def _has_a_sum(self) -> "ZipfVocabulary":
+        if self.types is None and self.exponent < 1.01:
+            raise ValueError(
+                "infinitely many types need an exponent of at least 1.01, or their probabilities have no usable sum; "
+                "give a finite number of types"
+            )
+        return self
+
+
+class CountsVocabulary(Model):
+    """How often each type occurs; its probability is its share.
+
+    ``types``: how many types have each count, where that is shorter than listing them.
+    """
+
+    kind: Literal["counts"]
+    values: Annotated[list[Count], Field(min_length=1, max_length=MAX_LIST)]
+    types: Annotated[list[Count], Field(min_length=1, max_length=MAX_LIST)] | None = None
+
+    @model_validator(mode="after")
+    def _same_length(self) -> "CountsVocabulary":
+        if self.types is not None and len(self.types) != len(self.values):
+            raise ValueError(
+                f"values has {len(self.values)} entries and types {len(self.types)}; they must be of the same length"
+            )
+        return self
+
+
+Vocabulary = Annotated[ZipfVocabulary | CountsVocabulary, Field(discriminator="kind")]
+
+
+class Decoding(Model):
+    """How tokens are drawn from a model: temperature, then the top_k types, then the fewest that have top_p."""
+
+    temperature: Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False), Strict()] = 1.0
+    top_k: Rank | None = None
+    top_p: Annotated[float, Field(ge=1e-6, le=1, allow_inf_nan=False), Strict()] = 1.0
+
+
+class VocabularyRequest(Recursion):
+    """A vocabulary, how its models are trained and sampled, and which tokens to follow."""
+
+    vocabulary: Vocabulary
+    workflow: Workflow
+    samples: Samples | None = Field(  # type: ignore[assignment]  # the base knows no infinity
+        description="Tokens that each generation is trained on; null: infinitely many, so that only the decoding "
+        "narrows (workflow replace, or fresh with a real_fraction)."
+    )
+    decoding: Decoding = Decoding()
+    ranks: Annotated[list[Rank], Field(max_length=MAX_RANKS)] = Field(
+        [], description="Types, by rank of their true frequency, whose probability of being gone is wanted."
+    )
+    at: At = Field(
+        None,
+        max_length=1000,
+        description="The generations to report, rising; null: all up to 30, else 31 of them, evenly in "
+        "log(generation + 1).",
+    )
+
+
+class Bound(Model):
+    """What must be kept: a quantity and a limit on it.
+
+    diversity, entropy (nats), surviving_types: at least ``limit``, or ``limit`` times the truth's where
+    ``relative``. missing_mass, gone (of the type of ``rank``): at most ``limit``.
+    """
+
+    quantity: Literal["diversity", "entropy", "surviving_types", "missing_mass", "gone"]
+    limit: Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False), Strict()]
+    relative: bool = False
+    rank: Rank | None = None
+
+    @model_validator(mode="after")
+    def _says_what_it_needs(self) -> "Bound":
+        if (self.quantity == "gone") != (self.rank is not None):
+            raise ValueError("rank belongs to the quantity gone, which needs it")
+        if self.relative and self.quantity in {"missing_mass", "gone"}:
+            raise ValueError("missing_mass and gone are probabilities already; leave relative out")
+        return self
+
+
+class VocabularyRecommendationRequest(Model):
+    """The least real data per generation that keeps a quantity within a bound."""
+
+    vocabulary: Vocabulary
+    samples: Count = Field(description="Tokens that each generation is trained on.")
+    generations: Generations | None = Field(
+        description="After so many synthetic generations; null: for ever."
+    )
+    bound: Bound
+    workflow: Literal["fresh", "retained"] = Field(
+        "fresh", description="New real samples in every generation, or the same ones kept in all."
+    )
+    allocation: Literal["stratified", "iid"] = Field(
+        "stratified", description="Of fresh samples: a fixed number, or each with a chance."
+    )
+
+    @model_validator(mode="after")
+    def _allocation_of_fresh(self) -> "VocabularyRecommendationRequest":
+        if self.workflow == "retained" and self.allocation == "iid":
+            raise ValueError("allocation iid is about fresh samples; retained ones are a fixed set")
+        return self
