@@ -19,11 +19,12 @@ from service.database.embedded import database_url
 from service.database.engine import Database
 from service.database.schema import workers
 from service.errors import DatabaseUnavailable
-from service.jobs import compute, queue, rescue
+from service.jobs import queue, rescue
 from service.jobs.executor import Executor
 from service.jobs.tasks import Tasks
 from service.settings import Settings
-from service.simulations.workload import Workloads
+from service.simulation import work
+from service.simulations.works import Works
 
 _log = structlog.get_logger(__name__)
 _PAUSE: Final = 0.5  # seconds
@@ -48,9 +49,9 @@ class _Worker:
         self._database = Database(
             url, pool_size=self._concurrency + 2, idle_in_transaction=settings.stalled_after
         )
-        self._executor = Executor(self._concurrency, settings.shard_timeout, compute.__name__)
-        workloads = Workloads(self._database, settings.rows_dir)
-        self._tasks = Tasks(self._database, self._executor, workloads, self._id)
+        self._executor = Executor(self._concurrency, settings.shard_timeout, work.__name__)
+        works = Works(self._database, settings.rows_dir)
+        self._tasks = Tasks(self._database, self._executor, works, self._id)
         self._connector = queue.PatientConnector(
             url, pool_size=self._concurrency + 2, idle_in_transaction=settings.stalled_after
         )

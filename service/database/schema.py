@@ -80,6 +80,8 @@ simulations = Table(
     metadata,
     Column("id", Text, primary_key=True),
     _created_at(),
+    # What is simulated: the name of an entry of the registry of kinds.
+    Column("kind", Text, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("engine_version", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="queued"),
@@ -87,8 +89,21 @@ simulations = Table(
     Column("request", JSONB, nullable=False),
     # Per grid point: its parameters and the theory's answer, computed at submit.
     Column("points", JSONB, nullable=False),
+    # Numbers kept of every replicate, all points together.
+    Column("outcomes", Integer, nullable=False),
     Column("replicates", Integer, nullable=False),
     Column("shard_count", Integer, nullable=False),
+    # The shards, from the first on, that the result needs as far as is known: fewer than all where a precision is
+    # to be reached.
+    Column("wanted_shards", Integer, nullable=False),
+    Column("relative_standard_error", Double),
+    Column("max_seconds", Double),
+    # Why it ended where a precision was to be reached or its time was limited.
+    Column("stopped", Text),
+    Column("priority", Text, nullable=False, server_default="normal"),
+    Column("submitter", Text, nullable=False, server_default="anonymous"),
+    # When it is deleted, once it has ended; null: never.
+    Column("expires_at", DateTime(timezone=True)),
     Column("flops", Double, nullable=False),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
@@ -101,6 +116,11 @@ simulations = Table(
     CheckConstraint(
         "(state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="finished"
     ),
+    CheckConstraint("wanted_shards BETWEEN 1 AND shard_count", name="wanted"),
+    CheckConstraint("priority IN ('low', 'normal', 'high')", name="priority"),
+    CheckConstraint("stopped IN ('precision', 'time', 'replicates')", name="stopped"),
+    Index("ix_simulations_active", "submitter", postgresql_where="state IN ('queued', 'running')"),
+    Index("ix_simulations_expires_at", "expires_at"),
     Index("ix_simulations_newest", "created_at", "id"),
     Index("ix_simulations_state_newest", "state", "created_at", "id"),
 )

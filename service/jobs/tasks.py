@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.database.engine import Database
 from service.errors import DatabaseUnavailable, ServiceError
 from service.jobs import queue, shards
-from service.jobs.compute import shard_test_errors
+from service.jobs.compute import shard_outcomes
 from service.jobs.executor import ComputationFailed, Executor, Interrupted
 from service.simulations import results
-from service.simulations.workload import Workloads
+from service.simulations.works import Works
 
 T = TypeVar("T")
 
@@ -47,10 +47,10 @@ class _BackToTheQueue(procrastinate.BaseRetryStrategy):
 class Tasks:
     """The tasks of one worker."""
 
-    def __init__(self, database: Database, executor: Executor, workloads: Workloads, worker_id: str) -> None:
+    def __init__(self, database: Database, executor: Executor, works: Works, worker_id: str) -> None:
         self._database = database
         self._executor = executor
-        self._workloads = workloads
+        self._works = works
         self._worker_id = worker_id
         self.job_ids: set[int] = set()
         """Jobs under way here."""
@@ -90,14 +90,9 @@ class Tasks:
             await self._stored(partial(shards.succeed, shard=claimed, test_errors=test_errors))
 
     async def _compute(self, claimed: shards.Claim) -> bytes:
-        workload = await self._workloads.get(claimed.simulation_id)
+        work = await self._works.get(claimed.simulation_id)
         return await self._executor.run(
-            shard_test_errors,
-            workload.pickled,
-            workload.outcomes,
-            workload.seed,
-            claimed.first,
-            claimed.last,
+            shard_outcomes, work.pickled, work.outcomes, work.seed, claimed.first, claimed.last
         )
 
     async def reduction(self, context: procrastinate.JobContext, simulation_id: str) -> None:

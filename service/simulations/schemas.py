@@ -1,20 +1,16 @@
-"""What a client says about a simulation, and what it is answered."""
+"""What a client says about a simulation of a training mix, and what it is answered."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, Strict, StrictFloat, StrictInt
 
 from service.predictions.responses import Answer, GenerationParts, Value
 from service.predictions.schemas import Dataset, DatasetId, Model, TrainingMix
+from service.simulations.resource import SimulationEstimate, SimulationOptions, SimulationSummary
 
-MAX_REPLICATES = 10_000
 MAX_POINTS = 256
 MAX_AXES = 4
 MAX_ERRORS = 1_000_000
-MAX_SEED = 2**63 - 1
-
-State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Number = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)]
 
 
@@ -45,17 +41,11 @@ class StudentTFeatures(Model):
 SimulatedFeatures = Annotated[PlainFeatures | StudentTFeatures, Field(discriminator="kind")]
 
 
-class SimulationRequest(Model):
+class SimulationRequest(SimulationOptions):
     """What to simulate. The grid is the product of its axes, the last one running fastest."""
 
     dataset: Dataset | DatasetId
     training_mix: TrainingMix
-    replicates: Annotated[int, Field(ge=1, le=MAX_REPLICATES), Strict()] = Field(
-        description=f"Independent repetitions of the whole process; at most {MAX_REPLICATES}."
-    )
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED), Strict()] = Field(
-        0, description="The same request with the same seed gives the same numbers, to the last bit."
-    )
     method: Literal["literal", "wishart"] = Field(
         "literal",
         description=(
@@ -194,63 +184,16 @@ class Agreement(Answer):
     )
 
 
-class Progress(Answer):
-    """Replicates done, of all."""
-
-    completed: int
-    total: int
-
-
-class Cost(Answer):
-    """What a simulation takes; times are those of one core of a few years ago."""
-
-    points: int
-    replicates: int
-    shards: int
-    flops: float
-    core_seconds: float
-
-
-class Failure(Answer):
-    """Why a simulation failed: a stable code and a sentence."""
-
-    code: str
-    message: str
-    shard: int | None = None
-    attempts: int | None = None
-
-
-class SimulationSummary(Answer):
-    """A simulation in a list."""
-
-    id: str
-    state: State
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    engine_version: str
-    progress: Progress
-    cost: Cost
-    failure: Failure | None
-
-
 class Simulation(SimulationSummary):
-    """A simulation; once it has finished it never changes."""
+    """A simulation of a training mix; once it has finished it never changes."""
 
+    kind: Literal["regression"]
     request: SimulationRequest
     agreement: Agreement
     points: list[SimulationPoint]
 
 
-class SimulationEstimate(Answer):
-    """The answer to validate_only: every check passed, nothing was stored."""
+class RegressionEstimate(SimulationEstimate):
+    """What it would cost, beside the predictions."""
 
-    cost: Cost
     points: list[SimulationPoint]
-
-
-class SimulationPage(Answer):
-    """A page of simulations, newest first."""
-
-    items: list[SimulationSummary]
-    next_cursor: str | None

@@ -1,5 +1,6 @@
 """Simulations in PostgreSQL."""
 
+import asyncio
 import base64
 import secrets
 from typing import Any
@@ -14,13 +15,8 @@ from service.errors import Conflict, NotFound
 from service.jobs import queue
 from service.jobs.shards import stop_all
 from service.simulations import results
-from service.simulations.schemas import (
-    Failure,
-    Progress,
-    Simulation,
-    SimulationPage,
-    SimulationSummary,
-)
+from service.simulations.registry import KINDS
+from service.simulations.resource import Failure, Progress, SimulationPage, SimulationSummary
 from service.simulations.submit import Plan, cost
 
 _ACTIVE = ("queued", "running")
@@ -37,12 +33,15 @@ async def create(connection: AsyncConnection, plan: Plan, request_id: str) -> st
     await connection.execute(
         insert(simulations).values(
             id=simulation_id,
+            kind=plan.kind.name,
             request_id=request_id,
             engine_version=__version__,
             request=plan.request.model_dump(mode="json"),
-            points=plan.points,
+            points=plan.planned.points,
+            outcomes=plan.planned.outcomes,
             replicates=plan.request.replicates,
             shard_count=len(plan.shards),
+            wanted_shards=len(plan.shards),
             flops=plan.flops,
         )
     )
@@ -57,17 +56,18 @@ async def create(connection: AsyncConnection, plan: Plan, request_id: str) -> st
     return simulation_id
 
 
-async def fetch(connection: AsyncConnection, simulation_id: str) -> Simulation:
-    """A simulation with its results, or its estimates so far. Raises NotFound."""
+async def fetch(connection: AsyncConnection, simulation_id: str) -> Any:
+    """A simulation with its results, or its estimates so far: its kind's answer. Raises NotFound."""
     row = (await connection.execute(_summaries().where(simulations.c.id == simulation_id))).first()
     if row is None:
         raise NotFound(f"There is no simulation {simulation_id}.")
+    kind = KINDS[row.kind]
     found: Any = row.result
     if found is None:
-        outcomes = results.outcome_count(row.points)
-        errors = await results.errors_so_far(connection, simulation_id, outcomes)
-        found = results.compared(row.request, row.points, errors).model_dump()
-    return Simulation(**_summary(row).model_dump(), request=row.request, **found)
+        outcomes = await results.outcomes_so_far(connection, simulation_id, row.outcomes)
+        found = (await asyncio.to_thread(kind.result, row.request, row.points, outcomes)).model_dump()
+    simulation: Any = kind.simulation
+    return simulation(**_summary(row).model_dump(), request=row.request, **found)
 
 
 async def page(
@@ -125,6 +125,7 @@ def _summaries() -> Select[Any]:
 def _summary(row: Row[Any]) -> SimulationSummary:
     return SimulationSummary(
         id=row.id,
+        kind=row.kind,
         state=row.state,
         created_at=row.created_at,
         started_at=row.started_at,

@@ -1,6 +1,5 @@
-"""Every check of a simulation before it is stored: its points, their predictions, its cost."""
+"""From a request of any kind to a plan that can be stored: checked, predicted, within its limits, cut into shards."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,36 +7,38 @@ import numpy as np
 
 from service.errors import InvalidInput
 from service.jobs.plan import FLOPS_PER_SECOND, shard_ranges
-from service.predictions.engine import work_of
-from service.simulations.comparison import compared
-from service.simulations.grid import expand
-from service.simulations.predicted import Predictions
-from service.simulations.schemas import MAX_ERRORS, Cost, SimulationEstimate, SimulationRequest
-from service.simulations.workload import Stored, compile_point, flops_per_replicate, groups
+from service.simulations.kinds import Kind, Planned
+from service.simulations.resource import MAX_OUTCOMES, Cost, SimulationEstimate, SimulationOptions
 
 MAX_FLOPS: Final = 2e15  # two days of one core
-MAX_PREDICTION_WORK: Final = 100e6
-_FIT_OVERHEAD: Final = 1e6  # of a fit's bookkeeping, in the currency of flops
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A simulation that can be stored: what each point is, and the shards."""
+    """A simulation that can be stored."""
 
-    request: SimulationRequest
-    points: list[dict[str, Any]]
+    kind: Kind[Any, Any]
+    request: SimulationOptions
+    planned: Planned
     shards: list[tuple[int, int]]
-    flops: float
+
+    @property
+    def flops(self) -> float:
+        """Of all replicates."""
+        return self.planned.flops * self.request.replicates
 
     @property
     def cost(self) -> Cost:
         """What it takes."""
-        return cost(len(self.points), self.request.replicates, len(self.shards), self.flops)
+        return cost(len(self.planned.points), self.request.replicates, len(self.shards), self.flops)
 
     def estimate(self) -> SimulationEstimate:
         """The answer to validate_only."""
-        nothing = compared(self.request.model_dump(mode="json"), self.points, np.empty((0, 0)))
-        return SimulationEstimate(cost=self.cost, points=nothing.points)
+        nothing = self.kind.result(
+            self.request.model_dump(mode="json"), self.planned.points, np.empty((self.planned.outcomes, 0))
+        )
+        shown = {name: value for name, value in nothing if name in self.kind.estimate.model_fields}
+        return self.kind.estimate(cost=self.cost, **shown)
 
 
 def cost(points: int, replicates: int, shards: int, flops: float) -> Cost:
@@ -51,47 +52,25 @@ def cost(points: int, replicates: int, shards: int, flops: float) -> Cost:
     )
 
 
-def plan(request: SimulationRequest, data: Stored | None, shard_timeout: float) -> Plan:
+def plan(kind: Kind[Any, Any], request: SimulationOptions, data: object, shard_timeout: float) -> Plan:
     """Check, predict and cut a simulation; takes seconds at worst, no database. Raises InvalidInput."""
-    grid = expand(request)
-    compiled = [compile_point(point, data) for point in grid]
-    _storable(request, [len(mix.stages) for _, mix in compiled])
-    work = sum(work_of(population, mix) * (1 + len(mix.stages)) / 2 for population, mix in compiled)
-    if work > MAX_PREDICTION_WORK:
-        raise InvalidInput.at(
-            "/grid",
-            "too_large",
-            f"Grid points × stages² × sources × modes is {work:.2g}; at most {MAX_PREDICTION_WORK:.2g}.",
-        )
-    predictions = Predictions()
-    points, processes = [], []
-    for point, (population, mix) in zip(grid, compiled, strict=True):
-        described, process = predictions.point(point.parameters, point.request.training_mix, population, mix)
-        points.append(described)
-        processes.append(process)
-    counts = [len(process.mix.stages) for process in processes]
-    _storable(request, counts)  # generators that the theory takes together are several fits
-    fits = groups(request, [population for population, _ in compiled], processes, data)
-    flops = flops_per_replicate(fits) + _FIT_OVERHEAD * sum(counts)
-    _affordable(flops, request.replicates, shard_timeout)
-    return Plan(request, points, shard_ranges(request.replicates, flops), flops * request.replicates)
-
-
-def _storable(request: SimulationRequest, stages: Sequence[int]) -> None:
-    if sum(stages) * request.replicates > MAX_ERRORS:
+    planned = kind.plan(request, data)
+    if planned.outcomes * request.replicates > MAX_OUTCOMES:
         raise InvalidInput.at(
             "/replicates",
             "too_large",
-            f"{sum(stages)} stages of {len(stages)} grid points × {request.replicates} replicates; at most"
-            f" {MAX_ERRORS} test errors are kept: take fewer of any.",
+            f"{planned.outcomes} numbers of each of {request.replicates} replicates; at most {MAX_OUTCOMES} are"
+            f" kept: take at most {MAX_OUTCOMES // planned.outcomes} replicates, or fewer points.",
         )
+    _affordable(planned.flops, request.replicates, shard_timeout)
+    return Plan(kind, request, planned, shard_ranges(request.replicates, planned.flops))
 
 
 def _affordable(flops: float, replicates: int, shard_timeout: float) -> None:
     longest = shard_timeout * FLOPS_PER_SECOND / 4  # a slow machine has time enough, too
     if flops > longest:
         raise InvalidInput.at(
-            "/training_mix",
+            "",
             "too_large",
             f"One replicate takes {flops:.2g} operations; at most {longest:.2g}: take fewer samples or points.",
         )

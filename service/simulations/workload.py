@@ -1,22 +1,16 @@
 """From a request to what is computed: problems and mixes, the same at submit and in every worker."""
 
-import asyncio
-import pickle
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.database.engine import Database
-from service.database.schema import simulations
 from service.datasets import store as datasets
-from service.errors import InvalidInput, NotFound
-from service.jobs.compute import Group
+from service.errors import InvalidInput
 from service.predictions.engine import compiled
 from service.simulation import features
 from service.simulation.engine import check, outcomes, replicate_flops
@@ -24,12 +18,11 @@ from service.simulation.problem import Problem, UnsupportedError
 from service.simulation.process import Process
 from service.simulation.rows import EmpiricalProblem
 from service.simulation.spectrum import SpectrumProblem
+from service.simulation.work import Group, RegressionWork
 from service.simulations.grid import GridPoint, expand
 from service.simulations.processes import process
 from service.simulations.schemas import SimulationRequest, StudentTFeatures
 from service.theory.model import Population, TrainingMix
-
-_KEPT: Final = 8  # workloads that a worker keeps ready
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,18 +31,6 @@ class Stored:
 
     population: Population
     problem: EmpiricalProblem
-
-
-@dataclass(frozen=True, eq=False)
-class Workload:
-    """What one replicate of a simulation computes; ``pickled``: the groups, for a worker's child.
-
-    ``outcomes``: rows of all points together, those of a point after each other.
-    """
-
-    pickled: bytes
-    outcomes: int
-    seed: int
 
 
 async def stored(connection: AsyncConnection, dataset: object, rows_dir: Path) -> Stored | None:
@@ -171,41 +152,9 @@ def _sentence(error: UnsupportedError) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-class Workloads:
-    """Workloads of stored simulations, by id, made once per worker."""
-
-    def __init__(self, database: Database, rows_dir: Path) -> None:
-        self._database = database
-        self._rows_dir = rows_dir
-        self._kept: OrderedDict[str, Workload] = OrderedDict()
-
-    async def get(self, simulation_id: str) -> Workload:
-        """Raises NotFound, RowsDeleted, DatabaseUnavailable."""
-        if simulation_id in self._kept:
-            self._kept.move_to_end(simulation_id)
-            return self._kept[simulation_id]
-        async with self._database.transaction() as connection:
-            row = (
-                await connection.execute(
-                    select(simulations.c.request, simulations.c.points).where(
-                        simulations.c.id == simulation_id
-                    )
-                )
-            ).first()
-            if row is None:
-                raise NotFound(f"There is no simulation {simulation_id}.")
-            request = SimulationRequest.model_validate(row.request)
-            data = await stored(connection, request.dataset, self._rows_dir)
-        made = await asyncio.to_thread(workload, request, [p["penalties"] for p in row.points], data)
-        self._kept[simulation_id] = made
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
-        return made
-
-
-def workload(
+def work(
     request: SimulationRequest, penalties: Sequence[Sequence[float]] | None, data: Stored | None
-) -> Workload:
+) -> RegressionWork:
     """What is computed; ``penalties``: of every point's stages, where some are "optimal" in the request."""
     populations, processes = [], []
     for index, point in enumerate(expand(request)):
@@ -214,5 +163,4 @@ def workload(
             mix = with_penalties(mix, penalties[index])
         populations.append(population)
         processes.append(process(point.request.training_mix, population, mix))
-    made = groups(request, populations, processes, data)
-    return Workload(pickle.dumps(made), outcomes(processes), request.seed)
+    return RegressionWork(groups(request, populations, processes, data), outcomes(processes))

@@ -20,8 +20,8 @@ async def simulation(database: Database, shard_count: int = 1) -> str:
     async with database.transaction() as connection:
         await connection.execute(
             insert(simulations).values(
-                id="sim_x", request_id="r", engine_version="0", request={}, points=[], replicates=shard_count,
-                shard_count=shard_count, flops=1.0,
+                id="sim_x", kind="regression", request_id="r", engine_version="0", request={}, points=[], outcomes=1,
+                replicates=shard_count, shard_count=shard_count, wanted_shards=shard_count, flops=1.0,
             )
         )  # fmt: skip
         jobs = await queue.defer_shards(connection, "sim_x", range(shard_count))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -19,11 +20,13 @@ import psutil
 import psycopg
 
 from service.database.engine import Database, libpq_url
-from service.jobs.compute import from_bytes, shard_test_errors, to_bytes
+from service.jobs.compute import from_bytes, shard_outcomes, to_bytes
+from service.simulation.work import RegressionWork
 from service.simulations import store
+from service.simulations.regression import REGRESSION
 from service.simulations.schemas import SimulationRequest
 from service.simulations.submit import plan
-from service.simulations.workload import Workload, workload
+from service.simulations.workload import work
 
 T = TypeVar("T")
 
@@ -79,12 +82,11 @@ def until(found: Callable[[], T | None], seconds: float = 60.0, what: str = "") 
 @lru_cache
 def undisturbed() -> bytes:
     """The test errors of BODY computed in one go, without queue, database or other processes."""
-    work = _workload()
-    return shard_test_errors(work.pickled, work.outcomes, work.seed, 0, BODY["replicates"])
+    return shard_outcomes(pickle.dumps(_work()), _work().rows, BODY["seed"], 0, BODY["replicates"])
 
 
-def _workload() -> Workload:
-    return workload(SimulationRequest.model_validate(BODY), None, None)
+def _work() -> RegressionWork:
+    return work(SimulationRequest.model_validate(BODY), None, None)
 
 
 _connections: dict[str, psycopg.Connection[tuple[Any, ...]]] = {}
@@ -128,7 +130,7 @@ def assert_undisturbed(url: str, simulation_id: str) -> None:
         " WHERE simulation_id = %s ORDER BY s.index",
         simulation_id,
     )
-    outcomes = _workload().outcomes
+    outcomes = _work().rows
     whole = np.concatenate([from_bytes(bytes(errors), outcomes) for _, _, errors in stored], axis=1)
     assert to_bytes(whole) == undisturbed()
     assert [first for first, _, _ in stored] == [0, *(last for _, last, _ in stored)][:-1]
@@ -141,7 +143,7 @@ def assert_undisturbed(url: str, simulation_id: str) -> None:
 def submit(url: str, body: dict[str, Any]) -> str:
     """Store a simulation as the API does, but in shards of two replicates."""
 
-    planned = plan(SimulationRequest.model_validate(body), None, 3600.0)
+    planned = plan(REGRESSION, SimulationRequest.model_validate(body), None, 3600.0)
     shards = [(r, min(r + 2, body["replicates"])) for r in range(0, body["replicates"], 2)]
 
     async def stored() -> str:

@@ -15,11 +15,11 @@ from sqlalchemy import select, text
 from service.app import create_app
 from service.database.engine import Database
 from service.database.schema import shard_results, shards, simulations
-from service.jobs.compute import from_bytes, shard_test_errors, to_bytes
+from service.jobs.compute import from_bytes, shard_outcomes, to_bytes
 from service.jobs.shards import Claim, claim, fail, hand_back, succeed
 from service.settings import Settings
 from service.simulations import results
-from service.simulations.workload import Workloads
+from service.simulations.works import Works
 
 pytestmark = pytest.mark.anyio
 
@@ -63,13 +63,11 @@ async def submitted(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]
 
 async def compute(database: Database, simulation_id: str, index: int) -> bytes:
     """What a worker does with one shard."""
-    workload = await Workloads(database, Path("unused")).get(simulation_id)
+    workload = await Works(database, Path("unused")).get(simulation_id)
     async with database.transaction() as connection:
         claimed = await claim(connection, simulation_id, index, "here")
     assert claimed is not None
-    stored = shard_test_errors(
-        workload.pickled, workload.outcomes, workload.seed, claimed.first, claimed.last
-    )
+    stored = shard_outcomes(workload.pickled, workload.outcomes, workload.seed, claimed.first, claimed.last)
     async with database.transaction() as connection:
         await succeed(connection, claimed, stored)
     return stored
@@ -145,7 +143,7 @@ async def test_life_of_a_simulation(client: httpx.AsyncClient, database: Databas
         done = (await client.get(where)).json()
     assert (done["state"], done["progress"]["completed"]) == ("succeeded", 6)
     async with database.transaction() as connection:
-        errors = await results.errors_so_far(connection, simulation_id, OUTCOMES)
+        errors = await results.outcomes_so_far(connection, simulation_id, OUTCOMES)
     assert errors.shape == (OUTCOMES, 6)
     totals = errors[[0, 6, 15]]  # of the last stages: 1, 2 and 3 stages of three parts each
     for point, measured in zip(done["points"], totals, strict=True):
@@ -168,13 +166,13 @@ async def test_the_sharding_does_not_change_a_bit(
     client: httpx.AsyncClient, database: Database, ranges: list[tuple[int, int]]
 ) -> None:
     simulation_id = (await submitted(client))["id"]
-    workload = await Workloads(database, Path("unused")).get(simulation_id)
-    whole = shard_test_errors(workload.pickled, workload.outcomes, workload.seed, 0, 6)
+    workload = await Works(database, Path("unused")).get(simulation_id)
+    whole = shard_outcomes(workload.pickled, workload.outcomes, workload.seed, 0, 6)
     await resharded(database, simulation_id, ranges)
     for index in reversed(range(len(ranges))):
         await compute(database, simulation_id, index)
     async with database.transaction() as connection:
-        assert to_bytes(await results.errors_so_far(connection, simulation_id, OUTCOMES)) == whole
+        assert to_bytes(await results.outcomes_so_far(connection, simulation_id, OUTCOMES)) == whole
 
 
 async def test_results_agree_with_theory(client: httpx.AsyncClient, database: Database) -> None:

@@ -1,0 +1,51 @@
+"""Every check of a simulated training mix before it is stored: its points, their predictions, its cost."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from service.errors import InvalidInput
+from service.predictions.engine import work_of
+from service.simulation.engine import outcomes
+from service.simulations.grid import expand
+from service.simulations.kinds import Planned
+from service.simulations.predicted import Predictions
+from service.simulations.schemas import MAX_ERRORS, SimulationRequest
+from service.simulations.workload import Stored, compile_point, flops_per_replicate, groups
+
+MAX_PREDICTION_WORK: Final = 100e6
+_FIT_OVERHEAD: Final = 1e6  # of a fit's bookkeeping, in the currency of flops
+
+
+def planned(request: SimulationRequest, data: Stored | None) -> Planned:
+    """Check and predict a simulation; takes seconds at worst, no database. Raises InvalidInput."""
+    grid = expand(request)
+    compiled = [compile_point(point, data) for point in grid]
+    _storable(request, [len(mix.stages) for _, mix in compiled])
+    work = sum(work_of(population, mix) * (1 + len(mix.stages)) / 2 for population, mix in compiled)
+    if work > MAX_PREDICTION_WORK:
+        raise InvalidInput.at(
+            "/grid",
+            "too_large",
+            f"Grid points × stages² × sources × modes is {work:.2g}; at most {MAX_PREDICTION_WORK:.2g}.",
+        )
+    predictions = Predictions()
+    points, processes = [], []
+    for point, (population, mix) in zip(grid, compiled, strict=True):
+        described, process = predictions.point(point.parameters, point.request.training_mix, population, mix)
+        points.append(described)
+        processes.append(process)
+    counts = [len(process.mix.stages) for process in processes]
+    _storable(request, counts)  # generators that the theory takes together are several fits
+    fits = groups(request, [population for population, _ in compiled], processes, data)
+    flops = flops_per_replicate(fits) + _FIT_OVERHEAD * sum(counts)
+    return Planned(points, outcomes(processes), flops)
+
+
+def _storable(request: SimulationRequest, stages: Sequence[int]) -> None:
+    if sum(stages) * request.replicates > MAX_ERRORS:
+        raise InvalidInput.at(
+            "/replicates",
+            "too_large",
+            f"{sum(stages)} stages of {len(stages)} grid points × {request.replicates} replicates; at most"
+            f" {MAX_ERRORS} test errors are kept: take fewer of any.",
+        )
