@@ -60,6 +60,10 @@ class Client:
         """POST /v1/predictions."""
         return self._post("/v1/predictions", request)
 
+    def predict_distribution(self, kind: str, request: Document) -> Document:
+        """POST /v1/distributions/{kind}/predictions."""
+        return self._post(f"/v1/distributions/{kind}/predictions", request)
+
     def describe(self, files: Mapping[str, Path | tuple[str, bytes]], fields: Mapping[str, str]) -> Document:
         """POST /v1/datasets: files by form field (streamed from disk, or a name and bytes), and text fields."""
         opened = {

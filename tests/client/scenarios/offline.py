@@ -1,9 +1,11 @@
 """A client without a service: predictions by the theory engine, simulations by drawing from a stated law."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from service.client.api import Client
+from service.distributions.tail.engine import predicted as predicted_tail
+from service.distributions.tail.schemas import TailRequest
 from service.predictions.engine import compiled
 from service.predictions.schemas import PredictionRequest
 from service.theory.prediction import predict
@@ -14,13 +16,18 @@ Document = dict[str, Any]
 class Offline(Client):
     """``simulated``: every request that was submitted; each point measures its own place in the grid."""
 
-    def __init__(self) -> None:
+    def __init__(self, order: Literal[0, 1] = 0) -> None:
         super().__init__("http://offline.invalid")
+        self.order = order
         self.simulated: list[Document] = []
 
     def predict(self, request: Document) -> Document:
         population, mix = compiled(PredictionRequest.model_validate(request), None)
-        return {"test_error": {"total": predict(population, mix).test_error.total}}
+        return {"test_error": {"total": predict(population, mix, order=self.order).test_error.total}}
+
+    def predict_distribution(self, kind: str, request: Document) -> Document:
+        assert kind == "tail"
+        return predicted_tail(TailRequest.model_validate(request)).model_dump(mode="json")
 
     def simulate(self, request: Document, idempotency_key: str | None = None) -> Document:
         assert idempotency_key is None

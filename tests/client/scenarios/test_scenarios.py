@@ -1,30 +1,33 @@
 """Scenarios: their settings give the numbers of the papers' formulas, and what is told is shown."""
 
+import gzip
+import io
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from itertools import pairwise
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from scipy.optimize import brentq
+from scipy.special import zeta
 from typer.testing import CliRunner, Result
 
 from service.cli import app
-from service.client.scenarios import report
+from service.client.scenarios import mnist, report
 from service.client.scenarios.power_law import adapted_exponent, critical_exponent
 from service.client.scenarios.registry import SCENARIOS
-from service.client.scenarios.scenario import Curve, Panel, Point, Run, agreement, tell
+from service.client.scenarios.scenario import Curve, MissingDataError, Panel, Point, Run, agreement, tell
 from service.client.scenarios.strong_collapse import penalty_of
 from service.client.scenarios.sweep import Sweep, computed, with_number
 from tests.client.scenarios.offline import Offline
 
 
-def panels(name: str) -> tuple[Panel, ...]:
-    return SCENARIOS[name].panels(Run(Offline()))
+def panels(name: str, order: Literal[0, 1] = 0) -> tuple[Panel, ...]:
+    return SCENARIOS[name].panels(Run(Offline(order)))
 
 
 def values(panel: Panel) -> dict[str, dict[float, float]]:
@@ -113,6 +116,59 @@ def test_the_size_of_the_model_follows_theorem_2() -> None:
             zeta += p2 * u * quality * ((1 - p2) + theta) ** 2 / (1 + theta) ** 2
             expected = bias + 0.01 * u + zeta
             assert found[f"c² = {quality:g}"][m / N] == pytest.approx(expected, rel=1e-7)
+
+
+def test_accumulated_least_squares_and_what_the_paper_has_for_it() -> None:
+    """The published figures are the bound σ² d/(T − d − 1) Σ 1/k²; the error is Σ (1/k) σ² d/(kT − d − 1)."""
+    found = {
+        curve.label: {p.x: p for p in curve.points} for curve in panels("acc-accumulate", order=1)[0].curves
+    }
+    for n in (1, 2, 3, 5, 7, 10):
+        exact = sum(10 / (60 * k - 11) / k for k in range(1, n + 1))
+        assert found["accumulate"][n].predicted == pytest.approx(exact, rel=1e-12)
+        assert found["replace"][n].predicted == pytest.approx(n * 10 / 49, rel=1e-12)
+        published = found["accumulate"][n].published
+        if published is not None:
+            assert published == pytest.approx(10 / 49 * sum(k**-2 for k in range(1, n + 1)), abs=6e-4)
+
+
+def test_the_tails_scenarios_are_the_laws_of_their_regimes() -> None:
+    for panel, exponent in zip(panels("tail-mixing"), (1.5, 2.0), strict=True):
+        found, c = values(panel), 1 - 1 / exponent
+        # clean: T^-c; nothing real: the plateau; and with a tenth real data the clean error of a tenth of the samples
+        assert found["clean"][10**8] / found["clean"][10**10] == pytest.approx(100**c, rel=1e-4)
+        plateau = float(zeta(exponent, 101) / zeta(exponent))
+        assert found["π = 0"][10**10] == pytest.approx(plateau, rel=1e-9)
+        assert found["π = 0.1"][10**10] == pytest.approx(found["clean"][10**9], rel=1e-4)
+    for panel, exponent in zip(panels("tail-cut"), (1.5, 2.0), strict=True):
+        for k in (10, 100, 1_000):
+            plateau = float(zeta(exponent, k + 1) / zeta(exponent))
+            assert values(panel)[f"k = {k}"][10**10] == pytest.approx(plateau, rel=1e-6)
+
+
+def test_mnist_is_asked_for_by_the_names_of_its_files(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match="t10k-images"):
+        mnist.upload(None)
+    result = CliRunner().invoke(app, ["reproduce", "mcd-mnist", "--data", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "--data" in result.stderr
+
+
+def test_mnist_is_uploaded_as_pixels_and_parity(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    images, digits = (
+        rng.integers(0, 256, (3_500, 784), dtype=np.uint8),
+        rng.integers(0, 10, 3_500, dtype=np.uint8),
+    )
+    (tmp_path / mnist.IMAGES).write_bytes(gzip.compress(bytes(16) + images.tobytes()))
+    (tmp_path / mnist.DIGITS).write_bytes(gzip.compress(bytes(8) + digits.tobytes()))
+    with np.load(io.BytesIO(mnist.upload(tmp_path))) as file:
+        rows, labels = file["X"], file["y"]
+    assert rows.shape == (3_000, 784)
+    place = {tuple(row[:8]): digit % 2 for row, digit in zip(images, digits, strict=True)}
+    assert all(
+        place[tuple(np.rint(row[:8] * 255).astype(int))] == y for row, y in zip(rows, labels, strict=True)
+    )
 
 
 def test_a_sweep_of_one_number_is_one_simulation_and_of_several_one_each() -> None:
