@@ -13,15 +13,13 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from service.theory.design import Design
 from service.theory.errors import NotConverged, Unsupported
+from service.theory.fixed_point import Problem, Traces, solve
 from service.theory.model import Array, Population
 from service.theory.response import Regime, Response, empty_response, regime
 
-_STEPS = 500
-_QUADRATIC = 1e-9  # a Newton step this small leaves an error of its square
 _ROUNDING = 1e-6  # a step this small that does not shrink any more is rounding, close to a threshold
 _MAX_SUBSETS = 12
 
@@ -157,84 +155,17 @@ def _first_order(
     if kind is Regime.THRESHOLD:
         mean = p @ sigma
         return np.broadcast_to((p[:, None]) / mean, sigma.shape), np.zeros(sigma.shape[1])
-    if kind is Regime.INTERPOLATING:
-        ghat = _fixed_point(sigma, weight, design, 1.0, interpolating=True)
-        alpha = np.divide(p, ghat, out=np.zeros_like(p), where=p > 0)
-        Q = 1.0 / (alpha @ sigma + 1.0)
-        return alpha[:, None] * Q, Q
-    kappa = _kappa(sigma, weight, design, kind, penalty)
-    g = _fixed_point(sigma, weight, design, kappa, interpolating=False)
-    a = p * design.weights / (1.0 + design.weights * g)
-    Q = 1.0 / (a @ sigma + kappa)
-    return a[:, None] * Q, kappa * Q
-
-
-def _kappa(sigma: Array, weight: Array, design: Design, kind: Regime, penalty: float) -> float:
-    """κ with κ (1 − df1(κ)/m) = λ; λ itself without random features."""
-    if design.width is None or kind is Regime.LEAST_SQUARES:
-        return penalty
-    m, p = design.width, design.samples / design.total
-
-    def excess(log_kappa: float) -> float:
-        kappa = float(np.exp(log_kappa))
-        g = _fixed_point(sigma, weight, design, kappa, interpolating=False)
-        signal = (p * design.weights / (1.0 + design.weights * g)) @ sigma
-        room = 1.0 - float(weight @ (signal / (signal + kappa))) / m
-        return kappa * room - penalty if penalty > 0 else room
-
-    high = np.log(penalty + float((p * design.weights) @ (sigma @ weight)) / m)
-    low = np.log(penalty) if penalty > 0 else high - 1.0
-    while excess(low) > 0:
-        low -= 5.0
-        if low < high - 700:
-            raise NotConverged("the ridge of the random features was not found")
-    return float(np.exp(brentq(excess, low, high + 1e-9, xtol=1e-14, rtol=1e-14, maxiter=_STEPS)))
-
-
-def _fixed_point(sigma: Array, weight: Array, design: Design, kappa: float, *, interpolating: bool) -> Array:
-    """g, or κ g in the limit of interpolation (then ``kappa`` is 1), shape (sources,)."""
     used = design.samples * design.weights > 0
-    g = np.ones(used.size)
-    g[used] = _descent(
-        sigma[used], weight, design.samples[used] / design.total,
-        None if interpolating else design.weights[used], design.total, kappa,
-    )  # fmt: skip
-    return g
+    seen = sigma[used]
 
+    def resolve(a: Array, kappa: float) -> Traces:
+        Q = 1.0 / (a @ seen + kappa)
+        once, twice = weight * Q, weight * Q * Q
+        return Traces(seen @ once, (seen * twice) @ seen.T, seen @ twice)
 
-def _descent(  # noqa: PLR0917
-    sigma: Array, weight: Array, p: Array, omega: Array | None, total: float, kappa: float
-) -> Array:
-    """The fixed point of F over the sources that are used; ``omega`` None: the limit of interpolation, a = p/g."""
-
-    def signal(g: Array) -> Array:
-        return p / g if omega is None else p * omega / (1.0 + omega * g)
-
-    def image(g: Array) -> tuple[Array, Array, Array]:
-        a = signal(g)
-        Q = 1.0 / (a @ sigma + kappa)
-        return sigma @ (weight * Q) / total, a, Q
-
-    trace = sigma @ weight / total
-    if kappa > 0:
-        g = trace / kappa  # F never exceeds it
-    else:  # more samples than modes: F grows more slowly than g, so it is below it far enough out
-        g = image(np.zeros(p.size))[0]
-        while np.any(image(g)[0] > g):
-            g = 4.0 * g
-            if not np.all(g < 1e200):
-                raise NotConverged("the stage is too close to its interpolation threshold")
-    size = np.inf
-    for _ in range(_STEPS):
-        value, a, Q = image(g)
-        jacobian = (sigma * (weight * Q * Q)) @ sigma.T / total * (a * a / p * g) / g[:, None]
-        try:
-            step = np.linalg.solve(np.eye(p.size) - jacobian, value / g - 1.0)
-        except np.linalg.LinAlgError:
-            break
-        last, size = size, float(np.abs(step).max())
-        if size <= _QUADRATIC or (size <= _ROUNDING and size >= last):
-            return g * (1.0 + step)
-        proposal = g * (1.0 + step)
-        g = proposal if np.all(proposal > 0) and np.all(np.isfinite(proposal)) else value
-    raise NotConverged("the fixed point of the stage was not found")
+    problem = Problem(seen @ weight, p[used], design.weights[used], design.total, design.width, resolve)
+    found = solve(problem, kind, penalty)
+    a = np.zeros_like(p)
+    a[used] = found.a
+    Q = 1.0 / (a @ sigma + found.kappa)
+    return a[:, None] * Q, found.kappa * Q
