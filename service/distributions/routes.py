@@ -5,6 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field, TypeAdapter
 
+from service.distributions.estimator.responses import EstimatorPrediction
+from service.distributions.estimator.routes import router as estimator
 from service.distributions.gaussian.responses import GaussianPrediction
 from service.distributions.gaussian.routes import router as gaussian
 from service.distributions.tail.responses import TailPrediction
@@ -19,13 +21,11 @@ from service.web.problems import responses as problem_responses
 
 router = APIRouter(prefix="/v1/distributions", tags=["distributions"])
 
-AnyPrediction = Annotated[
-    GaussianPrediction | TailPrediction | VocabularyPrediction | VocabularyRecommendation,
-    Field(discriminator="kind"),
-]
-_STORED: TypeAdapter[
-    GaussianPrediction | TailPrediction | VocabularyPrediction | VocabularyRecommendation
-] = TypeAdapter(AnyPrediction)
+Kinds = (
+    EstimatorPrediction | GaussianPrediction | TailPrediction | VocabularyPrediction | VocabularyRecommendation
+)
+AnyPrediction = Annotated[Kinds, Field(discriminator="kind")]
+_STORED: TypeAdapter[Kinds] = TypeAdapter(AnyPrediction)
 PredictionId = Annotated[str, Path(pattern=r"^dpr_[a-z0-9]{26}$")]
 
 
@@ -50,5 +50,5 @@ async def get_distribution_prediction(
     return _STORED.validate_python(found)
 
 
-for kind in (gaussian, tail, vocabulary):
+for kind in (estimator, gaussian, tail, vocabulary):
     router.include_router(kind)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from service.distributions.schemas import Fresh, Recursion, Retained, Run, Workflow
+from service.distributions.schemas import Fresh, Recursion, Retained, Run
 from service.errors import InvalidInput
 from service.theory.distributions.schedule import Mix, Models, Schedule, reported_models
 
@@ -19,7 +19,7 @@ def models_of(request: Recursion) -> Models:
     return np.array(request.at, dtype=np.int64) + 1
 
 
-def schedule_of(request: Recursion, workflow: Workflow) -> Schedule:
+def schedule_of(request: Recursion, workflow: object) -> Schedule:
     """The sample sizes of all fits, generation 0 first; that of ``retained`` has the retained samples alone."""
     samples, fits = request.samples, request.generations + 1
     if isinstance(samples, int):

@@ -1,0 +1,1 @@
+"""The random-walk law of efficient estimators."""

@@ -1,0 +1,168 @@
+"""The random walk of estimators: reference values, brute-force covariances, exact families, asymptotics."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.random import default_rng
+
+from service.theory.distributions.estimator.families import exponential_scale, poisson_extinction
+from service.theory.distributions.estimator.law import (
+    Weight,
+    accumulated,
+    fixed_budget,
+    fresh,
+    optimal_weight,
+    replaced,
+    retained,
+)
+from service.theory.distributions.schedule import Mix, Schedule
+from service.theory.model import Array
+
+
+def constant(real: float, synthetic: float) -> Mix:
+    return Mix(Schedule.constant(int(real + synthetic), 1), np.array([float(real)]))
+
+
+def walk(sizes: list[int], real: list[int], rows: list[tuple[float, float]]) -> float:
+    """Variance of the last estimate of a mean, as a linear form in independent samples' means: brute force.
+
+    ``rows``: weights of the real and of the synthetic estimate in each fit.
+    """
+    noise: list[Array] = []
+    estimate = np.zeros(0)
+    for size, m, (w, u) in zip(sizes, real, rows, strict=True):
+        # fresh errors: one coefficient for the real mean, one for the synthetic mean about the last estimate
+        estimate = np.concatenate([u * estimate, [w, u]])
+        noise.append(np.array([1 / m if m else 0.0, 1 / (size - m) if size > m else 0.0]))
+    return float(estimate**2 @ np.concatenate(noise))
+
+
+def test_reference_values() -> None:
+    far = np.array([100_000])
+    best = fresh(constant(5, 45), far, "optimal")
+    assert best.limit == pytest.approx(0.05647513922553578, rel=1e-13)
+    assert best.spread[0] == pytest.approx(best.limit, rel=1e-12)
+    assert best.limit == pytest.approx(best.weight[0] / 5, rel=1e-13)
+    kept = Mix(Schedule((10, 50), (1, 10)), np.array([10.0, 10.0]))
+    assert retained(kept, np.array([11]), 0.2).spread[0] == pytest.approx(0.14393203488684142, rel=1e-13)
+    assert retained(kept, np.array([11]), "pooled").spread[0] == pytest.approx(0.14393203488684142, rel=1e-13)
+    assert fixed_budget(15, np.array([10])).spread[0] == pytest.approx(0.2066356974888721, rel=1e-13)
+    batches = accumulated(Schedule.of([5, 50, 10, 100]), np.array([4]))
+    assert batches.spread[0] == pytest.approx(0.22256888410734565, rel=1e-13)
+
+
+def test_the_golden_ratio_and_its_limits() -> None:
+    assert optimal_weight(7, 7) == pytest.approx((math.sqrt(5) - 1) / 2, rel=1e-15)
+    assert 1 - optimal_weight(10**15, 1) == pytest.approx(1e-15, rel=0.2)
+    assert optimal_weight(1, 10**16) == pytest.approx(1e-8, rel=1e-7)
+    assert (optimal_weight(0, 5), optimal_weight(5, 0)) == (0.0, 1.0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 10**9), st.integers(1, 10**9), st.floats(0.01, 0.99))
+def test_no_constant_weight_beats_the_optimal_one(real: int, synthetic: int, other: float) -> None:
+    mix = constant(real, synthetic)
+    best = fresh(mix, np.array([1]), "optimal").limit
+    assert best == pytest.approx(optimal_weight(real, synthetic) / real, rel=1e-10)
+    for weight in (other, "pooled"):
+        assert best <= fresh(mix, np.array([1]), weight).limit * (1 + 1e-9)  # type: ignore[arg-type]
+    assert best < 1 / real
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=2, max_size=6),
+    st.sampled_from(["pooled", "optimal", 0.3, "kalman"]),
+)
+def test_mixes_of_any_sizes_against_brute_force(sizes: list[tuple[int, int]], weight: Weight) -> None:
+    totals, real = [m + k for m, k in sizes], [m for m, _ in sizes]
+    schedule = Schedule(tuple(totals), (1,) * len(totals))
+    models = np.arange(1, len(totals) + 1)
+    found = fresh(Mix(schedule, np.array(real, dtype=float)), models, weight)
+    rows = [(float(w), 1 - float(w)) for w in found.weight[1:]]
+    expected = walk(totals, [totals[0], *real[1:]], [(1.0, 0.0), *rows])
+    assert found.spread[-1] == pytest.approx(expected, rel=1e-12)
+    if weight == "kalman":
+        for other in ("pooled", "optimal", 0.3):
+            rival = fresh(Mix(schedule, np.array(real, dtype=float)), models, other)  # type: ignore[arg-type]
+            assert found.spread[-1] <= rival.spread[-1] * (1 + 1e-12)
+
+
+def test_kalman_weights_converge_to_the_optimal_one_and_stop_there() -> None:
+    models = np.array([1, 2, 10, 100, 10**9])
+    found = fresh(constant(5, 45), models, "kalman")
+    assert found.weight[-1] == pytest.approx(optimal_weight(5, 45), rel=1e-12)
+    assert found.spread[-1] == pytest.approx(found.limit, rel=1e-12)
+
+
+@pytest.mark.parametrize(("share", "constant_"), [(0.1, 1.98471), (0.3, 3.39789)])
+def test_a_small_share_of_real_data_slows_learning_to_a_power(share: float, constant_: float) -> None:
+    t, M = 50_000, 10
+    found = accumulated(Schedule.constant(M, t), np.array([t]), share).spread[0]
+    law = constant_ * t ** (-2 * share) / M - 1 / ((1 - 2 * share) * M * t)
+    assert found == pytest.approx(law, rel=1e-5)
+
+
+def test_above_one_half_learning_is_as_fast_as_with_real_data() -> None:
+    t, M = 100_000, 10
+    mostly_real = accumulated(Schedule.constant(M, t), np.array([t]), 0.9).spread[0]
+    assert mostly_real * 0.8 * M * t == pytest.approx(1, rel=1e-3)
+    assert accumulated(Schedule.constant(M, t), np.array([t]), 1.0).spread[0] * M * t == pytest.approx(
+        1, rel=1e-12
+    )
+
+
+def test_closed_forms_of_pools_agree_with_their_sums() -> None:
+    models = np.array([1, 2, 7, 300])
+    closed = accumulated(Schedule.constant(9, 300), models)
+    summed = accumulated(Schedule((9, 9), (299, 1)), models)
+    assert closed.spread == pytest.approx(summed.spread, rel=1e-12)
+    assert closed.limit == pytest.approx(math.pi**2 / 54, rel=1e-14)
+    assert summed.limit == pytest.approx(closed.limit, rel=1e-12)
+    assert replaced(Schedule.constant(9, 300), models).spread == pytest.approx(models / 9, rel=1e-14)
+
+
+def test_exponential_scale_against_simulation_and_its_single_fit() -> None:
+    rng, sizes = default_rng(4), [5, 30, 8]
+    scale = np.ones(200_000)
+    for size in sizes:
+        scale = scale * rng.gamma(size, 1 / size, len(scale))
+    found = exponential_scale(Schedule.of(sizes), np.array([3]))
+    for sample, value in (
+        ((scale - 1) ** 2, found.squared_error), (scale - 1 - np.log(scale), found.kl),
+        ((np.log(scale) - np.log(scale).mean()) ** 2, found.log_variance),
+    ):  # fmt: skip
+        assert abs(sample.mean() - value[0]) < 4 * sample.std() / len(sample) ** 0.5
+
+
+def test_poisson_extinction_against_simulation() -> None:
+    rng, sizes, mean = default_rng(9), [10, 4, 30, 10], 0.3
+    rate = np.full(200_000, mean)
+    for size in sizes:
+        rate = rng.poisson(size * rate) / size
+    found = poisson_extinction(mean, Schedule.of(sizes), np.array([1, 4]))
+    share = (rate == 0).mean()
+    assert found[0] == pytest.approx(math.exp(-3), rel=1e-14)
+    assert abs(share - found[1]) < 4 * math.sqrt(share * (1 - share) / len(rate))
+    constant_ = poisson_extinction(mean, Schedule.constant(10, 5), np.array([1, 3, 5]))
+    split = poisson_extinction(mean, Schedule((10, 10), (2, 3)), np.array([1, 3, 5]))
+    assert constant_ == pytest.approx(split, rel=1e-13)
+
+
+def test_least_squares_costs_are_exact() -> None:
+    """E |w_n − w|² = Σ d/(M − d − 1) by simulation of actual regressions."""
+    rng, d, M, fits = default_rng(2), 3, 12, 3
+    errors = np.zeros((20_000, d))
+    for _ in range(fits):
+        X = rng.standard_normal((len(errors), M, d))
+        y = np.einsum("rmd,rd->rm", X, errors) + rng.standard_normal((len(errors), M))
+        gram, moment = X.transpose(0, 2, 1) @ X, np.einsum("rmd,rm->rd", X, y)
+        errors = np.linalg.solve(gram, moment[..., None])[..., 0]
+    squared = (errors**2).sum(1)
+    predicted = (
+        d * replaced(Schedule.constant(M, fits), np.array([fits]), lambda n: 1 / (n - d - 1)).spread[0]
+    )
+    assert abs(squared.mean() - predicted) < 4 * squared.std() / len(squared) ** 0.5
