@@ -1,10 +1,12 @@
 """How features are drawn: independent in the eigenbasis, of mean 0 and variance 1 before they are scaled."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from service.theory.model import Array
 
@@ -80,6 +82,11 @@ def draw_rows(features: Features, generator: Generator, out: Array) -> None:
             out *= np.sqrt((nu - 2.0) / nu)
 
 
+@lru_cache(maxsize=8)
+def _below(rows: int, dimension: int) -> NDArray[np.bool_]:
+    return np.tri(rows, dimension, dimension - rows - 1, dtype=bool)
+
+
 def bartlett_rows(generator: Generator, samples: int, dimension: int) -> Array:
     """min(T, d) rows R, shape (min(T, d), d), with RᵀR distributed as ZᵀZ for Z (T, d) of normal numbers.
 
@@ -92,8 +99,8 @@ def bartlett_rows(generator: Generator, samples: int, dimension: int) -> Array:
     """
     rows = min(samples, dimension)
     R = np.zeros((rows, dimension))
-    below = np.tri(rows, dimension, dimension - rows - 1, dtype=bool)
-    R[below] = generator.standard_normal(int(below.sum()))
+    below = _below(rows, dimension)
+    R[below] = generator.standard_normal(int(np.count_nonzero(below)))
     i = np.arange(rows)
     R[i, dimension - rows + i] = np.sqrt(generator.chisquare(float(samples - rows) + i + 1.0))
     return R

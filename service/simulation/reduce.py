@@ -65,7 +65,7 @@ def _heavy(totals: Array) -> bool:
 
 # --- precision on demand --------------------------------------------------------------------------
 
-LEAST_REPLICATES: Final = 16
+LEAST_REPLICATES: Final = 8
 """Fewer do not tell their own standard error."""
 
 

@@ -7,7 +7,7 @@ from typing import Final, cast
 import numpy as np
 from scipy.linalg import eigh, solve_triangular
 from scipy.linalg.blas import dsyrk
-from scipy.linalg.lapack import dlauum, dpotrf, dpotrs
+from scipy.linalg.lapack import dlauum, dpotrf, dpotrs, dtrtrs
 
 from service.theory.model import Array
 
@@ -46,13 +46,15 @@ class PositiveSolver:
         if self._many:
             s, U = self._modes
             return U @ ((U.T @ B) / (s + ridge)[:, None])
-        A = np.array(self._A, order="F")
+        # LAPACK works in Fortran order; of a matrix in C order it sees the transpose, whose upper triangle is given
+        lower = int(self._A.flags.f_contiguous)
+        A = np.array(self._A if lower else self._A.T, order="F")
         A.ravel(order="K")[:: len(A) + 1] += ridge
         diagonal = A.diagonal().copy()
-        factor, failed = dpotrf(A, lower=1, overwrite_a=1, clean=0)
+        factor, failed = dpotrf(A, lower=lower, overwrite_a=1, clean=0)
         # a pivot that is rounding beside the diagonal entry it was left of says nothing
         if not failed and np.all(factor.diagonal() ** 2 > len(A) * _EPS * diagonal):
-            return cast(Array, dpotrs(factor, B, lower=1)[0])
+            return cast(Array, dpotrs(factor, B, lower=lower)[0])
         s, U = self._modes
         keep = s > len(s) * _EPS * s[-1]
         return np.asarray(U[:, keep] @ ((U[:, keep].T @ B) / (s[keep] + ridge)[:, None]))
@@ -100,6 +102,11 @@ def gram_of_triangle(L: Array) -> Array:
     # is the lower one of its transpose
     product, _ = dlauum(L.T, lower=0)
     return cast(Array, product.T)
+
+
+def solve_triangle(L: Array, Y: Array) -> Array:
+    """W with L W = Y for a lower triangular ``L`` in C order without zeros on its diagonal, and ``Y`` (n, k)."""
+    return cast(Array, dtrtrs(L.T, Y, lower=0, trans=1)[0])
 
 
 def symmetric(A: Array) -> Array:

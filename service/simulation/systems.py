@@ -5,10 +5,9 @@ from functools import cached_property
 from typing import Protocol, cast
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from service.simulation.problem import Labels, stacked
-from service.simulation.solvers import MANY, PositiveSolver, gram, least_squares, symmetric
+from service.simulation.solvers import MANY, PositiveSolver, gram, least_squares, solve_triangle, symmetric
 from service.theory.model import Array
 
 
@@ -105,11 +104,13 @@ class WeightSystem:
 
     def _interpolated(self, labels: Sequence[Sequence[Labels]]) -> Array:
         """Penalty 0: least squares of least norm on the rows themselves."""
-        values = self._values(labels)
+        return self._least_squares(self._values(labels))
+
+    def _least_squares(self, Y: Array) -> Array:
         triangle = len(self.used) == 1 and self.P is None and self.used[0][1].triangle
         if triangle and np.all(self._rows.diagonal() != 0):
-            return np.asarray(solve_triangular(self._rows, values, lower=True, check_finite=False))
-        return least_squares(self._rows, values)
+            return solve_triangle(self._rows, Y)
+        return least_squares(self._rows, Y)
 
     def _values(self, labels: Sequence[Sequence[Labels]]) -> Array:
         """Labels as columns, each times the root of its weight."""
@@ -136,7 +137,7 @@ class WeightSystem:
         if not self.used:
             return np.zeros((self.dimension, self.dimension))
         if penalty == 0 and self._near:
-            inverse = least_squares(self._rows, np.eye(len(self._rows)))
+            inverse = self._least_squares(np.eye(len(self._rows)))
             inner = inverse @ inverse.T
         else:
             inner = self.primal.solve(self.N * penalty, identity)
