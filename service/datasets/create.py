@@ -10,9 +10,12 @@ from service.database import idempotency
 from service.database.engine import Database
 from service.datasets import files, store
 from service.datasets.describe import describe
+from service.datasets.describe_text import describe_text
 from service.datasets.describer import Describer
 from service.datasets.ingest import Ingested, Upload, ingest
-from service.datasets.schemas import StoredDataset, UploadOptions
+from service.datasets.schemas import Description, StoredDataset, UploadOptions
+from service.datasets.text import IngestedText, ingest_text
+from service.datasets.text_schemas import StoredText, TextDescription, TextOptions
 from service.errors import InvalidInput
 from service.predictions.identity import canonical, identifier
 from service.settings import Settings
@@ -29,7 +32,7 @@ class Sent:
 
     file: BinaryIO
     target_file: BinaryIO | None
-    options: UploadOptions
+    options: UploadOptions | TextOptions
     name: str | None
     request_id: str
     idempotency_key: str | None
@@ -37,7 +40,7 @@ class Sent:
 
 async def create(
     sent: Sent, database: Database, describer: Describer, settings: Settings
-) -> tuple[StoredDataset, bool]:
+) -> tuple[StoredDataset | StoredText, bool]:
     """The stored data set, and whether it is new. Raises InvalidInput, IdempotencyConflict, DatabaseUnavailable."""
     rows_dir = settings.rows_dir
     with files.working_folder(rows_dir) as folder:
@@ -49,14 +52,14 @@ async def create(
                 known = await idempotency.find(connection, _SCOPE, sent.idempotency_key, body_hash)
                 if known is not None:
                     return await store.fetch(connection, known), False
-        ingested = _value(await describer.run(ingest, upload))
+        ingested = await _ingested(describer, upload)
         options = canonical(sent.options.model_dump(mode="json"))
         dataset_id = identifier("dst", ingested.content_hash, options)
         description = None
         async with database.transaction() as connection:
             is_stored = await store.has_rows(connection, dataset_id, rows_dir)
         if not is_stored:
-            description = _value(await describer.run(describe, ingested, sent.options))
+            description = await _described(describer, ingested, sent.options)
         async with database.transaction() as connection:
             if sent.idempotency_key is not None:
                 known = await idempotency.claim(connection, _SCOPE, sent.idempotency_key, body_hash)
@@ -76,6 +79,20 @@ async def create(
                     rows_hash=ingested.rows_hash,
                 )
             return await store.fetch(connection, dataset_id), is_new
+
+
+async def _ingested(describer: Describer, upload: Upload) -> Ingested | IngestedText:
+    if isinstance(upload.options, TextOptions):
+        return _value(await describer.run(ingest_text, upload))
+    return _value(await describer.run(ingest, upload))
+
+
+async def _described(
+    describer: Describer, ingested: Ingested | IngestedText, options: UploadOptions | TextOptions
+) -> Description | TextDescription:
+    if isinstance(ingested, IngestedText):
+        return _value(await describer.run(describe_text, ingested, options))
+    return _value(await describer.run(describe, ingested, options))
 
 
 def _save(sent: Sent, upload: Upload) -> str:
@@ -103,7 +120,7 @@ def _value(outcome: T | InvalidInput) -> T:
     return outcome
 
 
-def _publish(ingested: Ingested, dataset_id: str, rows_dir: Path) -> None:
+def _publish(ingested: Ingested | IngestedText, dataset_id: str, rows_dir: Path) -> None:
     """Move rows and truth into place, each at once; the same content may be there already."""
     files.publish(ingested.rows, files.rows_path(rows_dir, ingested.rows_hash))
     files.publish(ingested.labels, files.truth_path(rows_dir, dataset_id))

@@ -13,6 +13,7 @@ from service.datasets.limits import refuse, shown
 from service.datasets.matrix import Matrix
 from service.datasets.readers import FEATURES, LABELS, open_upload
 from service.datasets.schemas import Equals, Identity, Modulo, TargetTransform, UploadOptions
+from service.datasets.text_schemas import TextOptions
 from service.errors import InvalidInput
 from service.theory.empirical import MAX_ROWS
 from service.theory.model import Array
@@ -26,7 +27,7 @@ class Upload:
 
     file: Path
     target_file: Path | None
-    options: UploadOptions
+    options: UploadOptions | TextOptions
     folder: Path
     max_bytes: int
 
@@ -59,6 +60,7 @@ def ingest(upload: Upload) -> Ingested | InvalidInput:
 
 def _ingest(upload: Upload) -> Ingested:
     options = upload.options
+    assert isinstance(options, UploadOptions)
     matrix, labels = open_upload(
         upload.file, upload.target_file, options.features, options.target, upload.folder, upload.max_bytes
     )
@@ -102,6 +104,7 @@ class _Canonical:
         if columns == 0:
             raise refuse(FEATURES, "no_features", "there is no column beside the target")
         limits.check_shape(FEATURES, matrix.rows or 0, columns, self._limit)
+        assert isinstance(upload.options, UploadOptions)
         self.target = matrix.names[position] if position is not None else upload.options.target or LABELS
         path = upload.folder / "features.f64"
         digest = hashlib.sha256()

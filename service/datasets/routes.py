@@ -1,6 +1,7 @@
 """POST, GET and DELETE /v1/datasets."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
@@ -9,11 +10,9 @@ from service.datasets import store
 from service.datasets.create import Sent, create
 from service.datasets.describer import Describer
 from service.datasets.forms import FEATURE_MAP, TARGET_TRANSFORM
-from service.datasets.schemas import (
-    DatasetPage,
-    StoredDataset,
-    UploadOptions,
-)
+from service.datasets.limits import refuse
+from service.datasets.schemas import StoredDataset, UploadOptions
+from service.datasets.text_schemas import AnyDataset, DatasetPage, StoredText, TextOptions, Tokens
 from service.errors import (
     DatabaseUnavailable,
     IdempotencyConflict,
@@ -43,7 +42,7 @@ DescriberDep = Annotated[Describer, Depends(_describer)]
     "",
     status_code=201,
     responses={
-        200: {"model": StoredDataset, "description": "The same upload was described before."},
+        200: {"model": AnyDataset, "description": "The same upload was described before."},
         **responses(InvalidInput, IdempotencyConflict, PayloadTooLarge, TooManyRequests, DatabaseUnavailable),
     },
 )
@@ -55,9 +54,22 @@ async def create_dataset(  # noqa: PLR0917 (form fields)
     request_id: RequestId,
     file: Annotated[
         UploadFile,
-        File(description="Rows: NPY, NPZ, CSV, Parquet or IDX, told by its content; NPY, CSV, IDX also gzipped."),
+        File(
+            description="Rows: NPY, NPZ, CSV, Parquet or IDX, told by its content; NPY, CSV, IDX also gzipped. With "
+            "tokens: plain text in UTF-8, also gzipped."
+        ),
     ],
-    feature_map: Annotated[str, Form(json_schema_extra=FEATURE_MAP.schema, description=FEATURE_MAP.description)],
+    feature_map: Annotated[
+        str | None,
+        Form(json_schema_extra=FEATURE_MAP.schema, description=f"{FEATURE_MAP.description} Rows need it."),
+    ] = None,
+    tokens: Annotated[
+        Tokens | None,
+        Form(
+            description="The file is a text, and this is a token of it: what white space separates, a word (letters, "
+            "digits and inner apostrophes, in lower case), or a character."
+        ),
+    ] = None,
     target_file: Annotated[UploadFile | None, File(description="Labels, where they are a file of their own.")] = None,
     target: Annotated[
         str | None,
@@ -81,18 +93,26 @@ async def create_dataset(  # noqa: PLR0917 (form fields)
         str | None, Form(min_length=1, max_length=200, pattern=r"^\P{C}+$", description="For people.")
     ] = None,
     idempotency_key: IdempotencyKey = None,
-) -> StoredDataset:  # fmt: skip
+) -> AnyDataset:  # fmt: skip
     """Upload real data; what comes back describes it for predictions, and its rows are kept for simulations.
 
     The population is the empirical one of the rows (a seeded sample of 5,000 where there are more). The id is
     determined by rows, labels and options: the same upload again gives the same data set.
     """
-    options = UploadOptions(
-        target=target,
-        features=features,
-        target_transform=TARGET_TRANSFORM.parsed(target_transform or '{"kind": "identity"}'),
-        feature_map=FEATURE_MAP.parsed(feature_map),
-        noise_variance=noise_variance,
+    about_rows = {
+        "feature_map": feature_map, "target_file": target_file, "target": target, "features": features,
+        "target_transform": target_transform, "noise_variance": noise_variance,
+    }  # fmt: skip
+    options = (
+        _text_options(tokens, about_rows)
+        if tokens is not None
+        else UploadOptions(
+            target=target,
+            features=features,
+            target_transform=TARGET_TRANSFORM.parsed(target_transform or '{"kind": "identity"}'),
+            feature_map=FEATURE_MAP.parsed(_given(feature_map)),
+            noise_variance=noise_variance,
+        )
     )
     sent = Sent(
         file=file.file,
@@ -130,7 +150,7 @@ async def list_datasets(
 )
 async def get_dataset(
     dataset_id: str, request: Request, response: Response, database: DatabaseDep
-) -> StoredDataset:
+) -> AnyDataset:
     """A stored data set."""
     _known_form(dataset_id)
     async with database.transaction() as connection:
@@ -155,6 +175,24 @@ def _known_form(dataset_id: str) -> None:
         raise NotFound("There is no such data set: ids are dst_ and 26 lower-case letters and digits.")
 
 
-def _etag(dataset: StoredDataset) -> str:
+def _text_options(tokens: Tokens, about_rows: Mapping[str, object]) -> TextOptions:
+    """Raises InvalidInput where something is said that only rows have."""
+    for name, value in about_rows.items():
+        if value is not None:
+            raise refuse(name, "not_for_text", "it is about rows; a text (tokens) has none: leave it out")
+    return TextOptions(tokens=tokens)
+
+
+def _given(feature_map: str | None) -> str:
+    if feature_map is None:
+        raise refuse(
+            "feature_map",
+            "missing",
+            f"rows need it; send {FEATURE_MAP.description} For a text, send tokens instead",
+        )
+    return feature_map
+
+
+def _etag(dataset: StoredDataset | StoredText) -> str:
     # The description is immutable; whether the rows are there is all that can change.
     return f'"{dataset.id}{"-deleted" if dataset.rows_deleted_at else ""}"'

@@ -190,6 +190,7 @@ class Warning(Answer):
 class Description(Answer):
     """What is known about a data set without its rows; ``dataset`` can be sent as an inline data set."""
 
+    kind: Literal["rows"] = "rows"
     engine_version: str
     rows: Rows
     feature_map: ResolvedFeatureMap
@@ -205,6 +206,7 @@ class Description(Answer):
 class Summary(Answer):
     """A stored data set in a list: its description without the spectrum."""
 
+    kind: Literal["rows"] = "rows"
     id: DatasetId
     name: str | None
     created_at: datetime
@@ -224,10 +226,3 @@ class StoredDataset(Description):
     rows_deleted_at: datetime | None = Field(
         description="When the rows were deleted (predictions still work, simulations do not), or null."
     )
-
-
-class DatasetPage(Answer):
-    """A page of data sets, newest first."""
-
-    items: list[Summary]
-    next_cursor: str | None = Field(description="Pass it as cursor for the next page; null on the last one.")

@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.database.pages import Cursor, newest_first
 from service.database.schema import datasets
 from service.datasets import files
-from service.datasets.schemas import DatasetPage, Description, StoredDataset, Summary
-from service.errors import NotFound, RowsDeleted
+from service.datasets.schemas import Description, StoredDataset, Summary
+from service.datasets.text_schemas import DatasetPage, StoredText, TextDescription, TextSummary
+from service.errors import InvalidInput, NotFound, RowsDeleted
 from service.simulation.rows import EmpiricalProblem
 from service.theory import kernels
+from service.theory.distributions.vocabulary.levels import Vocabulary, from_counts
 from service.theory.model import Population
 
 _CACHED: Final = 32
@@ -29,7 +31,7 @@ async def save(
     dataset_id: str,
     name: str | None,
     request_id: str,
-    description: Description,
+    description: Description | TextDescription,
     rows_hash: str,
 ) -> bool:
     """Store a description, or mark the rows of one that is there as present; returns whether it is new."""
@@ -49,16 +51,25 @@ async def save(
     return bool(is_new.scalar_one())
 
 
-async def fetch(connection: AsyncConnection, dataset_id: str) -> StoredDataset:
+async def fetch(connection: AsyncConnection, dataset_id: str) -> StoredDataset | StoredText:
     """A stored data set; raises NotFound."""
     row = await _row(connection, dataset_id)
-    return StoredDataset(
+    stored = StoredText if _is_text(row) else StoredDataset
+    return stored(
         id=row.id,
         name=row.name,
         created_at=row.created_at,
         rows_deleted_at=row.rows_deleted_at,
         **row.description,
     )
+
+
+async def fetch_rows(connection: AsyncConnection, dataset_id: str) -> StoredDataset:
+    """A stored data set of rows; raises NotFound, and InvalidInput where it is a text."""
+    found = await fetch(connection, dataset_id)
+    if isinstance(found, StoredText):
+        raise _wrong_kind(dataset_id, "/dataset", text=False)
+    return found
 
 
 async def has_rows(connection: AsyncConnection, dataset_id: str, rows_dir: Path) -> bool:
@@ -73,14 +84,26 @@ async def page(connection: AsyncConnection, *, cursor: str | None, limit: int) -
     columns = [datasets.c[name] for name in ("id", "name", "created_at", "rows_deleted_at")]
     # The spectrum makes a description large; all that a list needs of it is the noise.
     noise = datasets.c.description["dataset"]["noise_variance"].label("noise_variance")
-    parts = [datasets.c.description[part].label(part) for part in ("rows", "feature_map", "target")]
+    names = ("kind", "rows", "feature_map", "target", "tokens", "count", "types")
+    parts = [datasets.c.description[part].label(f"part_{part}") for part in names]
     found = (
         await connection.execute(newest_first(select(*columns, noise, *parts), datasets, cursor, limit))
     ).all()
     rows, more = found[:limit], len(found) > limit
     return DatasetPage(
-        items=[Summary(**row._mapping) for row in rows],
+        items=[_summary(dict(row._mapping)) for row in rows],
         next_cursor=Cursor(rows[-1].created_at, rows[-1].id).encode() if more else None,
+    )
+
+
+def _summary(row: dict[str, Any]) -> Summary | TextSummary:
+    """One row of a page; what the other kind has is null in it."""
+    parts = {name.removeprefix("part_"): row.pop(name) for name in list(row) if name.startswith("part_")}
+    noise = row.pop("noise_variance")
+    if parts["kind"] == "text":
+        return TextSummary(**row, **{name: parts[name] for name in ("tokens", "count", "types")})
+    return Summary(
+        **row, noise_variance=noise, **{name: parts[name] for name in ("rows", "feature_map", "target")}
     )
 
 
@@ -118,7 +141,9 @@ async def population(connection: AsyncConnection, dataset_id: str) -> Population
     if key in _populations:
         _populations.move_to_end(key)
         return _populations[key]
-    dataset = (await _row(connection, dataset_id)).description["dataset"]
+    row = await _row(connection, dataset_id)
+    _needs(row, "/dataset", text=False)
+    dataset = row.description["dataset"]
     found = Population(
         eigenvalues=np.array(dataset["spectrum"]["values"], dtype=float),
         multiplicities=np.array(dataset["spectrum"]["multiplicities"], dtype=float),
@@ -134,17 +159,58 @@ async def population(connection: AsyncConnection, dataset_id: str) -> Population
 async def empirical_problem(connection: AsyncConnection, dataset_id: str, rows_dir: Path) -> EmpiricalProblem:
     """The rows behind a stored description, for a literal simulation; raises NotFound, RowsDeleted."""
     row = await _row(connection, dataset_id)
-    if row.rows_deleted_at is not None or not _complete(rows_dir, row.rows_hash, dataset_id):
-        raise RowsDeleted(
-            f"The rows of {dataset_id} were deleted, so it cannot be simulated; predictions still work. "
-            "Upload the same file with the same options again to bring them back."
-        )
+    _needs(row, "/dataset", text=False)
+    _needs_rows(row, rows_dir)
     given = {name: value for name, value in row.description["feature_map"].items() if value is not None}
     return EmpiricalProblem(
         rows=files.rows_path(rows_dir, row.rows_hash),
         truth=files.truth_path(rows_dir, dataset_id),
         feature_map=kernels.from_json(given),
     )
+
+
+async def vocabulary(connection: AsyncConnection, dataset_id: str) -> Vocabulary:
+    """The frequencies of a stored text; raises NotFound, and InvalidInput where it is no text."""
+    row = await _row(connection, dataset_id)
+    _needs(row, "/vocabulary", text=True)
+    frequencies = row.description["frequencies"]
+    return from_counts(
+        np.array(frequencies["counts"], dtype=float), np.array(frequencies["types"], dtype=float)
+    )
+
+
+async def tokens(connection: AsyncConnection, dataset_id: str, rows_dir: Path, pointer: str) -> Path:
+    """The numbered tokens of a stored text (int32, NPY); raises NotFound, RowsDeleted, InvalidInput at ``pointer``."""
+    row = await _row(connection, dataset_id)
+    _needs(row, pointer, text=True)
+    _needs_rows(row, rows_dir)
+    return files.rows_path(rows_dir, row.rows_hash)
+
+
+def _is_text(row: Row[Any]) -> bool:
+    return bool(row.description.get("kind") == "text")
+
+
+def _needs(row: Row[Any], pointer: str, *, text: bool) -> None:
+    if _is_text(row) != text:
+        raise _wrong_kind(row.id, pointer, text=text)
+
+
+def _wrong_kind(dataset_id: str, pointer: str, *, text: bool) -> InvalidInput:
+    message = (
+        f"{dataset_id} holds rows, and this needs a text: upload one to /v1/datasets with the form field tokens."
+        if text
+        else f"{dataset_id} is a text, and this needs rows with labels; texts go with /v1/distributions/vocabulary."
+    )
+    return InvalidInput.at(pointer, "wrong_kind", message)
+
+
+def _needs_rows(row: Row[Any], rows_dir: Path) -> None:
+    if row.rows_deleted_at is not None or not _complete(rows_dir, row.rows_hash, row.id):
+        raise RowsDeleted(
+            f"The rows of {row.id} were deleted, so it cannot be simulated; predictions still work. "
+            "Upload the same file with the same options again to bring them back."
+        )
 
 
 def _complete(rows_dir: Path, rows_hash: str, dataset_id: str) -> bool:

@@ -28,7 +28,7 @@ async def create_scaling_laws(
     if isinstance(request.dataset, str):
         async with database.transaction() as connection:
             population = await datasets.population(connection, request.dataset)
-            fitted = (await datasets.fetch(connection, request.dataset)).exponents
+            fitted = (await datasets.fetch_rows(connection, request.dataset)).exponents
     population, mix = compiled(request, population)
     if 3 * work_of(population, mix) <= INLINE_WORK:
         return answer(request, population, mix, fitted)

@@ -44,28 +44,30 @@ async def test_a_prediction_and_its_stored_copy(http: httpx.AsyncClient) -> None
     assert stored.json() == answer
 
 
-@pytest.mark.parametrize(
-    "workflow",
-    [
-        {"kind": "fresh", "real_samples": 500},
-        {"kind": "fresh", "real_fraction": 0.1},
-        {"kind": "fresh", "real_fraction": 0.1, "allocation": "iid"},
-        {"kind": "fresh", "real_samples": 500, "allocation": "iid"},
-        {"kind": "fresh", "real_samples": [500] * 9, "allocation": "iid"},
-        {"kind": "fresh", "real_samples": [500] * 9},
-        {"kind": "fresh", "real_samples": [500, 0, 5000, 1, 2, 3, 4, 5, 6]},
-        {"kind": "retained", "real_samples": 500},
-        {"kind": "accumulate"},
-    ],
-)
-async def test_real_data_keep_more(http: httpx.AsyncClient, workflow: dict[str, Any]) -> None:
-    answer = await answered(http, {**REPLACE, "workflow": workflow})
-    plain = await answered(http, REPLACE)
-    assert answer["limit"]["diversity"] > 0.3
-    if workflow.get("real_samples") != [500, 0, 5000, 1, 2, 3, 4, 5, 6]:
-        assert answer["final"]["diversity"] > plain["final"]["diversity"] or workflow["kind"] == "retained"
-    for name in ("surviving_types", "missing_mass", "entropy", "founders"):
-        assert answer["final"][name] is not None
+WORKFLOWS: list[Any] = [
+    {"kind": "fresh", "real_samples": 500},
+    {"kind": "fresh", "real_fraction": 0.1},
+    {"kind": "fresh", "real_fraction": 0.1, "allocation": "iid"},
+    {"kind": "fresh", "real_samples": 500, "allocation": "iid"},
+    {"kind": "fresh", "real_samples": [500] * 9, "allocation": "iid"},
+    {"kind": "fresh", "real_samples": [500] * 9},
+    {"kind": "fresh", "real_samples": [500, 0, 5000, 1, 2, 3, 4, 5, 6]},
+    {"kind": "retained", "real_samples": 500},
+    {"kind": "accumulate"},
+]
+
+
+async def test_real_data_keep_more(http: httpx.AsyncClient) -> None:
+    for workflow in WORKFLOWS:
+        answer = await answered(http, {**REPLACE, "workflow": workflow})
+        plain = await answered(http, REPLACE)
+        assert answer["limit"]["diversity"] > 0.3
+        if workflow.get("real_samples") != [500, 0, 5000, 1, 2, 3, 4, 5, 6]:
+            assert (
+                answer["final"]["diversity"] > plain["final"]["diversity"] or workflow["kind"] == "retained"
+            )
+        for name in ("surviving_types", "missing_mass", "entropy", "founders"):
+            assert answer["final"][name] is not None
 
 
 async def test_the_ways_to_say_one_thing_agree(http: httpx.AsyncClient) -> None:
@@ -113,51 +115,53 @@ async def test_top_k_of_finite_samples(http: httpx.AsyncClient) -> None:
     assert [one["probability"] for one in answer["final"]["gone"]] == [pytest.approx(0, abs=1e-9), 1]
 
 
-@pytest.mark.parametrize(
-    ("change", "pointer"),
-    [
-        ({"vocabulary": {"kind": "zipf", "types": None, "exponent": 1.0}}, "/vocabulary"),
-        ({"vocabulary": {"kind": "counts", "values": [1, 2], "types": [1]}}, "/vocabulary"),
-        ({"vocabulary": {"kind": "counts", "values": [0]}}, "/vocabulary"),
-        ({"decoding": {"temperature": 0.9}}, "/decoding"),
-        ({"decoding": {"top_p": 0.9}}, "/decoding"),
-        ({"decoding": {"top_k": 900}}, "/decoding"),
-        ({"decoding": {"top_k": 3}, "workflow": {"kind": "accumulate"}}, "/decoding"),
-        ({"samples": None, "workflow": {"kind": "accumulate"}}, "/workflow"),
-        ({"samples": list(range(1, 251)), "generations": 249}, "/samples"),
-        ({"workflow": {"kind": "retained", "real_samples": 5001}}, "/workflow/real_samples"),
-        ({"workflow": {"kind": "retained", "real_samples": 5}, "samples": [9] * 9 + [8]}, "/samples"),
-        ({"workflow": {"kind": "fresh", "real_samples": 5001}}, "/workflow/real_samples"),
-        ({"workflow": {"kind": "fresh", "real_samples": [1, 2]}}, "/workflow/real_samples"),
-        ({"workflow": {"kind": "fresh", "real_fraction": 0.00003}}, "/workflow/real_fraction"),
-        ({"samples": 0}, "/samples"),
-        ({"ranks": [0]}, "/ranks/0"),
-    ],
-)
-async def test_what_cannot_be_answered_says_where_and_why(
-    http: httpx.AsyncClient, change: dict[str, Any], pointer: str
-) -> None:
-    response = await http.post(PATH, json={**REPLACE, **change})
-    assert_problem(response, 422, "invalid_input")
-    assert any(one["pointer"].startswith(pointer) for one in response.json()["errors"]), response.text
+REFUSED: list[Any] = [
+    ({"vocabulary": {"kind": "zipf", "types": None, "exponent": 1.0}}, "/vocabulary"),
+    ({"vocabulary": {"kind": "counts", "values": [1, 2], "types": [1]}}, "/vocabulary"),
+    ({"vocabulary": {"kind": "counts", "values": [0]}}, "/vocabulary"),
+    ({"decoding": {"temperature": 0.9}}, "/decoding"),
+    ({"decoding": {"top_p": 0.9}}, "/decoding"),
+    ({"decoding": {"top_k": 900}}, "/decoding"),
+    ({"decoding": {"top_k": 3}, "workflow": {"kind": "accumulate"}}, "/decoding"),
+    ({"samples": None, "workflow": {"kind": "accumulate"}}, "/workflow"),
+    ({"samples": list(range(1, 251)), "generations": 249}, "/samples"),
+    ({"workflow": {"kind": "retained", "real_samples": 5001}}, "/workflow/real_samples"),
+    ({"workflow": {"kind": "retained", "real_samples": 5}, "samples": [9] * 9 + [8]}, "/samples"),
+    ({"workflow": {"kind": "fresh", "real_samples": 5001}}, "/workflow/real_samples"),
+    ({"workflow": {"kind": "fresh", "real_samples": [1, 2]}}, "/workflow/real_samples"),
+    ({"workflow": {"kind": "fresh", "real_fraction": 0.00003}}, "/workflow/real_fraction"),
+    ({"samples": 0}, "/samples"),
+    ({"ranks": [0]}, "/ranks/0"),
+]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {}, {"samples": 10**6}, {"samples": 1000}, {"workflow": {"kind": "fresh", "real_samples": 10**9}},
-        {"workflow": {"kind": "retained", "real_samples": 10**6}}, {"workflow": {"kind": "accumulate"}},
-        {"samples": 1, "vocabulary": {"kind": "counts", "values": [1]}},
-        {"samples": 10**18, "vocabulary": {"kind": "zipf", "types": None, "exponent": 1.01}},
-        {"samples": 10**6, "decoding": {"top_k": 100}},
-    ],
-)  # fmt: skip
-async def test_extremes_are_numbers_and_fast(http: httpx.AsyncClient, change: dict[str, Any]) -> None:
-    start = time.perf_counter()
-    answer = await answered(http, {**MILLION, **change})
-    assert time.perf_counter() - start < 2.0  # a hang, not a benchmark: benchmarks/vocabulary.py measures
-    assert 0 <= answer["final"]["missing_mass"] <= 1
-    assert answer["final"]["entropy"] >= 0
+async def test_what_cannot_be_answered_says_where_and_why(http: httpx.AsyncClient) -> None:
+    for change, pointer in REFUSED:
+        response = await http.post(PATH, json={**REPLACE, **change})
+        assert_problem(response, 422, "invalid_input")
+        assert any(one["pointer"].startswith(pointer) for one in response.json()["errors"]), response.text
+
+
+EXTREMES: list[Any] = [
+    {},
+    {"samples": 10**6},
+    {"samples": 1000},
+    {"workflow": {"kind": "fresh", "real_samples": 10**9}},
+    {"workflow": {"kind": "retained", "real_samples": 10**6}},
+    {"workflow": {"kind": "accumulate"}},
+    {"samples": 1, "vocabulary": {"kind": "counts", "values": [1]}},
+    {"samples": 10**18, "vocabulary": {"kind": "zipf", "types": None, "exponent": 1.01}},
+    {"samples": 10**6, "decoding": {"top_k": 100}},
+]
+
+
+async def test_extremes_are_numbers_and_fast(http: httpx.AsyncClient) -> None:
+    for change in EXTREMES:
+        start = time.perf_counter()
+        answer = await answered(http, {**MILLION, **change})
+        assert time.perf_counter() - start < 2.0  # a hang, not a benchmark: benchmarks/vocabulary.py measures
+        assert 0 <= answer["final"]["missing_mass"] <= 1
+        assert answer["final"]["entropy"] >= 0
 
 
 # --- recommendations ------------------------------------------------------------------------------
@@ -169,47 +173,45 @@ ASKED: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {},
-        {"generations": None},
-        {"allocation": "iid"},
-        {"workflow": "retained"},
-        {"bound": {"quantity": "entropy", "limit": 4.2}},
-        {"bound": {"quantity": "surviving_types", "limit": 0.6, "relative": True}},
-        {"bound": {"quantity": "missing_mass", "limit": 0.1}, "generations": None},
-        {"bound": {"quantity": "gone", "limit": 0.05, "rank": 100}},
-    ],
-)
-async def test_the_recommended_amount_keeps_the_bound_and_less_does_not(
-    http: httpx.AsyncClient, change: dict[str, Any]
-) -> None:
-    body = {**ASKED, **change}
-    response = await http.post(ADVICE, json=body)
-    assert response.status_code == 200, response.text
-    advice = response.json()
-    assert advice["reachable"]
-    falls = body["bound"]["quantity"] in {"missing_mass", "gone"}
-    kept, lost = advice["recommended"]["value"], advice["just_below"]["value"]
-    assert (kept <= advice["limit"] < lost) if falls else (lost < advice["limit"] <= kept)
-    # The prediction says the same of both amounts.
-    for tried in (advice["recommended"], advice["just_below"]):
-        real = tried["real_samples"]
-        workflow: dict[str, Any] = {"kind": "fresh", "real_samples": round(real)}
-        if body.get("allocation") == "iid":
-            workflow = {"kind": "fresh", "real_fraction": tried["real_fraction"], "allocation": "iid"}
-        if body.get("workflow") == "retained":
-            workflow = {"kind": "retained", "real_samples": round(real)}
-        asked = {
-            "vocabulary": ZIPF, "samples": 5000, "workflow": workflow, "ranks": [100],
-            "generations": body["generations"] or 0,
-        }  # fmt: skip
-        prediction = await answered(http, asked)
-        state = prediction["limit"] if body["generations"] is None else prediction["final"]
-        name = body["bound"]["quantity"]
-        value = state["gone"][0]["probability"] if name == "gone" else state[name]
-        assert value == pytest.approx(tried["value"], rel=1e-9)
+BOUNDS: list[Any] = [
+    {},
+    {"generations": None},
+    {"allocation": "iid"},
+    {"workflow": "retained"},
+    {"bound": {"quantity": "entropy", "limit": 4.2}},
+    {"bound": {"quantity": "surviving_types", "limit": 0.6, "relative": True}},
+    {"bound": {"quantity": "missing_mass", "limit": 0.1}, "generations": None},
+    {"bound": {"quantity": "gone", "limit": 0.05, "rank": 100}},
+]
+
+
+async def test_the_recommended_amount_keeps_the_bound_and_less_does_not(http: httpx.AsyncClient) -> None:
+    for change in BOUNDS:
+        body = {**ASKED, **change}
+        response = await http.post(ADVICE, json=body)
+        assert response.status_code == 200, response.text
+        advice = response.json()
+        assert advice["reachable"]
+        falls = body["bound"]["quantity"] in {"missing_mass", "gone"}
+        kept, lost = advice["recommended"]["value"], advice["just_below"]["value"]
+        assert (kept <= advice["limit"] < lost) if falls else (lost < advice["limit"] <= kept)
+        # The prediction says the same of both amounts.
+        for tried in (advice["recommended"], advice["just_below"]):
+            real = tried["real_samples"]
+            workflow: dict[str, Any] = {"kind": "fresh", "real_samples": round(real)}
+            if body.get("allocation") == "iid":
+                workflow = {"kind": "fresh", "real_fraction": tried["real_fraction"], "allocation": "iid"}
+            if body.get("workflow") == "retained":
+                workflow = {"kind": "retained", "real_samples": round(real)}
+            asked = {
+                "vocabulary": ZIPF, "samples": 5000, "workflow": workflow, "ranks": [100],
+                "generations": body["generations"] or 0,
+            }  # fmt: skip
+            prediction = await answered(http, asked)
+            state = prediction["limit"] if body["generations"] is None else prediction["final"]
+            name = body["bound"]["quantity"]
+            value = state["gone"][0]["probability"] if name == "gone" else state[name]
+            assert value == pytest.approx(tried["value"], rel=1e-9)
 
 
 async def test_bounds_that_nothing_or_anything_keeps(http: httpx.AsyncClient) -> None:
@@ -223,13 +225,17 @@ async def test_bounds_that_nothing_or_anything_keeps(http: httpx.AsyncClient) ->
     assert advice["just_below"] is None
 
 
-@pytest.mark.parametrize(
-    "bound",
-    [{"quantity": "gone", "limit": 0.1}, {"quantity": "gone", "limit": 0.1, "rank": 1, "relative": True},
-     {"quantity": "diversity", "limit": 0.1, "rank": 1}, {"quantity": "kl", "limit": 0.1}],
-)  # fmt: skip
-async def test_bounds_that_say_nothing(http: httpx.AsyncClient, bound: dict[str, Any]) -> None:
-    assert_problem(await http.post(ADVICE, json={**ASKED, "bound": bound}), 422, "invalid_input")
+NO_BOUNDS: list[Any] = [
+    {"quantity": "gone", "limit": 0.1},
+    {"quantity": "gone", "limit": 0.1, "rank": 1, "relative": True},
+    {"quantity": "diversity", "limit": 0.1, "rank": 1},
+    {"quantity": "kl", "limit": 0.1},
+]
+
+
+async def test_bounds_that_say_nothing(http: httpx.AsyncClient) -> None:
+    for bound in NO_BOUNDS:
+        assert_problem(await http.post(ADVICE, json={**ASKED, "bound": bound}), 422, "invalid_input")
 
 
 async def test_a_share_of_infinitely_many_types(http: httpx.AsyncClient) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict, model_validator
 
 from service.distributions.schemas import At, Count, Generations, Recursion, Samples, Workflow
-from service.predictions.schemas import MAX_LIST, Model
+from service.predictions.schemas import MAX_LIST, DatasetId, Model
 
 MAX_TYPES = 10**15
 MAX_EXPONENT = 20.0
@@ -52,7 +52,7 @@ class CountsVocabulary(Model):
         return self
 
 
-Vocabulary = Annotated[ZipfVocabulary | CountsVocabulary, Field(discriminator="kind")]
+Vocabulary = Annotated[ZipfVocabulary | CountsVocabulary, Field(discriminator="kind")] | DatasetId
 
 
 class Decoding(Model):
