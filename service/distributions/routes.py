@@ -9,6 +9,10 @@ from service.distributions.estimator.responses import EstimatorPrediction
 from service.distributions.estimator.routes import router as estimator
 from service.distributions.gaussian.responses import GaussianPrediction
 from service.distributions.gaussian.routes import router as gaussian
+from service.distributions.kde.responses import KdePrediction
+from service.distributions.kde.routes import router as kde
+from service.distributions.mixture.responses import MixturePrediction
+from service.distributions.mixture.routes import router as mixture
 from service.distributions.tail.responses import TailPrediction
 from service.distributions.tail.routes import router as tail
 from service.distributions.vocabulary.responses import VocabularyPrediction, VocabularyRecommendation
@@ -22,7 +26,13 @@ from service.web.problems import responses as problem_responses
 router = APIRouter(prefix="/v1/distributions", tags=["distributions"])
 
 Kinds = (
-    EstimatorPrediction | GaussianPrediction | TailPrediction | VocabularyPrediction | VocabularyRecommendation
+    EstimatorPrediction
+    | GaussianPrediction
+    | KdePrediction
+    | MixturePrediction
+    | TailPrediction
+    | VocabularyPrediction
+    | VocabularyRecommendation
 )
 AnyPrediction = Annotated[Kinds, Field(discriminator="kind")]
 _STORED: TypeAdapter[Kinds] = TypeAdapter(AnyPrediction)
@@ -50,5 +60,5 @@ async def get_distribution_prediction(
     return _STORED.validate_python(found)
 
 
-for kind in (estimator, gaussian, tail, vocabulary):
+for kind in (estimator, gaussian, kde, mixture, tail, vocabulary):
     router.include_router(kind)

@@ -22,12 +22,12 @@ def rank_rule(
 ) -> tuple[Array, Array]:
     """Ranks x and weights w with Σ_{i=1..end} f(i) = Σ_j w_j f(x_j), relative error about 1e-12.
 
-    f is smooth in ln i but after the ``breaks``, where no block reaches across, and depends on i through powers down to
-    i^-``steepness``: functions like e^(-T i^-β) change over a block as i^-β does. The first 128 ranks one by one, then
-    Gauss rules of 12 nodes on blocks of ranks (``block_rule``) over which i^-steepness falls by 3 or i rises by 1.7.
-    ``closed``: f may be concentrated at the end (a law of finitely many items, all but the last ones seen), so blocks
-    shorten towards it; an endless law has no such end.
-    The arrays are shared: do not write to them.
+    f is smooth in ln i but after the ``breaks``, where no block reaches across, and depends on i through powers
+    down to i^-``steepness``: functions like e^(-T i^-β) change over a block as i^-β does. The first 128 ranks one
+    by one, then Gauss rules of 12 nodes on blocks of ranks (``block_rule``) over which i^-steepness falls by 3 or i
+    rises by 1.7. ``closed``: f may be concentrated at the end (a law of finitely many items, all but the last ones
+    seen), so blocks shorten towards it; an endless law has no such end. The arrays are shared: do not write to
+    them.
     """
     ratio = min(_RATIO, _FALL ** (1.0 / steepness))
     edges = sorted({b for b in breaks if 0 < b < end} | {end})

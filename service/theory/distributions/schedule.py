@@ -74,6 +74,14 @@ class Schedule:
         sizes: Array = self.array[self.run(np.arange(first, last + 1))]
         return sizes
 
+    def later(self) -> tuple["Schedule", int]:
+        """The schedule from the second fit on (the last size goes on), and how many runs went with the first fit."""
+        if self.repetitions[0] > 1:
+            return Schedule(self.sizes, (self.repetitions[0] - 1, *self.repetitions[1:])), 0
+        if len(self.sizes) == 1:
+            return self, 0
+        return Schedule(self.sizes[1:], self.repetitions[1:]), 1
+
     def counts(self, model: int) -> Array:
         """How many of the fits 1 … model belong to each run, shape (runs,); the last run is endless."""
         starts = self.ends - np.array(self.repetitions, dtype=np.int64)

@@ -111,11 +111,10 @@ def fresh(mix: Mix, models: Models, weight: Weight, cost: Cost = per_sample) -> 
         real, synthetic = mix.real[run], mix.schedule.array[run] - mix.real[run]
         return _affine(float(weights[run]), cost(float(real)), cost(float(synthetic)), 1.0)
 
-    later = _without_first(mix.schedule)
     spread = np.full(len(models), start)
     after = models > 1
-    if after.any() and later is not None:
-        schedule, dropped = later
+    if after.any():
+        schedule, dropped = mix.schedule.later()
         found = propagate(
             lambda run: step(run + dropped), schedule, np.array([start, 1.0]), models[after] - 1
         )
@@ -207,12 +206,3 @@ def _fresh_limit(mix: Mix, w: float, cost: Cost) -> float:
 def _last(mix: Mix) -> tuple[float, float]:
     """Real and synthetic samples of the last run."""
     return float(mix.real[-1]), float(mix.schedule.array[-1] - mix.real[-1])
-
-
-def _without_first(schedule: Schedule) -> tuple[Schedule, int] | None:
-    """The schedule from the second fit on, and how many runs went with the first; None where there is only one fit."""
-    if schedule.fits == 1:
-        return Schedule(schedule.sizes[-1:], (1,)), len(schedule.sizes) - 1
-    if schedule.repetitions[0] > 1:
-        return Schedule(schedule.sizes, (schedule.repetitions[0] - 1, *schedule.repetitions[1:])), 0
-    return Schedule(schedule.sizes[1:], schedule.repetitions[1:]), 1

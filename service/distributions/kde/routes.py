@@ -1,0 +1,19 @@
+"""HTTP of the kernel density estimates."""
+
+from fastapi import APIRouter
+
+from service.distributions.answering import Reply
+from service.distributions.kde.engine import INLINE_WORK, KIND, predicted
+from service.distributions.kde.responses import KdePrediction
+from service.distributions.kde.schemas import KdeRequest
+from service.errors import DatabaseUnavailable, InvalidInput
+from service.web.problems import responses as problem_responses
+
+router = APIRouter(prefix="/kde")
+
+
+@router.post("/predictions", responses=problem_responses(InvalidInput, DatabaseUnavailable))
+async def create_kde_prediction(request: KdeRequest, reply: Reply) -> KdePrediction:
+    """Predict what becomes of kernel density estimates that are made of each other's samples."""
+    inline = request.generations <= INLINE_WORK and not isinstance(request.samples, list)
+    return await reply.prediction(KIND, request, predicted, inline=inline)

@@ -1,0 +1,1 @@
+"""Gaussian mixtures fitted to their own samples."""

@@ -1,0 +1,76 @@
+"""Gaussian mixtures far enough apart that every sample shows its component: weights drift as tokens do, variances
+shrink.
+
+Counts are a multinomial resampling of the weights (a component can die out); within a component of N samples the
+maximum- likelihood fit multiplies the expected variance by 1 − 1/N.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.stats import binom
+
+from service.theory.distributions.schedule import Models
+from service.theory.distributions.vocabulary import ancestors
+from service.theory.model import Array
+
+LARGEST_CHAIN: Final = 1000
+"""Samples up to which the chain of counts is summed exactly."""
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """Of one component, at each model, shape (models,).
+
+    ``lost``: P(no sample left); ``weight_variance``: Var w; ``variance``: E[var 1(alive)] over the true variance.
+    """
+
+    lost: Array
+    weight_variance: Array
+    variance: Array
+
+
+def component(weight: float, samples: int, models: Models) -> Component:
+    """One component of true weight w under replacement with M samples in every fit; exact up to ``LARGEST_CHAIN``.
+
+    Var w_n = w(1 − w)[1 − (1 − 1/M)^n]. Beyond, E[var 1(alive)] ≈ 1 − y + (1 + y) e^{−2/y}, y = n/(M w).
+    """
+    with np.errstate(divide="ignore"):
+        lost_share = -np.expm1(models * np.log1p(-1.0 / samples))
+    drift: Array = weight * (1 - weight) * lost_share
+    if samples <= LARGEST_CHAIN:
+        alive, kept = _chain(weight, samples, models)
+        return Component(1.0 - alive, drift, kept)
+    lost = np.array(
+        [
+            float(founders.absent(np.array([weight]))[0])
+            for founders in ancestors.by_model(samples, models.tolist())
+        ]
+    )
+    y = models / (samples * weight)
+    return Component(lost, drift, 1 - y + np.exp(-2 / y) * (1 + y))
+
+
+def closure_error(weight: float, samples: int) -> float:
+    """Measured error of the closed form beyond ``LARGEST_CHAIN``: 3 % for weights up to 0.1, 10 % above, M w ≥ 15."""
+    return 0.03 if weight <= 0.1 and samples * weight >= 15 else 0.1
+
+
+def _chain(weight: float, samples: int, models: Models) -> tuple[Array, Array]:
+    """P(alive) and E[Π(1 − 1/N_i) 1(alive)] by the binomial chain of counts N = 1 … M: a row vector times P per fit."""
+    counts = np.arange(1, samples + 1)
+    transition = binom.pmf(counts[None, :], samples, counts[:, None] / samples)
+    shrink = 1.0 - 1.0 / counts
+    first = binom.pmf(counts, samples, weight)
+    # both vectors at once; repeated squaring would cost M³ where a step costs M²
+    law, kept = first, first * shrink
+    alive, variance = np.empty(len(models)), np.empty(len(models))
+    found = 0
+    for model in range(1, int(models[-1]) + 1):
+        if model > 1:
+            law, kept = law @ transition, (kept @ transition) * shrink
+        if model == models[found]:
+            alive[found], variance[found] = law.sum(), kept.sum()
+            found += 1
+    return alive, variance
