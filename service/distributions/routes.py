@@ -13,7 +13,7 @@ from service.distributions.kde.responses import KdePrediction
 from service.distributions.kde.routes import router as kde
 from service.distributions.mixture.responses import MixturePrediction
 from service.distributions.mixture.routes import router as mixture
-from service.distributions.tail.responses import TailPrediction
+from service.distributions.tail.responses import TailPrediction, TailRecommendation
 from service.distributions.tail.routes import router as tail
 from service.distributions.vocabulary.responses import VocabularyPrediction, VocabularyRecommendation
 from service.distributions.vocabulary.routes import router as vocabulary
@@ -31,6 +31,7 @@ Kinds = (
     | KdePrediction
     | MixturePrediction
     | TailPrediction
+    | TailRecommendation
     | VocabularyPrediction
     | VocabularyRecommendation
 )

@@ -101,6 +101,16 @@ async def test_generations_count_synthetic_data(http_without_database: httpx.Asy
     assert five["plateau"]["cause"] == "generations"
 
 
+async def test_too_few_founders_are_said_to_be_too_few(http_without_database: httpx.AsyncClient) -> None:
+    training = {"kind": "recursive", "generations": 10**6, "generator_samples": 10, "real_fraction": 1e-9}
+    body = {"law": ZIPF, "training": training, "samples": 10}
+    answer = (await http_without_database.post(PATH, json=body)).json()
+    assert answer["test_error"] is None
+    assert answer["generations"][0]["test_error"] is not None
+    assert answer["generations"][-1]["founders"] is None
+    assert "few_founders" in {one["code"] for one in answer["validity"]["warnings"]}
+
+
 async def test_pairs(http_without_database: httpx.AsyncClient) -> None:
     law = {"kind": "bigram", "context_exponent": 2.0, "token_exponent": 1.5}
     body = {"law": law, "training": {"kind": "real"}, "samples": 10**4, "curve": [10**4]}

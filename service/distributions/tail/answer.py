@@ -4,9 +4,16 @@ from math import isnan
 
 from service.distributions.answering import head
 from service.distributions.tail import responses
-from service.distributions.tail.schemas import AssociativeMemory, ItemMemory, RecursiveTraining, TailRequest
+from service.distributions.tail.schemas import (
+    AssociativeMemory,
+    ItemMemory,
+    RecursiveTraining,
+    TailRequest,
+    Training,
+)
 from service.distributions.validity import Reasons, validity
 from service.theory.distributions.accuracy import Accuracy, Caution, approximate, exact
+from service.theory.distributions.tail.generations import FEW
 from service.theory.distributions.tail.memory import LEAST_VISITS
 from service.theory.distributions.tail.prediction import Generation, Plateau, TailPrediction
 from service.theory.model import Array
@@ -38,7 +45,10 @@ def answer(
     ``floor`` is added to every error of this learner, at most 1 in all. ``founders_error``: relative, of what is exact
     but for the founders of a recursion.
     """
-    reasons = Reasons(_cautions(prediction))
+    cautions = _cautions(request, prediction)
+    if any(isnan(one.founders) for one in generations):
+        cautions += [unknown(request.training, quantity) for quantity in ("test_error", "founders")]
+    reasons = Reasons(cautions)
 
     def error(value: float, quantity: str) -> float | None:
         return reasons.value(value if isnan(value) else min(value + floor, 1.0), quantity)
@@ -119,7 +129,7 @@ def _accuracies(request: TailRequest, prediction: TailPrediction, founders_error
     return found
 
 
-def _cautions(prediction: TailPrediction) -> list[Caution]:
+def _cautions(request: TailRequest, prediction: TailPrediction) -> list[Caution]:
     """Why values are missing, and what follows from those that are there."""
     lawless = (
         "No closed law holds here (they do from 10 samples and 10 known items on); the exact sum is given."
@@ -130,11 +140,7 @@ def _cautions(prediction: TailPrediction) -> list[Caution]:
     if isnan(prediction.decay):
         found.append(Caution("no_power_law", "The error of this law is no power of the samples.", "decay"))
     if isnan(prediction.test_error) or any(map(isnan, prediction.curve_errors)):
-        noise = (
-            f"Fewer than {LEAST_VISITS:.0f} expected samples of the last item that is kept: which are most frequent is "
-            "noise there, and no formula holds. Take more samples, a smaller memory, or simulate."
-        )
-        found.append(Caution("rank_noise", noise, "test_error"))
+        found.append(unknown(request.training, "test_error"))
     if isnan(prediction.local_decay):
         gone = "The error has vanished to double precision, or is not known: it has no slope."
         found.append(Caution("no_slope", gone, "local_decay"))
@@ -145,6 +151,21 @@ def _cautions(prediction: TailPrediction) -> list[Caution]:
         beyond = "More than 1e18 real samples, or no number of them, give this error."
         found.append(Caution("beyond_range", beyond, "effective_samples"))
     return found + (_plateau_cautions(prediction.plateau) if prediction.plateau else [])
+
+
+def unknown(training: Training, quantity: str) -> Caution:
+    """Why an error is not known."""
+    if isinstance(training, RecursiveTraining):
+        few = (
+            f"Fewer than {FEW:.0f} real samples are behind all that the learner has seen, or sizes are near 1e18: there "
+            "is no formula. Take more samples or a larger real fraction, or simulate."
+        )
+        return Caution("few_founders", few, quantity)
+    noise = (
+        f"Fewer than {LEAST_VISITS:.0f} expected samples of the last item that is kept: which are most frequent is "
+        "noise there, and no formula holds. Take more samples, a smaller memory, or simulate."
+    )
+    return Caution("rank_noise", noise, quantity)
 
 
 def _plateau_cautions(plateau: Plateau) -> list[Caution]:

@@ -65,3 +65,25 @@ class TailPrediction(DistributionPrediction):
     generations: list[TailGeneration] = Field(
         description="With kind recursive, the way there: generation 0 is trained on real samples. Else empty."
     )
+
+
+class TailTried(Answer):
+    """One value of what was varied, and the error there."""
+
+    value: Value
+    test_error: Value
+
+
+class TailRecommendation(DistributionPrediction):
+    """The value that keeps the bound, with the evaluation on the other side of it."""
+
+    kind: Literal["tail_recommendation"] = "tail_recommendation"
+    vary: str
+    limit: float = Field(description="The largest test error that is allowed.")
+    reachable: bool
+    recommended: TailTried | None = Field(description="null: no value keeps the bound.")
+    just_beyond: TailTried | None = Field(
+        description="The next value, which does not keep it; null where all values do."
+    )
+    best: TailTried = Field(description="The value with the least error.")
+    sentence: str

@@ -3,10 +3,11 @@
 from fastapi import APIRouter
 
 from service.distributions.answering import Reply
+from service.distributions.tail import recommend
 from service.distributions.tail.answer import KIND
 from service.distributions.tail.engine import predicted
-from service.distributions.tail.responses import TailPrediction
-from service.distributions.tail.schemas import TailRequest
+from service.distributions.tail.responses import TailPrediction, TailRecommendation
+from service.distributions.tail.schemas import TailRecommendationRequest, TailRequest
 from service.errors import DatabaseUnavailable, InvalidInput
 from service.web.problems import responses as problem_responses
 
@@ -17,3 +18,9 @@ router = APIRouter(prefix="/tail")
 async def create_tail_prediction(request: TailRequest, reply: Reply) -> TailPrediction:
     """Predict the error of a learner that fails on what it has not seen: scaling law, plateau, and what ends it."""
     return await reply.prediction(KIND, request, predicted, inline=False)
+
+
+@router.post("/recommendations", responses=problem_responses(InvalidInput, DatabaseUnavailable))
+async def create_tail_recommendation(request: TailRecommendationRequest, reply: Reply) -> TailRecommendation:
+    """Find the least samples, real samples or real fraction, or the most generations, that keep the error in bounds."""
+    return await reply.prediction(recommend.KIND, request, recommend.recommended, inline=False)

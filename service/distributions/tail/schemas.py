@@ -180,3 +180,53 @@ class TailRequest(TailProblem):
         if self.curve is not None and any(b <= a for a, b in pairwise(self.curve)):
             raise ValueError("curve needs each number of samples above the one before")
         return self
+
+
+class TailBound(Model):
+    """The test error is to be at most ``limit``; ``relative``: at most so many times the clean error.
+
+    The clean error is that of as many real samples and unlimited memory.
+    """
+
+    limit: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False), Strict()]
+    relative: bool = False
+
+
+class TailRecommendationRequest(TailProblem):
+    """Which value of one number of the problem keeps the test error within a bound.
+
+    ``vary``: the least ``samples``; the least ``real_samples`` (kind counts); the least ``real_fraction`` (kinds mixed
+    and recursive); the most ``generations`` (kind recursive). What the problem says about that number is ignored.
+    """
+
+    vary: Literal["samples", "real_samples", "real_fraction", "generations"]
+    bound: TailBound
+    for_ever: bool = Field(
+        False, description="With kind recursive: after any number of generations, whatever the problem says."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_varied(self) -> "TailRecommendationRequest":
+        kind = self.training.kind
+        kinds = {
+            "real_samples": ("counts",),
+            "real_fraction": ("mixed", "recursive"),
+            "generations": ("recursive",),
+        }
+        if kind not in kinds.get(self.vary, (kind,)):
+            raise ValueError(
+                f"{self.vary} can be varied with training of kind {' or '.join(kinds[self.vary])} only"
+            )
+        if isinstance(self.training, RecursiveTraining) and isinstance(self.training.generator_samples, list):
+            raise ValueError(
+                "give generator_samples as one number: recommendations are for equal generations"
+            )
+        if self.for_ever and (kind != "recursive" or self.vary == "generations"):
+            raise ValueError(
+                "for_ever is for training of kind recursive, where something else than generations varies"
+            )
+        if isinstance(self.memory, ItemMemory) and self.memory.keeps == "most_frequent":
+            raise ValueError(
+                "recommendations are for a memory that keeps most_probable: the other has no formula"
+            )
+        return self

@@ -2,16 +2,26 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isnan, nan
+from typing import Final
+
+import numpy as np
 
 from service.theory.distributions.schedule import Schedule
 from service.theory.distributions.tail.zipf import Nodes, Zipf
-from service.theory.distributions.vocabulary import ancestors, refreshed
+from service.theory.distributions.vocabulary import ancestors
 from service.theory.distributions.vocabulary.ancestors import EXACT_MIXED
 from service.theory.distributions.vocabulary.founders import Founders
+from service.theory.distributions.vocabulary.moments import Fresh, Lineages, across, back
 from service.theory.model import Array
 
 _FOUNDERS_ERROR = 2e-6  # of P(unseen) where founders are followed by their moments
 _FRESH_ERROR = 0.3  # times (E R)^-2, with fresh real samples
+FEW: Final = 10.0
+"""Founders below which their normal law is no law any more, where there are fresh real samples."""
+_STRETCH: Final = 1_000  # generations between two looks at what is left
+_LAST: Final = 2.0
+NONE: Final = Founders(nan, nan)
 
 
 @dataclass(frozen=True)
@@ -40,17 +50,19 @@ class Recursive:
         return 0.0
 
     def unseen(self, law: Zipf, nodes: Nodes, samples: float) -> Array:  # noqa: ARG002
-        """E (1 − p_i)^A; the number of samples is rounded."""
-        return self.founders(samples).absent(nodes.p)
+        """E (1 − p_i)^A; the number of samples is rounded. NaN where the founders' law is not known."""
+        founders = self.founders(samples)
+        return np.full_like(nodes.p, nan) if isnan(founders.mean) else founders.absent(nodes.p)
 
     def founders(self, samples: float) -> Founders:
-        """The law of A for a learner of so many samples."""
+        """The law of A for a learner of so many samples; NaN moments where it is not known."""
         return _founders(self, max(round(samples), 1))
 
     def expected_error(self, samples: float) -> float:
         """Relative error of P(unseen): 0 where the law of A is exact, else as measured."""
         if self.real_fraction > 0.0:
-            return _FRESH_ERROR / max(self.founders(samples).mean, 1.0) ** 2
+            mean = self.founders(samples).mean
+            return _FRESH_ERROR / (FEW if isnan(mean) else mean) ** 2
         return 0.0 if max(*self.generators.sizes, samples) <= EXACT_MIXED else _FOUNDERS_ERROR
 
     def first(self, generators: int) -> "Recursive":
@@ -64,9 +76,26 @@ class Recursive:
 @lru_cache(maxsize=256)
 def _founders(recursion: Recursive, samples: int) -> Founders:
     generators = recursion.generators
-    schedule = Schedule((*generators.sizes, samples), (*generators.repetitions, 1))
     if recursion.real_fraction == 0.0:
+        schedule = Schedule((*generators.sizes, samples), (*generators.repetitions, 1))
         return ancestors.of_schedule(schedule, schedule.fits)
-    # the first model's samples are all real: they are where every lineage ends at the latest
-    shares = (recursion.real_fraction,) * len(schedule.sizes)
-    return refreshed.of_schedule(schedule, shares, schedule.fits, stratified=recursion.stratified)
+    return _refreshed(recursion, samples)
+
+
+def _refreshed(recursion: Recursive, samples: int) -> Founders:
+    """By the moments of the lineages and of those that ended in a fresh sample; no founders where they are too few."""
+    fresh = Fresh(recursion.real_fraction, recursion.stratified)
+    state, sample = Lineages(float(samples)), samples
+    sizes, repetitions = recursion.generators.sizes, recursion.generators.repetitions
+    for size, count in zip(reversed(sizes), reversed(repetitions), strict=True):
+        state, sample = across(state, float(sample), float(size), fresh), size
+        left, stretch = count - 1, _STRETCH
+        while left > 0 and not state.settled:
+            step = min(left, stretch)
+            state, _ = back(state, size, step, fresh)
+            if state.mean < _LAST and state.founders_mean < FEW:
+                return NONE  # what is left will not make them many, however long it takes
+            left, stretch = left - step, 2 * stretch
+    mean, variance = state.founders_mean, state.founders_variance
+    # numbers of occupied boxes vary less than Poisson ones: more means that rounding has taken over (sizes near 1e18)
+    return Founders(mean, variance) if mean >= FEW and variance <= 2.0 * mean else NONE

@@ -63,7 +63,7 @@ def closed_law(law: Zipf, training: Training, samples: float) -> float | None:
         return None
     if isinstance(training, Recursive):
         founders = training.founders(samples).mean
-        return clean_law(law, founders) if founders >= LEAST else None
+        return clean_law(law, founders) if founders >= LEAST else None  # NaN: not known
     if isinstance(training, Mixed | Counts) and training.rank < LEAST:
         return None
     if isinstance(training, Narrowed):
