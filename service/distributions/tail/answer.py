@@ -157,8 +157,8 @@ def unknown(training: Training, quantity: str) -> Caution:
     """Why an error is not known."""
     if isinstance(training, RecursiveTraining):
         few = (
-            f"Fewer than {FEW:.0f} real samples are behind all that the learner has seen, or sizes are near 1e18: there "
-            "is no formula. Take more samples or a larger real fraction, or simulate."
+            f"Fewer than {FEW:.0f} real samples are behind all that the learner has seen, or sizes are near 1e18: "
+            "there is no formula. Take more samples or a larger real fraction, or simulate."
         )
         return Caution("few_founders", few, quantity)
     noise = (
