@@ -13,8 +13,8 @@ QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 MEASURED: Final = (*PARTS, "generation")
 """What is reported of a stage: total = bias + variance + generation, replicate by replicate."""
 
-_HEAVY_SHARE: Final = 0.25
-_HEAVY_REPLICATES: Final = 30
+_HEAVY_SHARE: Final = 1 / 3
+_HEAVY_REPLICATES: Final = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Summary:
 
     ``mean``, ``standard_error``: shape (stages, len(MEASURED)); the error is NaN for a single replicate. ``quantiles``:
     of the total, shape (len(QUANTILES), stages), linearly interpolated. ``heavy``: of every stage, whether a single run
-    makes up a quarter of the variance of the totals, so that the standard error itself cannot be trusted.
+    makes up a third of the variance of the totals, so that the standard error itself cannot be trusted.
     """
 
     replicates: int
@@ -90,7 +90,7 @@ def relative_standard_errors(totals: Array) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = totals.mean(axis=1)
         relative = totals.std(axis=1, ddof=1) / np.sqrt(replicates) / mean
-    return np.where((totals == 0).all(axis=1), 0.0, np.where(relative >= 0, relative, np.inf))
+    return np.where((totals == 0).all(axis=1), 0.0, np.where((mean > 0) & (relative >= 0), relative, np.inf))
 
 
 def stopping_point(totals: Array, target: float, most: int) -> int | None:

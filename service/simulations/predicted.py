@@ -73,7 +73,7 @@ class Predictions:
 
 def _predicted(population: Population, mix: TrainingMix) -> StagePrediction:
     try:
-        found = predict(population, mix)
+        found = predict(population, mix, order=1)
     except (Unsupported, NotConverged) as error:
         return StagePrediction(mix, None, str(error))
     if found.test_error.diverged:

@@ -1,0 +1,161 @@
+"""Summaries, precision on demand, and whether theory and simulation agree."""
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from service.simulation import verdict
+from service.simulation.reduce import (
+    LEAST_REPLICATES,
+    MEASURED,
+    QUANTILES,
+    checkpoints,
+    reduce,
+    relative_standard_errors,
+    stopping_point,
+)
+from service.simulation.verdict import Cause, Comparison, Conditions
+
+RNG = np.random.default_rng(5)
+
+
+# --- summaries ------------------------------------------------------------------------------------
+
+
+def test_reduce_is_numpys_statistics() -> None:
+    values = 5 + RNG.standard_normal((6, 50))
+    summary = reduce(values)
+    for stage in range(2):
+        total, bias, variance = values[3 * stage : 3 * stage + 3]
+        for k, one in enumerate((total, bias, variance, total - bias - variance)):
+            assert summary.mean[stage, k] == pytest.approx(one.mean(), rel=1e-12)
+            assert summary.standard_error[stage, k] == pytest.approx(np.sqrt(np.var(one) / 49), rel=1e-12)
+        for row, q in zip(summary.quantiles, QUANTILES, strict=True):
+            assert row[stage] == pytest.approx(np.percentile(total, 100 * q), rel=1e-12)
+    assert MEASURED == ("total", "bias", "variance", "generation")
+    assert summary.heavy == (False, False)
+
+
+def test_reduce_of_one_replicate_has_no_standard_error() -> None:
+    assert np.isnan(reduce(np.ones((3, 1))).standard_error).all()
+    with pytest.raises(ValueError, match="no replicates"):
+        reduce(np.ones((3, 0)))
+
+
+def test_a_single_run_that_makes_the_spread_is_seen() -> None:
+    values = 5 + RNG.standard_normal((3, 60))
+    values[0, 17] = 100.0
+    assert reduce(values).heavy == (True,)
+    values[0, 17] = np.inf
+    assert reduce(values).heavy == (False,)
+
+
+# --- precision on demand --------------------------------------------------------------------------
+
+
+def test_stopping_is_at_the_first_precise_checkpoint() -> None:
+    totals = 1 + 0.1 * RNG.standard_normal((2, 3000))
+    point = stopping_point(totals, 0.004, 3000)
+    assert point is not None
+    looks = list(checkpoints(3000))
+    assert point in looks
+    assert np.all(relative_standard_errors(totals[:, :point]) <= 0.004)
+    for before in looks[: looks.index(point)]:
+        assert np.any(relative_standard_errors(totals[:, :before]) > 0.004)
+    assert 300 < point < 1200  # (0.1/0.004)² = 625
+
+
+def test_stopping_depends_on_the_first_replicates_alone() -> None:
+    """Whatever has been computed beyond: any prefix that reaches the point says the same."""
+    totals = 1 + 0.3 * RNG.standard_normal((3, 2000))
+    point = stopping_point(totals, 0.02, 5000)
+    assert point is not None
+    for computed in range(0, 2000, 7):
+        expected = point if computed >= point else None
+        assert stopping_point(totals[:, :computed], 0.02, 5000) == expected
+
+
+def test_the_cap_ends_it() -> None:
+    totals = 1 + RNG.standard_normal((1, 100))
+    assert stopping_point(totals, 1e-9, 100) == 100
+    assert stopping_point(totals[:, :99], 1e-9, 100) is None
+    assert stopping_point(np.ones((1, 3)), 0.1, 3) == 3
+    assert list(checkpoints(3)) == [3]
+    looks = list(checkpoints(10_000))
+    assert looks[0] == LEAST_REPLICATES
+    assert looks[-1] == 10_000
+    assert np.all(np.diff(looks) > 0)
+
+
+def test_errors_that_are_0_or_no_numbers() -> None:
+    totals = np.array([np.zeros(20), np.full(20, np.inf), -np.ones(20), np.ones(20)])
+    np.testing.assert_array_equal(relative_standard_errors(totals), [0.0, np.inf, np.inf, 0.0])
+
+
+# --- comparisons ----------------------------------------------------------------------------------
+
+
+def test_p_values_are_those_of_a_t_test() -> None:
+    sample = RNG.standard_normal(12) + 0.4
+    one = Comparison(sample.mean(), sample.std(ddof=1) / np.sqrt(12), 0.1, 1.0)
+    expected = ttest_1samp(sample, 0.1)
+    assert one.z_score == pytest.approx(expected.statistic, rel=1e-12)
+    assert verdict.p_values(np.array([one.z_score]), 12)[0] == pytest.approx(expected.pvalue, rel=1e-10)
+
+
+def test_holm_by_hand() -> None:
+    """Sorted .005 .01 .03 .04 times 4, 3, 2, 1, then never falling."""
+    np.testing.assert_allclose(verdict.holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(verdict.holm(np.array([0.6, 0.5])), [1.0, 1.0])
+
+
+def test_false_alarms_of_a_whole_simulation_are_rare() -> None:
+    """1,000 simulations of 40 true comparisons, normal data of 10 replicates: at most 1 % with any alarm."""
+    alarms = 0
+    for _ in range(1000):
+        samples = RNG.standard_normal((40, 10))
+        comparisons = [Comparison(s.mean(), s.std(ddof=1) / np.sqrt(10), 0.0, 1.0) for s in samples]
+        alarms += verdict.adjusted_p_values(comparisons, 10).min() <= verdict.LEVEL
+    assert alarms <= 0.01 * 1000 + 3 * np.sqrt(0.01 * 0.99 * 1000)
+    assert alarms >= 0.01 * 1000 - 4 * np.sqrt(0.01 * 0.99 * 1000)  # nor is it blind
+
+
+def test_a_true_difference_is_found_among_many() -> None:
+    right = [Comparison(1.0 + 1e-3 * k, 0.01, 1.0, 1.0) for k in range(20)]
+    wrong = Comparison(1.1, 0.01, 1.0, 1.0)
+    adjusted = verdict.adjusted_p_values([*right, wrong, wrong], 100)
+    assert adjusted[-1] == adjusted[-2] < 1e-9
+    assert adjusted[:-2].min() > verdict.LEVEL
+    # equal comparisons count once
+    np.testing.assert_allclose(verdict.adjusted_p_values([wrong] * 50, 100), adjusted[-1] / 21, rtol=1e-9)
+    assert verdict.adjusted_p_values([], 100).size == 0
+
+
+def test_rounding_is_no_difference_and_no_spread_no_excuse() -> None:
+    assert Comparison(1e-17, 1e-18, 0.0, 1.0).z_score == 0
+    assert Comparison(0.5, 0.0, 0.4, 0.5).z_score == np.inf
+    assert Comparison(0.3, 0.0, 0.4, 0.5).z_score == -np.inf
+    assert verdict.adjusted_p_values([Comparison(0.5, 0.0, 0.4, 0.5)], 10)[0] == 0
+
+
+def test_the_detectable_difference_is_just_detected() -> None:
+    least = verdict.detectable_difference(0.01, 5, 30)
+    others = [Comparison(1.0, 0.01 * (k + 1), 1.0, 1.0) for k in range(4)]
+    for factor, found in ((1.001, True), (0.999, False)):
+        one = Comparison(1.0 + factor * least, 0.01, 1.0, 1.0)
+        assert bool(verdict.adjusted_p_values([*others, one], 30)[-1] <= verdict.LEVEL) is found
+
+
+def test_likely_causes() -> None:
+    near, far = Comparison(1.02, 0.001, 1.0, 1.02), Comparison(2.0, 0.001, 1.0, 2.0)
+    small = Conditions(expected_relative_error=0.01)
+    assert verdict.causes(near, small) == (Cause.SMALL_N,)
+    assert verdict.causes(far, small) == (Cause.UNEXPLAINED,)
+    heavy = Conditions(0.01, degrees_of_freedom=4.5)
+    assert verdict.causes(far, heavy) == (Cause.HEAVY_TAILS,)
+    assert verdict.causes(near, heavy) == (Cause.HEAVY_TAILS, Cause.SMALL_N)
+    assert verdict.causes(far, Conditions(0.01, degrees_of_freedom=200.0)) == (Cause.UNEXPLAINED,)
+    assert verdict.causes(far, Conditions(0.01, heavy=True)) == (Cause.HEAVY_TAILS,)
+    rows = Conditions(0.01, finite_population=True)
+    assert verdict.causes(far, rows) == (Cause.FINITE_POPULATION,)
+    assert all(cause.sentence.endswith(".") for cause in Cause)
