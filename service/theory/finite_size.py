@@ -55,7 +55,7 @@ def contributions(chain: Chain) -> Contributions:
     pending: dict[int, dict[int, Array]] = {
         final: {final: np.stack([chain.population.weight, np.zeros_like(chain.population.weight)])}
     }
-    expansions: dict[int, _Expansion] = {}
+    expansions: dict[int, Expansion] = {}
     power = chain.population.target_power
 
     def add(u: int, v: int, weights: Array) -> None:
@@ -73,7 +73,7 @@ def contributions(chain: Chain) -> Contributions:
         stage, response = chain.stages[f], chain.responses[f]
         expansion = expansions.get(id(response))
         if expansion is None:
-            expansion = expansions[id(response)] = _Expansion.of(chain, stage, response)
+            expansion = expansions[id(response)] = Expansion.of(chain, stage, response)
         back = expansion.back(wanted.get(f))
         noise[f] += back.noise
         # what each direction of the mean stands for: a model, the truth, or labels of mean error 0
@@ -96,7 +96,7 @@ def contributions(chain: Chain) -> Contributions:
 
 
 @dataclass(frozen=True, eq=False)
-class _Back:
+class Back:
     """Derivatives of the final error by what a stage is fitted on.
 
     ``noise``: by its sources' noise variances, shape (orders, sources); ``square``: by E[e_s e_t] of its labels' models
@@ -113,7 +113,7 @@ def _probed(value: Array, slope: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class _Expansion:
+class Expansion:
     """One stage around its saddle point. The fields are ln a_s of the sources and, with random features, ln κ.
 
     ``learned``: L_s, shape (sources, modes); ``left``: U, shape (modes,); ``x``: L_s, and U for κ, 0 where the model
@@ -132,7 +132,7 @@ class _Expansion:
     width: float | None
 
     @classmethod
-    def of(cls, chain: Chain, stage: Stage, response: Response) -> "_Expansion":
+    def of(cls, chain: Chain, stage: Stage, response: Response) -> "Expansion":
         """Of a stage with its response."""
         population = chain.population
         L, U, resolvent, width = response.learned, response.unlearned, response.resolvent, response.features
@@ -176,11 +176,11 @@ class _Expansion:
         pull = self.x * (by_residual[:, None] + by_product @ self.x)
         return np.asarray(np.einsum("jm,jam->am", pull, self._residuals(self.x, self.left, None)))
 
-    def back(self, weights: Array | None) -> _Back:
+    def back(self, weights: Array | None) -> Back:
         """From the weights of E e² of the stage's model, shape (orders, modes), or None where they are all 0."""
         count, modes = self.sources, self.multiplicities.size
         if weights is None:
-            return _Back(np.zeros((2, count)), np.zeros((2, count + 1, count + 1, modes)))
+            return Back(np.zeros((2, count)), np.zeros((2, count + 1, count + 1, modes)))
         residuals = self._residuals(self.x, self.left, None)
         noise, square = np.empty((2, count)), np.empty((2, count + 1, count + 1, modes))
         probe = self.resolvent * weights  # y, times the multiplicities
@@ -193,7 +193,7 @@ class _Expansion:
         more_noise, more_square = self._next_order(probe[0] / self.multiplicities, response[0])
         noise[1] += more_noise
         square[1] += more_square
-        return _Back(noise, square)
+        return Back(noise, square)
 
     def _next_order(self, probe: Array, response: Array) -> tuple[Array, Array]:
         """The derivative of F_1's part linear in the labels' moments, by complex step along the probe."""

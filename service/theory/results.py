@@ -123,7 +123,8 @@ class Prediction:
     """Everything the theory says about one training mix. ``mix``: with every "optimal" penalty resolved.
 
     ``openness``: the least over the stages that are fitted, see Response.openness; ``expected_relative_error``: of the
-    total, for Gaussian features; ``method``: of the test error, the other values being deterministic equivalents.
+    total, for Gaussian features; ``method``: of the test error, the other values being deterministic equivalents;
+    ``order``: of those, 0 for asymptotic errors, 1 with their finite-size correction.
     """
 
     mix: TrainingMix
@@ -137,3 +138,4 @@ class Prediction:
     openness: float
     expected_relative_error: float
     method: Method = Method.EQUIVALENT
+    order: Literal[0, 1] = 0

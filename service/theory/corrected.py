@@ -1,0 +1,172 @@
+"""A prediction to order 1: every error in it with its finite-size correction (finite_size.py).
+
+The recommended penalties stay where the asymptotic error is least: moving them by a share of O(1/N) would change the
+error there by O(1/N²) only. Limits, flat ranges and effective samples are asymptotic too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+
+from service.theory.chain import Chain, label_indices
+from service.theory.errors import NotConverged, Unsupported
+from service.theory.finite_size import Contributions, contributions
+from service.theory.model import Array, Population, Stage, TrainingMix
+from service.theory.response import Regime, Response
+from service.theory.results import Baseline, Best, Decomposition, Prediction, SourceNoise, assemble
+from service.theory.stages import clean_stage, real_noise, real_stage, solve, solve_all
+
+MAX_WORK = 20_000_000  # modes × Σ over stages of (sources + 1)³: beyond it a correction would take seconds
+LARGEST = (
+    0.6  # share of a contribution from which on its correction is not one; two samples to spare make it 1/2
+)
+_NEGLIGIBLE = 1e-3  # share of the total below which a contribution does not decide
+
+
+class NotSmall(Exception):
+    """A correction that is not small beside what it corrects, or beyond what is computed."""
+
+
+def corrected(population: Population, prediction: Prediction) -> Prediction:
+    """The prediction to order 1, or as it is where a correction is not available or not small: ``order`` says which."""
+    try:
+        return _Corrector(population, prediction.mix).apply(prediction)
+    except (NotSmall, NotConverged, Unsupported, np.linalg.LinAlgError):
+        return prediction
+
+
+def continued(value: float, correction: float, least: float = 0.0) -> float:
+    """value + correction, continued as a geometric series where it is more than ``least``. Raises NotSmall.
+
+    Exact for an unpenalized fit's variance: d/(T−d) and its correction d/(T−d)² give d/(T−d−1).
+    """
+    if abs(correction) <= LARGEST * abs(value):
+        return value / (1.0 - correction / value) if value else 0.0
+    if abs(correction) <= least:
+        return value + correction
+    raise NotSmall
+
+
+@dataclass(frozen=True, eq=False)
+class _Errors:
+    """What a final error consists of.
+
+    ``truth``: what is not learned; ``noise[f][s]``: its derivative by the noise variance of source s of stage f;
+    ``shift``: of all shifts together.
+    """
+
+    truth: float
+    noise: list[Array]
+    shift: float
+
+    @staticmethod
+    def of(stages: Sequence[Stage], found: Contributions) -> "_Errors":
+        """To order 1. Raises NotSmall."""
+        variances = [[source.noise_variance for source in stage.sources] for stage in stages]
+        shift = sum((parts.sum(axis=1) for parts in found.shift), np.zeros(2))
+        noise = sum((part @ v for part, v in zip(found.noise, variances, strict=True)), np.zeros(2))
+        least = _NEGLIGIBLE * float(found.truth[0] + shift[0] + noise[0])
+        return _Errors(
+            continued(*found.truth.tolist(), least),
+            [
+                np.array(
+                    [
+                        continued(*pair, least / s2 if s2 else inf)
+                        for pair, s2 in zip(part.T.tolist(), v, strict=True)
+                    ]
+                )
+                for part, v in zip(found.noise, variances, strict=True)
+            ],
+            continued(*shift.tolist(), least),
+        )
+
+    def total(self, stages: tuple[Stage, ...]) -> float:
+        """The test error."""
+        variances = ([source.noise_variance for source in stage.sources] for stage in stages)
+        return self.truth + self.shift + sum(float(p @ v) for p, v in zip(self.noise, variances, strict=True))
+
+
+class _Corrector:
+    """The errors that one prediction is made of; the earlier stages are solved once."""
+
+    def __init__(self, population: Population, mix: TrainingMix) -> None:
+        self.population, self.stages, self.final = population, mix.stages, mix.stages[-1]
+        work = sum((len(stage.sources) + 1) ** 3 for stage in mix.stages) * population.eigenvalues.size
+        if work > MAX_WORK:
+            raise NotSmall
+        self.earlier = solve_all(population, mix.stages[:-1])
+        self.labels = label_indices(mix.stages)
+        self.real_noise = real_noise(population, self.final)
+        self.known: dict[float, Decomposition] = {}
+
+    def apply(self, found: Prediction) -> Prediction:
+        """The prediction with all its errors corrected."""
+        regularization = found.regularization
+        error = self.decomposition(regularization.penalty)
+        at_best = self.decomposition(regularization.recommended.penalty)
+        clean_penalty = regularization.clean_optimal_penalty
+        cost = inf
+        if regularization.cost_of_clean_choice < inf:
+            cost = max(self.decomposition(clean_penalty).total - at_best.total, 0.0)
+        clean = Baseline(
+            found.clean.samples, error.bias + error.variance, error.bias, error.variance,
+            Best(clean_penalty, sum(self.bias_and_variance(clean_stage(self.population, self.final), clean_penalty))),
+        )  # fmt: skip
+        return replace(
+            found,
+            test_error=error,
+            clean=clean,
+            real_only=None
+            if found.real_only is None
+            else self.real_only(found.real_only, regularization.penalty),
+            regularization=replace(
+                regularization,
+                recommended=Best(regularization.recommended.penalty, at_best.total),
+                at_recommended=at_best,
+                cost_of_clean_choice=cost,
+            ),
+            order=1,
+        )
+
+    def decomposition(self, penalty: float) -> Decomposition:
+        """Of the mix at a penalty of its last stage."""
+        if penalty not in self.known:
+            stages = (*self.stages[:-1], replace(self.final, penalty=penalty))
+            found = self.errors(
+                stages, (*self.earlier, solve(self.population, self.final, penalty)), self.labels
+            )
+            bias, variance = self.bias_and_variance(clean_stage(self.population, self.final), penalty)
+            by_source = tuple(
+                SourceNoise(stage.name, source.name, value * source.noise_variance)
+                for stage, parts in zip(stages[:-1], found.noise, strict=False)
+                for source, value in zip(stage.sources, parts.tolist(), strict=True)
+            )
+            noise = np.array([source.noise_variance for source in self.final.sources])
+            self.known[penalty] = assemble(
+                found.total(stages), bias, variance, by_source,
+                shift=found.shift, mismatch=float(found.noise[-1] @ (noise - self.real_noise)),
+            )  # fmt: skip
+        return self.known[penalty]
+
+    def errors(
+        self, stages: tuple[Stage, ...], responses: tuple[Response, ...], labels: list[tuple[int, ...]]
+    ) -> _Errors:
+        """Of any stages. Raises NotSmall, at an interpolation threshold too."""
+        if any(response.regime is Regime.THRESHOLD for response in responses):
+            raise NotSmall
+        return _Errors.of(stages, contributions(Chain(self.population, stages, responses, labels)))
+
+    def bias_and_variance(self, stage: Stage, penalty: float) -> tuple[float, float]:
+        """Of a stage whose labels are all real."""
+        found = self.errors((stage,), (solve(self.population, stage, penalty),), label_indices((stage,)))
+        return found.truth, found.total((stage,)) - found.truth
+
+    def real_only(self, found: Baseline, penalty: float) -> Baseline:
+        """The real samples alone."""
+        stage = real_stage(self.final)
+        assert stage is not None
+        bias, variance = self.bias_and_variance(stage, penalty)
+        best = Best(found.best.penalty, sum(self.bias_and_variance(stage, found.best.penalty)))
+        return Baseline(found.samples, bias + variance, bias, variance, best)

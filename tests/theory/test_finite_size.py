@@ -1,0 +1,162 @@
+"""The finite-size correction against exact averages, the expansion by parts, and Monte Carlo."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import chi2
+
+from service.theory.chain import Chain, label_indices
+from service.theory.corrected import corrected
+from service.theory.finite_size import Contributions, Expansion, contributions
+from service.theory.model import REAL, Array, Population, Shift, Source, Stage, TrainingMix
+from service.theory.prediction import predict
+from service.theory.stages import solve_all
+from tests.theory.designs import average_error
+from tests.theory.problems import isotropic, power_law
+
+
+def found(population: Population, mix: TrainingMix) -> Contributions:
+    responses = solve_all(population, mix.stages)
+    return contributions(Chain(population, mix.stages, responses, label_indices(mix.stages)))
+
+
+def total(mix: TrainingMix, parts: Contributions) -> Array:
+    """The error to order 0, and its correction."""
+    value = parts.truth.copy()
+    for stage, noise, shift in zip(mix.stages, parts.noise, parts.shift, strict=True):
+        value += noise @ [source.noise_variance for source in stage.sources] + shift.sum(axis=1)
+    return value
+
+
+def one(samples: float, penalty: float, noise: float = 1.0, width: float | None = None) -> TrainingMix:
+    return TrainingMix((Stage("fit", (Source("real", REAL, samples, noise),), penalty, width),))
+
+
+def generations(n: int, samples: float, penalty: float, final: float = 0.02) -> TrainingMix:
+    stages = [Stage("g0", (Source("x", REAL, samples, 0.3),), penalty)]
+    for k in range(1, n):
+        stages.append(Stage(f"g{k}", (Source("x", f"g{k - 1}", samples, 0.3),), penalty))
+    return TrainingMix((*stages, Stage("final", (Source("x", f"g{n - 1}", samples, 0.2),), final)))
+
+
+D = 14
+SIGMA = np.arange(1.0, D + 1) ** -1.0
+POPULATION = Population(SIGMA, np.ones(D), np.linspace(0.5, 1.5, D) / D, 0.3)
+DAG = TrainingMix((
+    Stage("a", (Source("r", REAL, 20, 0.3),), 0.03),
+    Stage("b", (Source("r", REAL, 14, 0.3), Source("a", "a", 20, 0.1, 0.5)), 0.05),
+    Stage("final", (Source("r", REAL, 12, 0.3), Source("a", "a", 10, 0.2, 2.0), Source("b", "b", 16, 0.2)), 0.04),
+))  # fmt: skip
+MIXES = {
+    "ridge": one(20, 0.05, 0.0),
+    "too few samples": one(8, 0.0),
+    "random features": one(24, 0.05, 0.1, width=18),
+    "unpenalized random features": one(26, 0.0, width=8),
+    "ridge chain": generations(3, 24, 0.02),
+    "interpolating chain": generations(3, 7, 0.0),
+    "several sources, chained": DAG,
+    "shifted labels": TrainingMix((
+        Stage("final", (Source("r", REAL, 10, 0.2), Source("s", Shift(np.full(D, 0.05)), 14, 0.2, 0.5)), 0.02),
+    )),
+    "covariate shift and random features": TrainingMix((
+        Stage("a", (Source("r", REAL, 24, 0.3, 1.0, SIGMA[::-1].copy()),), 0.03),
+        Stage("final", (Source("r", REAL, 14, 0.2), Source("a", "a", 14, 0.2, 1.0, SIGMA[::-1].copy())), 0.03, 20),
+    )),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_monte_carlo_shows_the_correction(name: str) -> None:
+    mix = MIXES[name]
+    value, correction = total(mix, found(POPULATION, mix))
+    mean, standard_error = average_error(POPULATION, mix, 1500, 5)
+    assert abs(mean - value) > 4 * standard_error, "the correction would not be seen"
+    # what is left is of the order of the correction's square
+    assert abs(mean - value - correction) <= 3.5 * standard_error + 1.5 * correction**2 / value
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_the_value_is_the_engines(name: str) -> None:
+    mix = MIXES[name]
+    value, _ = total(mix, found(POPULATION, mix))
+    assert value == pytest.approx(predict(POPULATION, mix).test_error.total, rel=1e-12)
+
+
+# --- exact averages --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("d", "samples"), [(20, 22), (20, 40), (100, 1000), (3, 50)])
+def test_without_penalty_one_less_sample(d: int, samples: int) -> None:
+    """σ² d/(T−d−1) in every generation, exact at every size."""
+    n = 3
+    mix = generations(n, samples, 0.0, final=0.0)
+    population = power_law(d, beta=1.2)
+    prediction = corrected(population, predict(population, mix))
+    unit = d / (samples - d - 1)
+    assert prediction.order == 1
+    assert prediction.test_error.total == pytest.approx((0.2 + 0.3 * n) * unit, rel=1e-12)
+    assert prediction.test_error.parts.label_noise == pytest.approx(0.3 * n * unit, rel=1e-12)
+    assert prediction.test_error.parts.distortion == 0
+    assert prediction.test_error.bias == pytest.approx(0, abs=1e-15)
+
+
+@pytest.mark.parametrize(("d", "samples"), [(40, 20), (30, 3)])
+def test_interpolation_of_isotropic_features(d: int, samples: int) -> None:
+    """Bias (1 − T/d) ‖w‖² and variance σ² T/(d−T−1), exact at every size."""
+    population = isotropic(d, noise=0.7)
+    prediction = corrected(population, predict(population, one(samples, 0.0, 0.7)))
+    assert prediction.test_error.bias == pytest.approx(1 - samples / d, rel=1e-12)
+    assert prediction.test_error.variance == pytest.approx(0.7 * samples / (d - samples - 1), rel=1e-12)
+
+
+def scalar_ridge(samples: int, penalty: float) -> tuple[float, float]:
+    """E (λ/(S+λ))² and E S/(S+λ)²/T for S = χ²_T/T, by quadrature."""
+
+    def mean(f: Callable[[float], float]) -> float:
+        low, high = chi2.ppf(1e-18, samples), chi2.isf(1e-18, samples)
+        value, _ = quad(
+            lambda z: f(z / samples) * chi2.pdf(z, samples), low, high, epsabs=0, epsrel=1e-11, limit=500
+        )
+        return float(value)
+
+    return mean(lambda s: (penalty / (s + penalty)) ** 2), mean(lambda s: s / (s + penalty) ** 2) / samples
+
+
+@pytest.mark.parametrize("penalty", [0.01, 0.3, 3.0])
+def test_one_mode_to_second_order(penalty: float) -> None:
+    """What is left after the correction falls like 1/N²: four times with every doubling."""
+    population = Population(np.ones(1), np.ones(1), np.ones(1), 1.0)
+    left = []
+    for samples in (200, 400, 800):
+        parts = found(population, one(samples, penalty))
+        exact = np.array(scalar_ridge(samples, penalty))
+        value = np.array([parts.truth, parts.noise[0][:, 0]])
+        assert np.all(np.abs(value.sum(axis=1) / exact - 1) < 0.2 * np.abs(value[:, 0] / exact - 1))
+        left.append(value.sum(axis=1) / exact - 1)
+    for first, second in itertools.pairwise(left):
+        assert first / second == pytest.approx(4.0, rel=0.1)
+
+
+@pytest.mark.parametrize("samples", [30, 200])
+def test_the_mean_model_is_that_of_the_expansion_by_parts(samples: int) -> None:
+    """E[S R] = Σ E[R] (1 − E tr(SR)/T) − (1/T) Σ E[R S R], with S R = 1 − λ R; linear in the correction of E[R]."""
+    population, penalty = power_law(10, beta=0.7), 0.05
+    sigma, T, d = population.eigenvalues, samples, 10
+    response = solve_all(population, one(samples, penalty).stages)[0]
+    Q = response.unlearned / penalty
+    a = 1 - (d - penalty * Q.sum()) / T
+    # E[R²] = −dQ/dλ at leading order, from 1/Q = σ a(λ) + λ
+    slope = (sigma * Q**2).sum() / (T / a**2 - (sigma**2 * Q**2).sum())
+    squared = Q**2 * (1 + sigma * slope)
+    # λ δQ = −σ δQ a − σ Q (λ Σ δQ)/T + σ (Q − λ E[R²])/T, solved as a dense linear system
+    matrix = np.diag(penalty + sigma * a) + np.outer(sigma * Q, np.full(d, penalty)) / T
+    right = sigma * (Q - penalty * squared) / T
+    change = np.linalg.solve(matrix, right)
+    mix = one(samples, penalty)
+    chain = Chain(population, mix.stages, (response,), label_indices(mix.stages))
+    correction = Expansion.of(chain, mix.stages[0], response).mean_correction
+    assert correction[0] == pytest.approx(-penalty * change, rel=1e-10)  # of L = 1 − λ R
+    assert correction[1] == pytest.approx(-penalty * change, rel=1e-10)  # of −U = −λ R
