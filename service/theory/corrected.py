@@ -68,18 +68,17 @@ class _Errors:
         shift = sum((parts.sum(axis=1) for parts in found.shift), np.zeros(2))
         noise = sum((part @ v for part, v in zip(found.noise, variances, strict=True)), np.zeros(2))
         least = _NEGLIGIBLE * float(found.truth[0] + shift[0] + noise[0])
+
+        def by_noise(part: Array, variance: list[float]) -> Array:
+            return np.array([
+                continued(value, correction, least / s2 if s2 else inf)
+                for value, correction, s2 in zip(*part.tolist(), variance, strict=True)
+            ])  # fmt: skip
+
         return _Errors(
-            continued(*found.truth.tolist(), least),
-            [
-                np.array(
-                    [
-                        continued(*pair, least / s2 if s2 else inf)
-                        for pair, s2 in zip(part.T.tolist(), v, strict=True)
-                    ]
-                )
-                for part, v in zip(found.noise, variances, strict=True)
-            ],
-            continued(*shift.tolist(), least),
+            continued(float(found.truth[0]), float(found.truth[1]), least),
+            [by_noise(part, v) for part, v in zip(found.noise, variances, strict=True)],
+            continued(float(shift[0]), float(shift[1]), least),
         )
 
     def total(self, stages: tuple[Stage, ...]) -> float:

@@ -1,4 +1,4 @@
-"""One random design of every stage, fitted by dense linear algebra: its test error averaged over targets, noises, shifts.
+"""Random designs of every stage, fitted by dense linear algebra, averaged over targets, noises and shifts.
 
 The literal process but for what is linear in it, so that a thousand replicates show an error of one per cent.
 """

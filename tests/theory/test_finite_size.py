@@ -36,9 +36,8 @@ def one(samples: float, penalty: float, noise: float = 1.0, width: float | None 
 
 
 def generations(n: int, samples: float, penalty: float, final: float = 0.02) -> TrainingMix:
-    stages = [Stage("g0", (Source("x", REAL, samples, 0.3),), penalty)]
-    for k in range(1, n):
-        stages.append(Stage(f"g{k}", (Source("x", f"g{k - 1}", samples, 0.3),), penalty))
+    labels = [REAL, *(f"g{k}" for k in range(n - 1))]
+    stages = [Stage(f"g{k}", (Source("x", labels[k], samples, 0.3),), penalty) for k in range(n)]
     return TrainingMix((*stages, Stage("final", (Source("x", f"g{n - 1}", samples, 0.2),), final)))
 
 
