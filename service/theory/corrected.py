@@ -14,39 +14,23 @@ from service.theory.chain import Chain, label_indices
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.finite_size import Contributions, contributions
 from service.theory.model import Array, Population, Stage, TrainingMix
+from service.theory.plain_correction import NotSmall, continued, has_closed_form, plain_corrected
 from service.theory.response import Regime, Response
 from service.theory.results import Baseline, Best, Decomposition, Prediction, SourceNoise, assemble
 from service.theory.stages import clean_stage, real_noise, real_stage, solve, solve_all
 
 MAX_WORK = 20_000_000  # modes × Σ over stages of (sources + 1)³: beyond it a correction would take seconds
-LARGEST = (
-    0.6  # share of a contribution from which on its correction is not one; two samples to spare make it 1/2
-)
 _NEGLIGIBLE = 1e-3  # share of the total below which a contribution does not decide
-
-
-class NotSmall(Exception):
-    """A correction that is not small beside what it corrects, or beyond what is computed."""
 
 
 def corrected(population: Population, prediction: Prediction) -> Prediction:
     """The prediction to order 1, or as it is where a correction is not available or not small: ``order`` says which."""
     try:
+        if has_closed_form(prediction):
+            return plain_corrected(population, prediction)
         return _Corrector(population, prediction.mix).apply(prediction)
     except (NotSmall, NotConverged, Unsupported, np.linalg.LinAlgError):
         return prediction
-
-
-def continued(value: float, correction: float, least: float = 0.0) -> float:
-    """value + correction, continued as a geometric series where it is more than ``least``. Raises NotSmall.
-
-    Exact for an unpenalized fit's variance: d/(T−d) and its correction d/(T−d)² give d/(T−d−1).
-    """
-    if abs(correction) <= LARGEST * abs(value):
-        return value / (1.0 - correction / value) if value else 0.0
-    if abs(correction) <= least:
-        return value + correction
-    raise NotSmall
 
 
 @dataclass(frozen=True, eq=False)

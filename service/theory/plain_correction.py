@@ -10,12 +10,33 @@ of S^j U^k are all it takes. A generator without penalty and with samples to spa
 own T − d becomes T − d − 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from service.theory.model import Array, Population
+from service.theory.response import Regime
+from service.theory.results import Baseline, Best, Prediction, SourceNoise, assemble
+from service.theory.stages import real_noise
+
+LARGEST = 0.6  # of a contribution: a larger correction is not one; two samples to spare make it 1/2
+
+
+class NotSmall(Exception):
+    """A correction that is not small beside what it corrects, or beyond what is computed."""
+
+
+def continued(value: float, correction: float, least: float = 0.0) -> float:
+    """value + correction, continued as a geometric series where it is more than ``least``. Raises NotSmall.
+
+    Exact for an unpenalized fit's variance: d/(T−d) and its correction d/(T−d)² give d/(T−d−1).
+    """
+    if abs(correction) <= LARGEST * abs(value):
+        return value / (1.0 - correction / value) if value else 0.0
+    if abs(correction) <= least:
+        return value + correction
+    raise NotSmall
 
 
 class Corrections(NamedTuple):
@@ -30,16 +51,74 @@ class Corrections(NamedTuple):
     label: tuple[float, float]
 
 
+def has_closed_form(prediction: Prediction) -> bool:
+    """Whether the prediction is of a plain recursion with unbiased generators."""
+    return prediction.ridges is not None and all(r is Regime.LEAST_SQUARES for r in prediction.regimes[:-1])
+
+
+def plain_corrected(population: Population, prediction: Prediction) -> Prediction:
+    """The prediction with all its errors corrected. Raises NotSmall."""
+    stages, found = prediction.mix.stages, prediction.regularization
+    source = stages[-1].sources[0]
+    noise = real_noise(population, stages[-1])
+    at = corrections(population, float(source.samples), np.array(prediction.ridges))
+    generators = [
+        (s.name, s.sources[0].name, s.sources[0].noise_variance, float(s.sources[0].samples))
+        for s in stages[:-1]
+    ]
+    fits = []
+    for truth, by_noise, label in at:
+        bias, per_noise = continued(*truth), continued(*by_noise)
+        by_source = tuple(
+            SourceNoise(stage, name, variance * _generator_noise(population.rank, samples, label))
+            for stage, name, variance, samples in generators
+        )
+        total = bias + per_noise * source.noise_variance + sum(one.label_noise for one in by_source)
+        mismatch = per_noise * (source.noise_variance - noise)
+        fits.append(assemble(total, bias, per_noise * noise, by_source, shift=0.0, mismatch=mismatch))
+    given, best, clean = fits
+    clean_best = Best(found.clean_optimal_penalty, clean.bias + clean.variance)
+    baseline = Baseline(
+        prediction.clean.samples, given.bias + given.variance, given.bias, given.variance, clean_best
+    )
+    return replace(
+        prediction,
+        test_error=given,
+        clean=baseline,
+        real_only=None if prediction.real_only is None else baseline,
+        regularization=replace(
+            found,
+            recommended=Best(found.recommended.penalty, best.total),
+            at_recommended=best,
+            cost_of_clean_choice=max(clean.total - best.total, 0.0),
+        ),
+        order=1,
+    )  # fmt: skip
+
+
+def _generator_noise(rank: float, samples: float, label: tuple[float, float]) -> float:
+    """The final error by the label noise of one generator."""
+    room = samples - rank
+    value = label[0] / room
+    return continued(value, (label[1] + label[0] / room) / room)
+
+
 @dataclass(frozen=True, eq=False)
 class _Sums:
     """Σ_i S^j U^k: plain ones ``s`` and ``u``, and weighted by the target's part of the test error, ``w``."""
 
     s2: float
     su: float
-    ssu: float
-    sssu: float
-    u: list[float]  # U², U²S, U²S²
+    u: list[float]  # U², S U², S² U²
     w: list[float]  # the same, weighted
+
+    @property
+    def ssu(self) -> float:
+        return self.su - self.u[1]
+
+    @property
+    def sssu(self) -> float:
+        return self.ssu - self.u[2]
 
     @property
     def s3(self) -> float:
@@ -55,15 +134,13 @@ def corrections(population: Population, samples: float, ridges: Array) -> list[C
     m, weighted = population.multiplicities, population.weight * population.target_power
     inverse = 1.0 / (population.eigenvalues + ridges[:, None])
     S, U = population.eigenvalues * inverse, ridges[:, None] * inverse
-    SU, SS = S * U, S * S
-    SUU, UU = SU * U, U * U
+    SU, UU = S * U, U * U
     columns = np.stack([m, weighted], axis=1)
-    by_u = [UU.dot(columns), SUU.dot(columns), (SU * SU).dot(columns)]
-    plain = [values.dot(m).tolist() for values in (SS, SU, SS * U, SS * SU)]
-    return [
-        _corrections(_Sums(*row, [k[i, 0] for k in by_u], [k[i, 1] for k in by_u]), samples)
-        for i, row in enumerate(zip(*plain, strict=True))
-    ]
+    s2, su = (S * S).dot(m).tolist(), SU.dot(m).tolist()
+    by_u = (
+        np.stack([UU.dot(columns), (SU * U).dot(columns), (SU * SU).dot(columns)]).transpose(1, 2, 0).tolist()
+    )
+    return [_corrections(_Sums(s2[i], su[i], *by_u[i]), samples) for i in range(len(s2))]
 
 
 def _corrections(sums: _Sums, samples: float) -> Corrections:

@@ -9,6 +9,7 @@ import numpy as np
 
 from service.theory.accumulate import accumulated_error, accumulated_prediction
 from service.theory.chain import Chain, History, covariances_of, label_indices
+from service.theory.corrected import corrected
 from service.theory.curves import ErrorCurve
 from service.theory.design import Design
 from service.theory.effective_samples import effective_samples
@@ -44,7 +45,8 @@ _INFINITE = float("inf")
 def predict(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 0) -> Prediction:
     """Predict the test error of the last stage of ``mix``, its decomposition and its best penalty.
 
-    ``order`` 0: deterministic equivalents throughout; 1: exact finite-sample values where they are known (exact.py).
+    ``order`` 0: deterministic equivalents throughout; 1: with their finite-size correction where it is available
+    (corrected.py), exact values where they are known (exact.py).
 
     Excess test error E‖ŵ − w_0‖²_Σ under the population's covariance, label noise of the test not included; first-order
     deterministic equivalents (Gaussian features, error O(1/N)). Sources: Dohmatob, Feng, Kempe (arXiv 2402.07712) for
@@ -57,7 +59,10 @@ def predict(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 
     mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
     prediction = plain_prediction(population, mix) if is_plain(population, mix) else None
     prediction = prediction or general_prediction(population, mix)
-    return (refined(population, prediction) if order else None) or prediction
+    if order == 0:
+        return prediction
+    prediction = corrected(population, prediction)
+    return refined(population, prediction) or prediction
 
 
 def test_error(population: Population, mix: TrainingMix) -> float:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 
@@ -124,7 +125,8 @@ class Prediction:
 
     ``openness``: the least over the stages that are fitted, see Response.openness; ``expected_relative_error``: of the
     total, for Gaussian features; ``method``: of the test error, the other values being deterministic equivalents;
-    ``order``: of those, 0 for asymptotic errors, 1 with their finite-size correction.
+    ``order``: of those, 0 for asymptotic errors, 1 with their finite-size correction; ``ridges``: effective ridges of
+    the last stage of a plain recursion at the given, the recommended and the clean-optimal penalty.
     """
 
     mix: TrainingMix
@@ -139,3 +141,4 @@ class Prediction:
     expected_relative_error: float
     method: Method = Method.EQUIVALENT
     order: Literal[0, 1] = 0
+    ridges: tuple[float, float, float] | None = None

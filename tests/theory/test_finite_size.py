@@ -1,7 +1,9 @@
 """The finite-size correction against exact averages, the expansion by parts, and Monte Carlo."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from scipy.stats import chi2
 from service.theory.chain import Chain, label_indices
 from service.theory.corrected import corrected
 from service.theory.finite_size import Contributions, Expansion, contributions
-from service.theory.model import REAL, Array, Population, Shift, Source, Stage, TrainingMix
+from service.theory.model import OPTIMAL, REAL, Array, Population, Shift, Source, Stage, TrainingMix
+from service.theory.plain_correction import has_closed_form
 from service.theory.prediction import predict
 from service.theory.stages import solve_all
 from tests.theory.designs import average_error
@@ -159,3 +162,90 @@ def test_the_mean_model_is_that_of_the_expansion_by_parts(samples: int) -> None:
     correction = Expansion.of(chain, mix.stages[0], response).mean_correction
     assert correction[0] == pytest.approx(-penalty * change, rel=1e-10)  # of L = 1 − λ R
     assert correction[1] == pytest.approx(-penalty * change, rel=1e-10)  # of −U = −λ R
+
+
+# --- predictions to order 1 -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalty", [0.003, 0.3, OPTIMAL])
+@pytest.mark.parametrize("n", [0, 1, 4])
+@pytest.mark.parametrize("samples", [90.0, 400.0])
+def test_the_closed_form_is_the_general_one(
+    n: int, samples: float, penalty: float | Literal["optimal"]
+) -> None:
+    population = power_law(60, beta=1.1, target=np.linspace(0.3, 0.1, 60))
+    stages = list(generations(n, 1000, 0.0).stages[:-1]) if n else []
+    label = stages[-1].name if n else REAL
+    mix = TrainingMix((*stages, Stage("final", (Source("x", label, samples, 0.4),), penalty)))
+    prediction = predict(population, mix)
+    assert has_closed_form(prediction)
+    plain = corrected(population, prediction)
+    general = corrected(population, dataclasses.replace(prediction, ridges=None))
+    assert plain.order == general.order == 1
+    for name in ("test_error", "clean", "real_only", "regularization"):
+        assert flat(getattr(plain, name)) == pytest.approx(
+            flat(getattr(general, name)), rel=1e-10, abs=1e-13
+        ), name
+
+
+def flat(value: object) -> list[float]:
+    """All numbers of nested dataclasses and tuples, in order."""
+    if dataclasses.is_dataclass(value):
+        return [x for field in dataclasses.fields(value) for x in flat(getattr(value, field.name))]
+    if isinstance(value, tuple):
+        return [x for part in value for x in flat(part)]
+    return [value] if isinstance(value, float) else []
+
+
+def test_parts_add_up() -> None:
+    error = predict(POPULATION, DAG, order=1).test_error
+    parts = error.parts
+    assert error.total == pytest.approx(error.bias + error.variance + error.generation, rel=1e-14)
+    assert error.generation == pytest.approx(
+        parts.label_noise + parts.distortion + parts.shift + parts.noise_mismatch, rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_scaled_features_noise_and_penalty(scale: float) -> None:
+    """Eigenvalues, penalties and noises scaled together scale the error, to every order."""
+
+    def scaled(stage: Stage) -> Stage:
+        sources = tuple(
+            dataclasses.replace(source, noise_variance=scale * source.noise_variance)
+            for source in stage.sources
+        )
+        return dataclasses.replace(stage, sources=sources, penalty=scale * float(stage.penalty))
+
+    population = Population(scale * SIGMA, np.ones(D), POPULATION.target_power, scale * 0.3)
+    once = total(DAG, found(POPULATION, DAG))
+    mix = TrainingMix(tuple(scaled(stage) for stage in DAG.stages))
+    assert total(mix, found(population, mix)) == pytest.approx(scale * once, rel=1e-11)
+
+
+def test_a_level_is_as_many_modes() -> None:
+    levels = Population(np.array([1.0, 0.2]), np.array([6.0, 8.0]), np.array([0.5, 1.0]), 0.3)
+    modes = Population(np.repeat([1.0, 0.2], [6, 8]), np.ones(14), np.repeat([0.5, 1.0], [6, 8]), 0.3)
+    assert total(DAG, found(levels, DAG)) == pytest.approx(total(DAG, found(modes, DAG)), rel=1e-12)
+
+
+@pytest.mark.parametrize("width", [None, 20.0])
+def test_a_source_in_two_and_one_that_is_not_used(width: float | None) -> None:
+    whole = TrainingMix(
+        (*DAG.stages[:-1], Stage("f", (Source("a", "a", 20, 0.2), Source("b", "b", 9, 0.1)), 0.1, width))
+    )
+    halves = (Source("a1", "a", 12, 0.2), Source("a2", "a", 8, 0.2), Source("b", "b", 9, 0.1))
+    split = TrainingMix((*DAG.stages[:-1], Stage("f", halves, 0.1, width)))
+    idle = TrainingMix((*DAG.stages[:-1], Stage("f", (*halves, Source("r", REAL, 0, 0.3)), 0.1, width)))
+    expected = total(whole, found(POPULATION, whole))
+    assert total(split, found(POPULATION, split)) == pytest.approx(expected, rel=1e-11)
+    assert total(idle, found(POPULATION, idle)) == pytest.approx(expected, rel=1e-11)
+
+
+@pytest.mark.parametrize("mix", [one(D, 1e-6), one(D + 1, 0.0), one(D - 1, 0.0, width=D - 2)])
+def test_no_correction_that_is_not_small(mix: TrainingMix) -> None:
+    """Near the threshold the asymptotic value stands, and says that it is one."""
+    prediction = predict(POPULATION, mix)
+    after = corrected(POPULATION, prediction)
+    assert after.order == 0
+    assert after.test_error == prediction.test_error
