@@ -220,7 +220,7 @@ def answer(
         collapse=_collapse(limits, warnings),
         validity=responses.Validity(
             method=prediction.method.value,
-            order=1 if prediction.method is results.Method.EXACT else 0,
+            order=1 if prediction.method is results.Method.EXACT else prediction.order,
             expected_relative_error=prediction.expected_relative_error,
             converged=True,
             assumptions=_assumptions(prediction, population, real_features=isinstance(dataset, str)),

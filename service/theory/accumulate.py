@@ -16,6 +16,7 @@ Source: Gerstgrasser et al., Is Model Collapse Inevitable? (arXiv 2404.01413), t
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import exp, inf, log
 
 import numpy as np
@@ -25,6 +26,7 @@ from service.theory.effective_samples import effective_samples
 from service.theory.exact import unpenalized_bias, unpenalized_variance
 from service.theory.flatness import EXCESS
 from service.theory.model import OPTIMAL, REAL, Array, Population, Source, Stage, TrainingMix
+from service.theory.plain_correction import NotSmall
 from service.theory.response import regime
 from service.theory.results import (
     Best,
@@ -100,13 +102,14 @@ class _Accumulated:
                 flat,
                 at_best,
                 clean.regularization.recommended.penalty,
-                max(self._total(clean_best) - at_best.total, 0.0),
-                effective_samples(population, float(self.noise[0]), None, at_best.total),
+                max(self._decomposition(self._fits(clean_best)).total - at_best.total, 0.0),
+                effective_samples(population, float(self.noise[0]), None, best.total),
             ),
             population.noise_variance,
             float((open_ / self.rows[self.rows > 0]).min()) if open_.size else 1.0,
             0.0 if exact else 1.0 / max(float(open_.min()), 1.0) if open_.size else 0.0,
             Method.EXACT if exact else Method.EQUIVALENT,
+            1 if self.order > 0 else 0,
         )
 
     def total(self) -> float:
@@ -123,7 +126,8 @@ class _Accumulated:
         return fits(self.population, self.rows, penalty_sum, self.order)
 
     def _total(self, penalty_sum: float) -> float:
-        at = self._fits(penalty_sum)
+        """Of the deterministic equivalents, by which penalties are chosen."""
+        at = fits(self.population, self.rows, penalty_sum, 0)
         return float(at.bias[0]) + float(_products(self.noise * self.shares, at.variance).sum())
 
     def _decomposition(self, at: Fits) -> Decomposition:
@@ -228,14 +232,20 @@ def _no_baselines(mix: TrainingMix) -> Prediction:
 
 
 def accumulated_prediction(
-    population: Population, mix: TrainingMix, clean: Callable[[TrainingMix], Prediction], order: int
+    population: Population, mix: TrainingMix, clean: Callable[..., Prediction], order: int
 ) -> Prediction:
     """The prediction of a mix that keeps its data; ``clean`` predicts mixes that do not. Raises NotConverged.
 
     Excess test error of the last fit. Holds for Gaussian features: exact at penalty 0 with T_1 >= d + 2 (``order`` 1),
-    else with the deterministic equivalents of B and V. Reduces to plain ridge regression without generations.
+    else with the deterministic equivalents of B and V, corrected for finite size where that is small (``order`` 1).
+    Reduces to plain ridge regression without generations.
     """
-    return _Accumulated(population, mix, clean, order).predict()
+    if order > 0:
+        try:
+            return _Accumulated(population, mix, partial(clean, order=1), 1).predict()
+        except NotSmall:
+            pass
+    return _Accumulated(population, mix, partial(clean, order=0), 0).predict()
 
 
 def _products(noise: Array, variance: Array) -> Array:

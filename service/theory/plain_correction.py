@@ -11,7 +11,7 @@ own T − d becomes T − d − 1.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from service.theory.model import Array, Population
 from service.theory.response import Regime
 from service.theory.results import Baseline, Best, Prediction, SourceNoise, assemble
 from service.theory.stages import real_noise
+
+Number = TypeVar("Number", float, Array)
 
 LARGEST = 0.6  # of a contribution: a larger correction is not one; two samples to spare make it 1/2
 
@@ -39,16 +41,16 @@ def continued(value: float, correction: float, least: float = 0.0) -> float:
     raise NotSmall
 
 
-class Corrections(NamedTuple):
+class Corrections(NamedTuple, Generic[Number]):
     """Of one fit, each as value and correction.
 
     ``truth``: what is not learned; ``noise``: the derivative by the label noise; ``label``: the derivative by an error
     of the labels' model of covariance Σ^-1.
     """
 
-    truth: tuple[float, float]
-    noise: tuple[float, float]
-    label: tuple[float, float]
+    truth: tuple[Number, Number]
+    noise: tuple[Number, Number]
+    label: tuple[Number, Number]
 
 
 def has_closed_form(prediction: Prediction) -> bool:
@@ -104,46 +106,64 @@ def _generator_noise(rank: float, samples: float, label: tuple[float, float]) ->
 
 
 @dataclass(frozen=True, eq=False)
-class _Sums:
+class _Sums(Generic[Number]):
     """Σ_i S^j U^k: plain ones ``s`` and ``u``, and weighted by the target's part of the test error, ``w``."""
 
-    s2: float
-    su: float
-    u: list[float]  # U², S U², S² U²
-    w: list[float]  # the same, weighted
+    s2: Number
+    su: Number
+    u: list[Number]  # U², S U², S² U²
+    w: list[Number]  # the same, weighted
 
     @property
-    def ssu(self) -> float:
+    def ssu(self) -> Number:
         return self.su - self.u[1]
 
     @property
-    def sssu(self) -> float:
+    def sssu(self) -> Number:
         return self.ssu - self.u[2]
 
     @property
-    def s3(self) -> float:
+    def s3(self) -> Number:
         return self.s2 - self.ssu
 
     @property
-    def s4(self) -> float:
+    def s4(self) -> Number:
         return self.s3 - self.sssu
 
 
-def corrections(population: Population, samples: float, ridges: Array) -> list[Corrections]:
+def corrections(population: Population, samples: float, ridges: Array) -> list[Corrections[float]]:
     """Of fits on ``samples`` rows at these effective ridges, shape (fits,); every mode has variance."""
-    m, weighted = population.multiplicities, population.weight * population.target_power
-    inverse = 1.0 / (population.eigenvalues + ridges[:, None])
-    S, U = population.eigenvalues * inverse, ridges[:, None] * inverse
-    SU, UU = S * U, U * U
-    columns = np.stack([m, weighted], axis=1)
-    s2, su = (S * S).dot(m).tolist(), SU.dot(m).tolist()
-    by_u = (
-        np.stack([UU.dot(columns), (SU * U).dot(columns), (SU * SU).dot(columns)]).transpose(1, 2, 0).tolist()
-    )
-    return [_corrections(_Sums(s2[i], su[i], *by_u[i]), samples) for i in range(len(s2))]
+    s2, su, u, w = (part.T.tolist() for part in _sums(population, ridges))
+    return [_corrections(_Sums(*sums), samples) for sums in zip(s2, su, u, w, strict=True)]
 
 
-def _corrections(sums: _Sums, samples: float) -> Corrections:
+def bias_and_variance(population: Population, samples: Array, ridges: Array) -> tuple[Array, Array]:
+    """To order 1, of fits to real labels: bias, and variance for noise of variance 1; all shapes (fits,).
+
+    Raises NotSmall where any correction is not small.
+    """
+    s2, su, u, w = _sums(population, ridges)
+    at = _corrections(_Sums(s2, su, list(u), list(w)), samples)
+    found = []
+    for value, correction in (at.truth, at.noise):
+        if not np.all(np.abs(correction) <= LARGEST * np.abs(value)):
+            raise NotSmall
+        found.append(value / (1.0 - np.divide(correction, value, out=np.zeros_like(value), where=value > 0)))
+    return found[0], found[1]
+
+
+def _sums(population: Population, ridges: Array) -> tuple[Array, Array, Array, Array]:
+    """The sums of _Sums at effective ridges, in arrays of shapes (fits,), (fits,), (3, fits), (3, fits)."""
+    m = population.multiplicities
+    columns = np.stack([m, population.weight * population.target_power], axis=1)
+    total = population.eigenvalues + ridges[:, None]
+    S, U = population.eigenvalues / total, ridges[:, None] / total
+    SU = S * U
+    by_u = np.stack([(U * U).dot(columns), (SU * U).dot(columns), (SU * SU).dot(columns)])
+    return (S * S).dot(m), SU.dot(m), by_u[:, :, 0], by_u[:, :, 1]
+
+
+def _corrections(sums: _Sums[Number], samples: Number) -> Corrections[Number]:
     W = 1.0 / (samples - sums.s2)
     eta = W * sums.s2
     h = 1.0 + eta
@@ -159,4 +179,4 @@ def _corrections(sums: _Sums, samples: float) -> Corrections:
     label = c0 * u0 + c1 * u1 + c2 * u2
     label -= 2.0 * (X * (eta * sums.su - h * sums.ssu) + Y * (eta * sums.ssu - h * sums.sssu))
     truth = c0 * w0 + (c1 - 2.0 * h * X) * w1 + (c2 - 2.0 * h * Y) * w2
-    return Corrections((h * w0, float(truth)), (eta, X1 + X * eta), (s2 + eta * u0, float(label)))
+    return Corrections((h * w0, truth), (eta, X1 + X * eta), (s2 + eta * u0, label))

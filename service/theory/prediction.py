@@ -55,7 +55,7 @@ def predict(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 
     earlier stages are found jointly. Raises NotConverged, Unsupported.
     """
     if mix.keeps_data:
-        return accumulated_prediction(population, mix, partial(predict, population, order=order), order)
+        return accumulated_prediction(population, mix, partial(predict, population), order)
     mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
     prediction = plain_prediction(population, mix) if is_plain(population, mix) else None
     prediction = prediction or general_prediction(population, mix)

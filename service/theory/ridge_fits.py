@@ -10,6 +10,7 @@ from service.theory.errors import NotConverged
 from service.theory.exact import unpenalized_bias, unpenalized_variance
 from service.theory.model import Array, Population
 from service.theory.one_covariance import effective_ridge
+from service.theory.plain_correction import bias_and_variance
 
 _CHUNK = 1_000_000
 _STEPS = 500
@@ -30,8 +31,8 @@ class Fits:
 def fits(population: Population, rows: Array, penalty_sum: float, order: int) -> Fits:
     """Fits on these numbers of rows, shape (fits,), at λ_u = ``penalty_sum`` >= 0. Raises NotConverged.
 
-    ``order`` 1: closed forms of finite samples where they are known (penalty 0), else the deterministic equivalents
-    V = df2/(T − df2), B = T/(T − df2) Σ σ U² w².
+    ``order`` 0: the deterministic equivalents V = df2/(T − df2), B = T/(T − df2) Σ σ U² w²; 1: with their finite-size
+    correction, at penalty 0 closed forms of finite samples where they are known. Raises NotSmall.
     """
     rank, count = population.rank, rows.size
     bias, variance, room = np.full(count, population.signal), np.zeros(count), rows.copy()
@@ -50,6 +51,8 @@ def fits(population: Population, rows: Array, penalty_sum: float, order: int) ->
         with np.errstate(divide="ignore", invalid="ignore"):
             variance[at] = np.where(room[at] > 0, df2 / room[at], inf)
             bias[at] = np.where(signal > 0, np.where(room[at] > 0, T * signal / room[at], inf), 0.0)
+    if penalty_sum > 0 and order and np.any(live):
+        bias[live], variance[live] = bias_and_variance(population, rows[live], theta[live])
     if penalty_sum == 0 and order:
         for i in np.flatnonzero(live):
             exact_bias = unpenalized_bias(population, float(rows[i]))
