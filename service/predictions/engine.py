@@ -10,6 +10,7 @@ from service.predictions.answer import answer
 from service.predictions.compile import compile_mix
 from service.predictions.identity import identifier, input_hash
 from service.predictions.populations import population
+from service.theory.corrected import with_expected_error
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.joint_penalties import evaluations
 from service.theory.limits import limits
@@ -69,6 +70,8 @@ def predicted(
     digest = input_hash(request)
     try:
         prediction = predict(population, mix, order=order)
+        if order == 0 and not mix.keeps_data:
+            prediction = with_expected_error(population, prediction)
         bounds = limits(population, prediction.mix, order=order)
     except Unsupported as error:
         raise InvalidInput.at("/training_mix", "unsupported", str(error)) from error

@@ -14,12 +14,22 @@ from service.theory.chain import Chain, label_indices
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.finite_size import Contributions, contributions
 from service.theory.model import Array, Population, Stage, TrainingMix
-from service.theory.plain_correction import NotSmall, continued, has_closed_form, plain_corrected
+from service.theory.plain_correction import (
+    NotSmall,
+    added,
+    continued,
+    has_closed_form,
+    left_over,
+    plain_corrected,
+)
 from service.theory.response import Regime, Response
 from service.theory.results import Baseline, Best, Decomposition, Prediction, SourceNoise, assemble
-from service.theory.stages import clean_stage, real_noise, real_stage, solve, solve_all
+from service.theory.stages import clean_stage, real_noise, real_stage, samples_to_spare, solve, solve_all
 
 MAX_WORK = 20_000_000  # modes × Σ over stages of (sources + 1)³: beyond it a correction would take seconds
+_ASYMPTOTIC = (
+    1.2  # of the correction: covers the asymptotic error of 19 in 20 random mixes (docs/finite-size.md)
+)
 _NEGLIGIBLE = 1e-3  # share of the total below which a contribution does not decide
 
 
@@ -33,17 +43,26 @@ def corrected(population: Population, prediction: Prediction) -> Prediction:
         return prediction
 
 
+def with_expected_error(population: Population, prediction: Prediction) -> Prediction:
+    """An asymptotic prediction with the relative error that its correction shows it to have."""
+    moved = corrected(population, prediction).moved
+    if moved is None:
+        return prediction
+    return replace(prediction, expected_relative_error=min(_ASYMPTOTIC * moved, 1.0))
+
+
 @dataclass(frozen=True, eq=False)
 class _Errors:
     """What a final error consists of.
 
     ``truth``: what is not learned; ``noise[f][s]``: its derivative by the noise variance of source s of stage f;
-    ``shift``: of all shifts together.
+    ``shift``: of all shifts together; ``moved``: see Prediction.
     """
 
     truth: float
     noise: list[Array]
     shift: float
+    moved: float
 
     @staticmethod
     def of(stages: Sequence[Stage], found: Contributions) -> "_Errors":
@@ -51,7 +70,10 @@ class _Errors:
         variances = [[source.noise_variance for source in stage.sources] for stage in stages]
         shift = sum((parts.sum(axis=1) for parts in found.shift), np.zeros(2))
         noise = sum((part @ v for part, v in zip(found.noise, variances, strict=True)), np.zeros(2))
-        least = _NEGLIGIBLE * float(found.truth[0] + shift[0] + noise[0])
+        total = float(found.truth[0] + shift[0] + noise[0])
+        least = _NEGLIGIBLE * total
+        moved = abs(found.truth[1]) + abs(shift[1])
+        moved += sum(abs(part[1]) @ v for part, v in zip(found.noise, variances, strict=True))
 
         def by_noise(part: Array, variance: list[float]) -> Array:
             return np.array([
@@ -60,15 +82,25 @@ class _Errors:
             ])  # fmt: skip
 
         return _Errors(
-            continued(float(found.truth[0]), float(found.truth[1]), least),
+            added(float(found.truth[0]), float(found.truth[1]), least),
             [by_noise(part, v) for part, v in zip(found.noise, variances, strict=True)],
-            continued(float(shift[0]), float(shift[1]), least),
+            added(float(shift[0]), float(shift[1]), least),
+            float(moved) / total if total > 0 else 0.0,
         )
 
     def total(self, stages: tuple[Stage, ...]) -> float:
         """The test error."""
         variances = ([source.noise_variance for source in stage.sources] for stage in stages)
         return self.truth + self.shift + sum(float(p @ v) for p, v in zip(self.noise, variances, strict=True))
+
+
+@dataclass(frozen=True)
+class _Point:
+    """The mix at a penalty; ``moved``: see Prediction; ``room``: the least samples to spare of a fit."""
+
+    error: Decomposition
+    moved: float
+    room: float
 
 
 class _Corrector:
@@ -82,17 +114,17 @@ class _Corrector:
         self.earlier = solve_all(population, mix.stages[:-1])
         self.labels = label_indices(mix.stages)
         self.real_noise = real_noise(population, self.final)
-        self.known: dict[float, Decomposition] = {}
+        self.known: dict[float, _Point] = {}
 
     def apply(self, found: Prediction) -> Prediction:
         """The prediction with all its errors corrected."""
         regularization = found.regularization
-        error = self.decomposition(regularization.penalty)
-        at_best = self.decomposition(regularization.recommended.penalty)
+        given = self.at(regularization.penalty)
+        error, at_best = given.error, self.at(regularization.recommended.penalty).error
         clean_penalty = regularization.clean_optimal_penalty
         cost = inf
         if regularization.cost_of_clean_choice < inf:
-            cost = max(self.decomposition(clean_penalty).total - at_best.total, 0.0)
+            cost = max(self.at(clean_penalty).error.total - at_best.total, 0.0)
         clean = Baseline(
             found.clean.samples, error.bias + error.variance, error.bias, error.variance,
             Best(clean_penalty, sum(self.bias_and_variance(clean_stage(self.population, self.final), clean_penalty))),
@@ -110,16 +142,17 @@ class _Corrector:
                 at_recommended=at_best,
                 cost_of_clean_choice=cost,
             ),
+            expected_relative_error=left_over(given.moved, given.room),
+            moved=given.moved,
             order=1,
         )
 
-    def decomposition(self, penalty: float) -> Decomposition:
-        """Of the mix at a penalty of its last stage."""
+    def at(self, penalty: float) -> _Point:
+        """The mix at a penalty of its last stage."""
         if penalty not in self.known:
             stages = (*self.stages[:-1], replace(self.final, penalty=penalty))
-            found = self.errors(
-                stages, (*self.earlier, solve(self.population, self.final, penalty)), self.labels
-            )
+            responses = (*self.earlier, solve(self.population, self.final, penalty))
+            found = self.errors(stages, responses, self.labels)
             bias, variance = self.bias_and_variance(clean_stage(self.population, self.final), penalty)
             by_source = tuple(
                 SourceNoise(stage.name, source.name, value * source.noise_variance)
@@ -127,10 +160,12 @@ class _Corrector:
                 for source, value in zip(stage.sources, parts.tolist(), strict=True)
             )
             noise = np.array([source.noise_variance for source in self.final.sources])
-            self.known[penalty] = assemble(
+            error = assemble(
                 found.total(stages), bias, variance, by_source,
                 shift=found.shift, mismatch=float(found.noise[-1] @ (noise - self.real_noise)),
             )  # fmt: skip
+            room = min(samples_to_spare(*pair) for pair in zip(stages, responses, strict=True))
+            self.known[penalty] = _Point(error, found.moved, room)
         return self.known[penalty]
 
     def errors(

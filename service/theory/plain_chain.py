@@ -105,6 +105,7 @@ class _Batch:
             totals[clean_there],
             samples,
             rooms,
+            (given, best, clean),
             None if self.curve is None else self._found_ends(points, best, useless),
         )
 

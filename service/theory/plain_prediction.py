@@ -108,6 +108,7 @@ def _prediction(population: Population, mix: TrainingMix, given: Scenarios, foun
         population.noise_variance,
         min(room / size for room, size in zip(rooms, samples, strict=True)),
         1.0 / max(min(rooms), 1.0),
+        ridges=tuple(float(theta[0]) for theta in found.ridges),
     )
 
 

@@ -36,7 +36,7 @@ from service.theory.results import (
     SourceNoise,
     assemble,
 )
-from service.theory.stages import clean_stage, real_noise, real_stage, solve, solve_all
+from service.theory.stages import clean_stage, real_noise, real_stage, samples_to_spare, solve, solve_all
 
 _INTERPOLATION = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
 _INFINITE = float("inf")
@@ -79,16 +79,12 @@ def general_prediction(population: Population, mix: TrainingMix) -> Prediction:
 
 
 def expected_relative_error(stages: Sequence[Stage], responses: Sequence[Response]) -> float:
-    """A typical relative error of the first-order total, O(1/N): the largest 1/(N − degrees of freedom) of a stage.
+    """A bound of the relative error of an asymptotic total that covers nearly all of them; often far too wide.
 
-    Exact for the ridgeless variance, d/(T − d) in place of d/(T − d − 1); at most 1.
+    One over the samples to spare, O(1/N): of the unpenalized variance, d/(T − d) in place of d/(T − d − 1), it is the
+    error itself. At most 1; ``corrected`` knows better.
     """
-    rooms = [
-        response.openness * sum(source.samples for source in stage.sources if source.weight > 0)
-        for stage, response in zip(stages, responses, strict=True)
-        if response.regime is not Regime.EMPTY
-    ]
-    return 1.0 / max(min(rooms), 1.0) if rooms else 0.0
+    return 1.0 / max(min(samples_to_spare(*pair) for pair in zip(stages, responses, strict=True)), 1.0)
 
 
 @dataclass(frozen=True, eq=False)

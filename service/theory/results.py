@@ -125,8 +125,9 @@ class Prediction:
 
     ``openness``: the least over the stages that are fitted, see Response.openness; ``expected_relative_error``: of the
     total, for Gaussian features; ``method``: of the test error, the other values being deterministic equivalents;
-    ``order``: of those, 0 for asymptotic errors, 1 with their finite-size correction; ``ridges``: effective ridges of
-    the last stage of a plain recursion at the given, the recommended and the clean-optimal penalty.
+    ``order``: of those, 0 for asymptotic errors, 1 with their finite-size correction;
+    ``moved``: sum of the absolute corrections of the total's contributions, as a share of it; ``ridges``: effective
+    ridges of a plain recursion's last stage at the given, the recommended and the clean-optimal penalty.
     """
 
     mix: TrainingMix
@@ -141,4 +142,5 @@ class Prediction:
     expected_relative_error: float
     method: Method = Method.EQUIVALENT
     order: Literal[0, 1] = 0
-    ridges: tuple[float, float, float] | None = None
+    moved: float | None = None
+    ridges: tuple[float, ...] | None = None

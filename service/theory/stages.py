@@ -55,3 +55,14 @@ def real_stage(final: Stage) -> Stage | None:
     if not any(source.samples > 0 for source in real):
         return None
     return Stage("real only", real, final.penalty, final.width)
+
+
+def samples_to_spare(stage: Stage, response: Response) -> float:
+    """How many samples, or random features where those are fewer, a fit has beyond its degrees of freedom.
+
+    Differently weighted sources count as (Σ F_s²/T_s)^-1 samples. Infinite where nothing is fitted.
+    """
+    used = zip(response.shares.tolist(), stage.sources, strict=True)
+    weighting = sum(share**2 / source.samples for share, source in used if share)
+    effective = 1.0 / weighting if weighting else inf
+    return response.openness * min(effective, inf if response.features is None else response.features)
