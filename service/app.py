@@ -17,6 +17,7 @@ from service.predictions.routes import router as predictions
 from service.scaling_laws.routes import router as scaling_laws
 from service.settings import Settings
 from service.simulations.routes import router as simulations
+from service.sweeps.routes import router as sweeps
 from service.web import documentation, health, metrics, problems
 from service.web.bodies import BodyLimits
 from service.web.requests import RequestFrame
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=[
             {"name": "predictions", "description": "What the theory says; computed at once."},
             {"name": "distributions", "description": "Distributions that are fitted again and again."},
+            {"name": "sweeps", "description": "One prediction over a grid of its numbers."},
             {"name": "datasets", "description": "Real data sets, stored as immutable descriptions."},
             {"name": "simulations", "description": "The same process carried out by workers."},
             {"name": "operations", "description": "Health, readiness, metrics."},
@@ -63,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         predictions,
         scaling_laws,
         distributions,
+        sweeps,
         datasets,
         simulations,
         health.router,

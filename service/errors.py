@@ -79,6 +79,13 @@ class PayloadTooLarge(ServiceError):
     code = "payload_too_large"
 
 
+class NotAcceptable(ServiceError):
+    """None of the formats in Accept is available."""
+
+    status = 406
+    code = "not_acceptable"
+
+
 class UnsupportedMedia(ServiceError):
     """This format is not understood."""
 

@@ -4,7 +4,7 @@ Everything is jointly diagonal: an array over eigenmodes stands for a covariance
 many modes an entry stands for, so that every trace is a weighted sum.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -43,6 +43,13 @@ class Population:
         from service.theory.grid import Grid  # which is about populations, so it imports this module
 
         return Grid(self)
+
+    def with_noise(self, noise_variance: float) -> "Population":
+        """The same with other label noise, which the grid does not depend on."""
+        changed = replace(self, noise_variance=noise_variance)
+        if "grid" in self.__dict__:
+            changed.__dict__["grid"] = self.grid
+        return changed
 
     @cached_property
     def weight(self) -> Array:

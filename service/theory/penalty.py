@@ -9,7 +9,7 @@ from service.theory.curves import Curve
 from service.theory.grid import STEP, Grid, Sums
 from service.theory.model import Array, Mask
 
-_REACH: Final = 4  # neighbours on either side in the interpolation
+_REACH: Final = 5  # neighbours on either side in the interpolation
 _ABOVE: Final = 1 + 1e-12  # at the root itself rounding may say that no penalty leads there
 _ZOOM_POINTS: Final = 9
 _ZOOMS: Final = 9
@@ -32,7 +32,7 @@ _PLACES: Final = np.arange(-1.0, 1.0 + _FINE / 2, _FINE)
 
 
 def _interpolation() -> Array:
-    """From nine equally spaced values to their interpolant, its slope and its bend at _PLACES; (nine, 3 × places)."""
+    """From equally spaced values to their interpolant, its slope and its bend at _PLACES; (values, 3 × places)."""
     coefficients = np.linalg.inv(np.vander(_NEAR.astype(float), increasing=True))
     order = np.arange(_NEAR.size)
     rows = [_PLACES[:, None] ** order]
@@ -51,7 +51,7 @@ def minimize(grid: Grid, curve: Curve, lowest: float, *, interpolate: bool = Tru
     """The global minimum of a curve over θ >= lowest, where the penalty is 0.
 
     Sees every minimum that is wider than the grid's step, a sixth of a decade. Its θ is that of the interpolant
-    through nine points, right to about 1e-4 (relative) on a smooth curve, and its value to about 1e-7. The error of
+    through eleven points, right to about 1e-4 (relative) on a smooth curve, and its value to about 1e-7. The error of
     the value at θ tells whether it was smooth: a curve may bend sharply next to a threshold. Where it did, ask again
     without interpolation.
     """

@@ -22,7 +22,7 @@ from service.theory.scenarios import FoundEnds, Outcomes, Point, Scenarios
 
 _INTERPOLATION: Final = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
 _ROUNDING: Final = 1e-15
-_OVERLAP: Final = 9  # points of the grid's end that its continuation repeats
+_OVERLAP: Final = 11  # points of the grid's end that its continuation repeats
 _BEYOND: Final = 90  # points of the continuation: fifteen decades
 
 

@@ -53,7 +53,7 @@ class Decomposition:
         return self.total == float("inf")
 
 
-_ROUNDING = 64 * np.finfo(float).eps
+ROUNDING = 64 * np.finfo(float).eps
 
 
 def assemble(
@@ -70,7 +70,7 @@ def assemble(
     generation = total - bias - variance
     distortion = generation - label_noise - shift - mismatch
     # a distortion below the rounding of the sums that it is the difference of is none
-    if abs(distortion) <= _ROUNDING * (len(by_source) + 2) * max(total, bias, variance):
+    if abs(distortion) <= ROUNDING * (len(by_source) + 2) * max(total, bias, variance):
         distortion = 0.0
     parts = GenerationParts(label_noise, distortion, shift, mismatch)
     return Decomposition(total, bias, variance, generation, parts, by_source)

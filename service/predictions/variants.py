@@ -1,0 +1,315 @@
+"""Many requests that differ in a few numbers, computed as one: for sweeps and for uncertain inputs.
+
+What a field does to the compiled mix is found by compiling the request with two other values of it. Where the field
+arrives there as it is (a number of samples, a noise variance, a penalty, a weight), it becomes a slot of the theory's
+variations and no request need be compiled for its values. Every other field (a dimension, a number of
+generations) makes a group of its own for each of its values.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from service.errors import InvalidInput
+from service.predictions.engine import compiled, work_of
+from service.predictions.schemas import PredictionRequest
+from service.theory.model import Array, Population, TrainingMix
+from service.theory.plain_prediction import is_plain
+from service.theory.variations import COLUMNS, Columns, Slot, predictions
+from service.web.pointers import input_errors
+
+Path = tuple[str | int, ...]
+Compiled = tuple[Population, TrainingMix]
+Places = NDArray[np.intp]
+
+_REMEMBERED = 2_000_000  # modes of the compiled groups that are kept
+# Seconds: measured on one core of a cloud machine, rounded up. They only decide what is refused.
+_COMPILATION = 2e-4
+_BY_ITSELF = 1e-3
+_PER_WORK = 2e-7
+_SIDE_BY_SIDE = 3e-8
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A field that varies: ``pointer`` into the request, ``low`` and ``high`` of its values.
+
+    ``whole``: whether they are whole numbers; ``at``: where the client says all this, for errors.
+    """
+
+    pointer: str
+    low: float
+    high: float
+    whole: bool
+    at: str
+
+    @property
+    def path(self) -> Path:
+        """The pointer's steps."""
+        steps = [step.replace("~1", "/").replace("~0", "~") for step in self.pointer.split("/")[1:]]
+        return tuple(int(step) if step.isdecimal() else step for step in steps)
+
+    def number(self, value: float) -> int | float:
+        """As the request has it."""
+        return int(value) if self.whole else float(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Requests that are equal but for some numbers.
+
+    ``base``: one of them as JSON; ``stored``: the population of the stored data set that it names.
+    """
+
+    base: Mapping[str, Any]
+    variants: tuple[Variant, ...]
+    stored: Population | None
+    order: Literal[0, 1]
+    _known: dict[tuple[tuple[int, ...], tuple[float, ...]], "_Group | str"] = field(default_factory=dict)
+
+    def table(self, values: Array) -> Columns:
+        """The predictions at ``values``, shape (points, variants)."""
+        table = {name: np.full(len(values), np.nan) for name in COLUMNS}
+        problems: dict[int, str] = {}
+        self._fill(values, np.arange(len(values)), self.slow, table, problems)
+        return Columns(table, problems)
+
+    def _fill(
+        self,
+        values: Array,
+        chosen: Places,
+        slow: tuple[int, ...],
+        table: dict[str, Array],
+        problems: dict[int, str],
+    ) -> None:
+        """Fill the chosen rows, with one compilation for each combination of the slow fields' values."""
+        for key, members in _grouped(values[chosen][:, list(slow)]):
+            rows = chosen[members]
+            found = self._group(key, slow)
+            if isinstance(found, str):
+                problems.update(dict.fromkeys(rows.tolist(), found))
+            elif found.unsettled:  # where another field makes this one do more than it did in the first group
+                self._fill(values, rows, (*slow, *found.unsettled), table, problems)
+            else:
+                part = found.predictions(values[rows], self.order)
+                for name, numbers in part.values.items():
+                    table[name][rows] = numbers
+                problems.update({int(rows[i]): text for i, text in part.problems.items()})
+
+    @property
+    def _first(self) -> "_Group":
+        found = self._group((), ())
+        assert isinstance(found, _Group)
+        return found
+
+    @property
+    def modes(self) -> int:
+        """Number of distinct modes of one of the requests."""
+        return self._first.compiled[0].eigenvalues.size
+
+    @property
+    def slow(self) -> tuple[int, ...]:
+        """Indices of the fields that every value of is compiled for."""
+        return self._first.unsettled
+
+    def _group(self, key: tuple[float, ...], slow: tuple[int, ...]) -> "_Group | str":
+        """The requests with these values in the slow fields, or why there are none."""
+        known = self._known.get((slow, key))
+        if known is None:
+            base = self.base
+            for i, value in zip(slow, key, strict=True):
+                base = _with(base, self.variants[i].path, self.variants[i].number(value))
+            try:
+                known = _Group(base, self.variants, set(slow), self.stored)
+            except (ValidationError, InvalidInput) as error:
+                known = _reason(error)
+            if slow and len(self._known) * self._first.compiled[0].eigenvalues.size > _REMEMBERED:
+                self._known.pop(next(name for name in self._known if name[0]), None)
+            self._known[slow, key] = known
+        return known
+
+    def seconds(self, points: int, combinations: int) -> float:
+        """About how long ``points`` take, with so many ``combinations`` of the slow fields' values."""
+        population, mix = self._first.compiled
+        work = work_of(population, mix)
+        if self.order == 0 and self._first.side_by_side:
+            return combinations * (_COMPILATION + _BY_ITSELF) + points * work * _SIDE_BY_SIDE
+        return combinations * _COMPILATION + points * (_BY_ITSELF + work * _PER_WORK)
+
+
+def holds_whole_numbers(base: Mapping[str, Any], pointer: str) -> bool:
+    """Whether a field of a valid request refuses a number only because it has a fraction."""
+    try:
+        PredictionRequest.model_validate(_with(base, Variant(pointer, 1.5, 1.5, False, "").path, 1.5))
+    except ValidationError as error:
+        return any(one["type"] in {"int_type", "int_from_float"} for one in error.errors())
+    except KeyError:
+        return False
+    return False
+
+
+def family(
+    base: Mapping[str, Any],
+    variants: Sequence[Variant],
+    stored: Population | None,
+    order: Literal[0, 1],
+) -> Family:
+    """A family of requests. Raises InvalidInput where a field cannot take its least or its largest value."""
+    for variant in variants:
+        for value in (variant.low, variant.high):
+            try:
+                request = PredictionRequest.model_validate(_with(base, variant.path, variant.number(value)))
+                compiled(request, stored)
+            except (ValidationError, InvalidInput) as error:
+                message = f"{variant.pointer} = {variant.number(value):g} is refused: {_reason(error)}"
+                raise InvalidInput.at(variant.at, "invalid_value", message) from error
+            except KeyError:
+                message = f"the base request has nothing at {variant.pointer}"
+                raise InvalidInput.at(variant.at, "unknown_field", message) from None
+    found = Family(base, tuple(variants), stored, order)
+    first = found._group((), ())
+    if isinstance(first, str):
+        raise InvalidInput(first)
+    return found
+
+
+class _Group:
+    """Requests that differ in numbers that arrive in the mix as they are. Raises ValidationError, InvalidInput."""
+
+    def __init__(
+        self, base: Mapping[str, Any], variants: Sequence[Variant], done: set[int], stored: Population | None
+    ) -> None:
+        self.stored = stored
+        for i, variant in enumerate(variants):  # at a point inside of what was checked, away from 0
+            if i not in done:
+                base = _with(base, variant.path, variant.number(variant.high))
+        self.compiled = self._compile(base)
+        slots = [() if i in done else self._settled(base, variant) for i, variant in enumerate(variants)]
+        self.slots: list[tuple[Slot, ...]] = [found or () for found in slots]
+        self.unsettled = tuple(i for i, found in enumerate(slots) if found is None)
+
+    def _settled(self, base: Mapping[str, Any], variant: Variant) -> tuple[Slot, ...] | None:
+        """The slots that hold the field's value; None where it does something else as well."""
+        high, low = variant.number(variant.high), variant.number(variant.low)
+        if high == low:
+            return None
+        middle = variant.number(variant.low + (variant.high - variant.low) / 3)
+        found = [
+            _slots(self.compiled, self._compile(_with(base, variant.path, value)), float(high), float(value))
+            for value in ({low, middle} - {high})
+        ]
+        return found[0] if found and all(slots == found[0] for slots in found) else None
+
+    def _compile(self, base: Mapping[str, Any]) -> Compiled:
+        return compiled(PredictionRequest.model_validate(base), self.stored)
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether the theory takes its points all at once."""
+        fields = [slot.field for slots in self.slots for slot in slots]
+        return "weight" not in fields and is_plain(*self.compiled)
+
+    def predictions(self, values: Array, order: Literal[0, 1]) -> Columns:
+        """At ``values`` of all variants, shape (points, variants)."""
+        population, mix = self.compiled
+        varied = {slot: values[:, i] for i, slots in enumerate(self.slots) for slot in slots}
+        return predictions(population, mix, varied, len(values), order=order)
+
+
+def _slots(at_high: Compiled, at_low: Compiled, high: float, low: float) -> tuple[Slot, ...] | None:
+    """The slots that hold the field's value; None where it does something else as well."""
+    (a, mix_a), (b, mix_b) = at_high, at_low
+    same = [
+        np.array_equal(getattr(a, name), getattr(b, name))
+        for name in ("eigenvalues", "multiplicities", "target_power")
+    ]
+    if not all(same) or len(mix_a.stages) != len(mix_b.stages) or mix_a.keeps_data != mix_b.keeps_data:
+        return None
+    found: list[Slot] = []
+
+    def settled(x: object, y: object, slot: Slot) -> bool:
+        if x == y:
+            return True
+        found.append(slot)
+        return x == high and y == low
+
+    if mix_a.keeps_data or not settled(a.noise_variance, b.noise_variance, Slot("noise_variance")):
+        return None
+    for k, (stage, other) in enumerate(zip(mix_a.stages, mix_b.stages, strict=True)):
+        if (stage.name, stage.width, len(stage.sources)) != (other.name, other.width, len(other.sources)):
+            return None
+        if not settled(stage.penalty, other.penalty, Slot("penalty", k)):
+            return None
+        for j, (x, y) in enumerate(zip(stage.sources, other.sources, strict=True)):
+            if x.name != y.name or not _same_origin(x.labels, y.labels):
+                return None
+            if not _same_array(x.eigenvalues, y.eigenvalues):
+                return None
+            fields: tuple[Literal["samples", "noise_variance", "weight"], ...] = (
+                "samples", "noise_variance", "weight",
+            )  # fmt: skip
+            if not all(settled(getattr(x, name), getattr(y, name), Slot(name, k, j)) for name in fields):
+                return None
+    return tuple(found)
+
+
+def _same_origin(x: object, y: object) -> bool:
+    if isinstance(x, str) or isinstance(y, str):
+        return x == y
+    return _same_array(getattr(x, "power", None), getattr(y, "power", None))
+
+
+def _same_array(x: Array | None, y: Array | None) -> bool:
+    return x is y or (x is not None and y is not None and np.array_equal(x, y))
+
+
+def _grouped(values: Array) -> list[tuple[tuple[float, ...], Places]]:
+    """Distinct rows, and where each is."""
+    if values.shape[1] == 0 or np.all(values == values[0]):
+        return [(tuple(values[0].tolist()), np.arange(len(values)))]
+    distinct, place = np.unique(values, axis=0, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(place))[:-1])
+    return [(tuple(row), where) for row, where in zip(distinct.tolist(), members, strict=True)]
+
+
+def _with(base: Mapping[str, Any], path: Path, value: float) -> dict[str, Any]:
+    """A copy of the request with one number replaced; only what is on the way is copied. Raises KeyError."""
+    copy: Any = dict(base)
+    here = copy
+    for step, following in pairwise(path):
+        child = _child(here, step)
+        child = (
+            dict(child) if isinstance(child, Mapping) else list(child) if isinstance(child, list) else None
+        )
+        if child is None:
+            raise KeyError(following)
+        here[step] = child
+        here = child
+    if isinstance(here, list):
+        _child(here, path[-1])
+    elif path[-1] in here and not isinstance(here[path[-1]], int | float | None):
+        raise KeyError(path[-1])
+    here[path[-1]] = value
+    found: dict[str, Any] = copy
+    return found
+
+
+def _child(value: Any, step: str | int) -> Any:
+    if isinstance(value, list) and isinstance(step, int) and step < len(value):
+        return value[step]
+    if isinstance(value, Mapping) and step in value:
+        return value[step]
+    raise KeyError(step)
+
+
+def _reason(error: ValidationError | InvalidInput) -> str:
+    if isinstance(error, InvalidInput):
+        return error.detail
+    found = [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+    return input_errors(found, {})[0].message

@@ -1,0 +1,219 @@
+"""One mix with some of its numbers varied: many predictions, as columns of numbers.
+
+Plain recursions go side by side through plain_chain.py, some 30 µs each; every other mix, and what is not regular
+there, through ``predict`` one by one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+import numpy as np
+
+from service.theory.errors import NotConverged, Unsupported
+from service.theory.model import OPTIMAL, Array, Mask, Population, Source, Stage, TrainingMix
+from service.theory.plain_chain import outcomes
+from service.theory.plain_prediction import is_plain
+from service.theory.prediction import predict
+from service.theory.results import ROUNDING, Prediction
+from service.theory.scenarios import Outcomes, Scenarios
+
+COLUMNS: Final = (
+    "penalty", "total", "bias", "variance", "generation",
+    "label_noise", "distortion", "shift", "noise_mismatch",
+    "recommended_penalty", "total_at_recommended",
+    "clean_optimal_penalty", "cost_of_clean_choice", "effective_samples",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One number of a mix: ``samples``, ``noise_variance`` or ``weight`` of a source, or the ``penalty`` of a stage.
+
+    Without a stage, ``noise_variance`` is the population's. ``source`` is None for what belongs to the stage.
+    """
+
+    field: Literal["samples", "noise_variance", "weight", "penalty"]
+    stage: int | None = None
+    source: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Predictions as COLUMNS, each of shape (points,): infinite where the theory puts them there.
+
+    ``problems``: by point, why there is none; the numbers are nan there.
+    """
+
+    values: Mapping[str, Array]
+    problems: Mapping[int, str]
+
+
+def predictions(
+    population: Population,
+    mix: TrainingMix,
+    variations: Mapping[Slot, Array],
+    points: int,
+    *,
+    order: Literal[0, 1] = 0,
+) -> Columns:
+    """Predictions of ``mix`` with the numbers in some slots replaced, point by point; arrays of shape (points,).
+
+    ``order``: see predict; 1 takes every point by itself.
+    """
+    table = {name: np.full(points, np.nan) for name in COLUMNS}
+    problems: dict[int, str] = {}
+    left = np.arange(points)
+    if order == 0 and is_plain(population, mix) and all(slot.field != "weight" for slot in variations):
+        left = np.flatnonzero(~_side_by_side(population, mix, variations, table))
+    for i in left.tolist():
+        own_population, own_mix = _at(population, mix, variations, i)
+        try:
+            found = _row(predict(own_population, own_mix, order=order))
+        except (NotConverged, Unsupported) as error:
+            problems[i] = str(error)
+            continue
+        for name, value in zip(COLUMNS, found, strict=True):
+            table[name][i] = value
+    return Columns(table, problems)
+
+
+def _row(prediction: Prediction) -> tuple[float, ...]:
+    error, regularization = prediction.test_error, prediction.regularization
+    parts = error.parts
+    return (
+        regularization.penalty, error.total, error.bias, error.variance, error.generation,
+        parts.label_noise, parts.distortion, parts.shift, parts.noise_mismatch,
+        regularization.recommended.penalty, regularization.recommended.total,
+        regularization.clean_optimal_penalty, regularization.cost_of_clean_choice,
+        regularization.effective_samples,
+    )  # fmt: skip
+
+
+def _at(
+    population: Population, mix: TrainingMix, variations: Mapping[Slot, Array], i: int
+) -> tuple[Population, TrainingMix]:
+    """The population and the mix of one point."""
+    stages: list[Stage] = list(mix.stages)
+    for slot, values in variations.items():
+        value = float(values[i])
+        if slot.stage is None:
+            population = population.with_noise(value)
+            continue
+        stage = stages[slot.stage]
+        if slot.source is None:
+            stages[slot.stage] = replace(stage, penalty=value)
+            continue
+        sources: list[Source] = list(stage.sources)
+        if slot.field == "samples":
+            sources[slot.source] = replace(sources[slot.source], samples=value)
+        elif slot.field == "noise_variance":
+            sources[slot.source] = replace(sources[slot.source], noise_variance=value)
+        else:
+            sources[slot.source] = replace(sources[slot.source], weight=value)
+        stages[slot.stage] = replace(stage, sources=tuple(sources))
+    return population, replace(mix, stages=tuple(stages))
+
+
+# --- plain recursions -----------------------------------------------------------------------------
+
+
+def _side_by_side(
+    population: Population, mix: TrainingMix, variations: Mapping[Slot, Array], table: dict[str, Array]
+) -> Mask:
+    """Fill the table where the scenarios are regular, and say where."""
+    scenarios, empty = _scenarios(population, mix, variations)
+    found = outcomes(population, scenarios)
+    points = next(iter(table.values())).size
+    regular = np.broadcast_to(found.regular, points) & ~empty
+    for name, values in _columns(scenarios, found).items():
+        table[name][regular] = np.broadcast_to(values, points)[regular]
+    return np.asarray(regular)
+
+
+def _scenarios(
+    population: Population, mix: TrainingMix, variations: Mapping[Slot, Array]
+) -> tuple[Scenarios, Mask]:
+    """The scenarios, with every varied number that is the same everywhere as one; and where some stage has no data."""
+    varied = {
+        slot: values[:1] if np.all(values == values[0]) else values for slot, values in variations.items()
+    }
+
+    def numbers(slot: Slot, given: float) -> Array:
+        found = varied.get(slot)
+        return np.array([given]) if found is None else found
+
+    stages = mix.stages
+    samples = [numbers(Slot("samples", k, 0), stage.sources[0].samples) for k, stage in enumerate(stages)]
+    noise = [
+        numbers(Slot("noise_variance", k, 0), stage.sources[0].noise_variance)
+        for k, stage in enumerate(stages)
+    ]
+    penalty = [
+        numbers(Slot("penalty", k), np.nan if stage.penalty == OPTIMAL else float(stage.penalty))
+        for k, stage in enumerate(stages)
+    ]
+    empty: Mask = np.zeros(1, dtype=bool)
+    for k, values in enumerate(samples):
+        if (values == 0).any():
+            empty = empty | (values == 0)
+            samples[k] = np.where(values == 0, 1.0, values)
+    runs, firsts = _runs(samples[:-1], penalty[:-1])
+    # without generations the last stage's labels are real
+    real_noise = numbers(Slot("noise_variance"), population.noise_variance) if runs else noise[-1]
+    run_samples, run_penalties = _table([samples[k] for k in firsts], [penalty[k] for k in firsts])
+    (generator_noise,) = _table(noise[:-1])
+    scenarios = Scenarios(
+        runs, run_samples, run_penalties, generator_noise, samples[-1], noise[-1], real_noise, penalty[-1]
+    )
+    return scenarios, empty
+
+
+def _runs(samples: Sequence[Array], penalty: Sequence[Array]) -> tuple[tuple[int, ...], list[int]]:
+    """Lengths of the runs of equal fits, and the first of each."""
+    firsts = [
+        k
+        for k in range(len(samples))
+        if k == 0
+        or not (np.array_equal(samples[k], samples[k - 1]) and np.array_equal(penalty[k], penalty[k - 1]))
+    ]
+    ends = [*firsts[1:], len(samples)]
+    return tuple(b - a for a, b in zip(firsts, ends, strict=True)) if samples else (), firsts
+
+
+def _table(*groups: Sequence[Array]) -> tuple[Array, ...]:
+    """Each group of columns as one array of shape (points or 1, columns), of the same number of rows in all groups."""
+    rows = max((values.size for group in groups for values in group), default=1)
+    return tuple(
+        np.stack([np.broadcast_to(values, rows) for values in group], axis=1)
+        if group
+        else np.empty((rows, 0))
+        for group in groups
+    )
+
+
+def _columns(scenarios: Scenarios, found: Outcomes) -> dict[str, Array]:
+    """See COLUMNS; shapes (points,) or (1,)."""
+    given, best = found.given, found.best
+    label_noise = (given.noise_responses * scenarios.generator_noise).sum(axis=1)
+    generation = given.total - given.bias - given.variance
+    distortion = generation - label_noise - given.mismatch
+    largest = np.maximum(given.total, np.maximum(given.bias, given.variance))
+    # as results.assemble has it
+    lost = np.abs(distortion) <= ROUNDING * (scenarios.generator_noise.shape[1] + 2) * largest
+    return {
+        "penalty": given.penalty,
+        "total": given.total,
+        "bias": given.bias,
+        "variance": given.variance,
+        "generation": generation,
+        "label_noise": label_noise,
+        "distortion": np.where(lost, 0.0, distortion),
+        "shift": np.zeros(1),
+        "noise_mismatch": given.mismatch,
+        "recommended_penalty": best.penalty,
+        "total_at_recommended": best.total,
+        "clean_optimal_penalty": found.clean_penalty,
+        "cost_of_clean_choice": np.maximum(found.total_at_clean - best.total, 0.0),
+        "effective_samples": found.effective_samples,
+    }

@@ -1,0 +1,69 @@
+"""Varied predictions are those of each mix by itself."""
+
+import math
+
+import numpy as np
+import pytest
+
+from service.theory.model import OPTIMAL, REAL, Shift, Source, Stage, TrainingMix
+from service.theory.prediction import predict
+from service.theory.variations import COLUMNS, Slot, _at, _row, predictions
+from tests.theory.problems import power_law, recursive
+
+RNG = np.random.default_rng(3)
+N = 25
+
+
+def check(population, mix, variations, rel=1e-4) -> None:  # type: ignore[no-untyped-def]
+    found = predictions(population, mix, variations, N)
+    assert not found.problems
+    for i in range(N):
+        expected = _row(predict(*_at(population, mix, variations, i)))
+        for name, value in zip(COLUMNS, expected, strict=True):
+            # what is found at an optimum is as sharp as its place
+            there = (
+                1e-10 if name in {"total", "bias", "variance"} and mix.stages[-1].penalty != OPTIMAL else rel
+            )
+            floor = 1e-9 * expected[COLUMNS.index("total")]
+            assert found.values[name][i] == pytest.approx(value, rel=there, abs=floor), (name, i)
+
+
+@pytest.mark.parametrize("penalty", [0.02, OPTIMAL])
+def test_a_varied_recursion(penalty: float | str) -> None:
+    population = power_law(60)
+    mix = recursive(3, 200, 100, 0.02, noise0=0.3, noise=0.2, penalty0=0.01)
+    mix = TrainingMix((*mix.stages[:-1], Stage("final", mix.stages[-1].sources, penalty)))  # type: ignore[arg-type]
+    samples = np.round(np.exp(RNG.uniform(3, 7, N)))
+    variations = {
+        Slot("samples", 0, 0): samples,
+        Slot("samples", 1, 0): samples,
+        Slot("noise_variance", 3, 0): RNG.uniform(0.1, 1, N),
+        Slot("noise_variance"): RNG.uniform(0.1, 1, N),
+    }
+    if penalty != OPTIMAL:
+        variations[Slot("penalty", 3)] = np.exp(RNG.uniform(-8, 0, N))
+    check(population, mix, variations)
+
+
+def test_thresholds_and_empty_stages_among_regular_points() -> None:
+    population = power_law(40)
+    mix = recursive(1, 100, 90, 0.0, noise0=0.3, noise=0.2)
+    variations = {
+        Slot("samples", 0, 0): np.arange(30.0, 30.0 + N),
+        Slot("samples", 1, 0): np.resize([0.0, 40, 90], N),
+    }
+    found = predictions(population, mix, variations, N)
+    for i in range(N):
+        expected = predict(*_at(population, mix, variations, i)).test_error.total
+        assert found.values["total"][i] == pytest.approx(expected, rel=1e-10)
+    assert math.isinf(found.values["total"][10]), "a generator with as many samples as modes"
+
+
+def test_any_other_mix() -> None:
+    population = power_law(20)
+    sources = (Source(REAL, REAL, 50, 0.2), Source("s", Shift(np.full(20, 0.01)), 70, 0.2, 0.5))
+    variations = {
+        Slot("weight", 0, 1): RNG.uniform(0, 2, N),
+        Slot("samples", 0, 0): np.round(RNG.uniform(10, 90, N)),
+    }
+    check(population, TrainingMix((Stage("final", sources, 0.05),)), variations, rel=1e-9)
