@@ -174,7 +174,8 @@ class _Batch:
         """The same at points of equal distance in ln θ; ``products``: sums of the moments' rows there."""
         s, theta, freedom, samples = self.given, base.theta, base.freedom, self.samples[:, None]
         reached = np.atleast_2d(freedom.above_first(samples) >= 0)  # elsewhere no penalty >= 0 leads
-        ratio = np.atleast_2d(freedom.df2 / freedom.above_second(samples))
+        room = np.atleast_2d(freedom.above_second(samples))
+        ratio = freedom.df2 / room
         sums = products.reshape(-1, 3, theta.size)
         bias = sums[:, 0] - 2.0 * theta * sums[:, 1] + base.signal
         drive = theta * theta * sums[:, 2] + s.noise[:, None]
@@ -183,12 +184,18 @@ class _Batch:
         count = max(len(mix), len(clean))
         curves = np.empty((2, count, theta.size))
         curves[0], curves[1] = mix, clean
-        curves = np.where(reached, curves, np.inf)
         if self._wants_curve and base is self.grid.base:
-            self.curve = curves[0, 0]
+            self.curve = np.where(reached, curves[0], np.inf)[0]
+        curves = np.where(
+            room > 0, curves, np.inf
+        )  # it goes on smoothly below penalty 0, as far as room is left
+        allowed = np.empty(curves.shape, dtype=bool)
+        allowed[:] = reached
         first = reached.argmax(axis=1)
         peak = ratio[np.arange(first.size), first]
-        found, value = interpolated_minima(log_theta, curves.reshape(2 * count, -1))
+        found, value = interpolated_minima(
+            log_theta, curves.reshape(2 * count, -1), allowed.reshape(2 * count, -1)
+        )
         found, value = found.reshape(2, count), value.reshape(2, count)
         # where label noise alone exceeds the minimum at smaller θ, penalty 0 is not the best
         holds = np.empty((2, count), dtype=bool)
