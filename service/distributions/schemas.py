@@ -65,8 +65,8 @@ class Fresh(Model):
     """Every generation is trained on fresh real samples and samples of the previous model, together.
 
     ``real_samples``: how many of the samples are real, one number for the generations 1 … n or a list of n; or
-    ``real_fraction`` of them. ``allocation``: exactly that many are real (stratified), or each sample is real with that
-    probability (iid): different models with different answers.
+    ``real_fraction`` of them. ``allocation``: exactly that many are real (stratified), or each sample is real with
+    that probability (iid): different models with different answers.
     """
 
     kind: Literal["fresh"]
@@ -91,8 +91,8 @@ class Fresh(Model):
 class Retained(Model):
     """The same real samples in every generation, filled up with samples of the previous model.
 
-    Generation 0 is trained on the retained samples alone where ``samples`` is one number; where it is a list, its first
-    entry says how many real samples generation 0 had, of which ``real_samples`` are retained.
+    Generation 0 is trained on the retained samples alone where ``samples`` is one number; where it is a list, its
+    first entry says how many real samples generation 0 had, of which ``real_samples`` are retained.
     """
 
     kind: Literal["retained"]

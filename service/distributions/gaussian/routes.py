@@ -7,7 +7,10 @@ from service.distributions.gaussian.answer import KIND
 from service.distributions.gaussian.engine import INLINE_WORK, predicted, work_of
 from service.distributions.gaussian.responses import GaussianPrediction
 from service.distributions.gaussian.schemas import GaussianRequest
+from service.distributions.gaussian.simulation import GAUSSIAN, GaussianSimulation, GaussianSimulationRequest
 from service.errors import DatabaseUnavailable, InvalidInput
+from service.simulations.create import Submission, created
+from service.simulations.resource import SimulationEstimate
 from service.web.problems import responses as problem_responses
 
 router = APIRouter(prefix="/gaussian")
@@ -17,3 +20,12 @@ router = APIRouter(prefix="/gaussian")
 async def create_gaussian_prediction(request: GaussianRequest, reply: Reply) -> GaussianPrediction:
     """Predict what becomes of a Gaussian that is fitted to samples of its fits, generation by generation."""
     return await reply.prediction(KIND, request, predicted, inline=work_of(request) <= INLINE_WORK)
+
+
+@router.post("/simulations", status_code=202, responses=created(GAUSSIAN))
+async def create_gaussian_simulation(
+    request: GaussianSimulationRequest, submission: Submission
+) -> GaussianSimulation | SimulationEstimate:
+    """Queue a simulation of Gaussian fits by generation; it lives at /v1/simulations."""
+    answer: GaussianSimulation | SimulationEstimate = await submission.accepted(GAUSSIAN, request)
+    return answer

@@ -6,7 +6,10 @@ from service.distributions.answering import Reply
 from service.distributions.kde.engine import INLINE_WORK, KIND, predicted
 from service.distributions.kde.responses import KdePrediction
 from service.distributions.kde.schemas import KdeRequest
+from service.distributions.kde.simulation import KDE, KdeSimulation, KdeSimulationRequest
 from service.errors import DatabaseUnavailable, InvalidInput
+from service.simulations.create import Submission, created
+from service.simulations.resource import SimulationEstimate
 from service.web.problems import responses as problem_responses
 
 router = APIRouter(prefix="/kde")
@@ -17,3 +20,12 @@ async def create_kde_prediction(request: KdeRequest, reply: Reply) -> KdePredict
     """Predict what becomes of kernel density estimates that are made of each other's samples."""
     inline = request.generations <= INLINE_WORK and not isinstance(request.samples, list)
     return await reply.prediction(KIND, request, predicted, inline=inline)
+
+
+@router.post("/simulations", status_code=202, responses=created(KDE))
+async def create_kde_simulation(
+    request: KdeSimulationRequest, submission: Submission
+) -> KdeSimulation | SimulationEstimate:
+    """Queue a simulation of kernel density estimates by generation; it lives at /v1/simulations."""
+    answer: KdeSimulation | SimulationEstimate = await submission.accepted(KDE, request)
+    return answer

@@ -6,7 +6,10 @@ from service.distributions.answering import Reply
 from service.distributions.mixture.engine import KIND, predicted
 from service.distributions.mixture.responses import MixturePrediction
 from service.distributions.mixture.schemas import MixtureRequest
+from service.distributions.mixture.simulation import MIXTURE, MixtureSimulation, MixtureSimulationRequest
 from service.errors import DatabaseUnavailable, InvalidInput
+from service.simulations.create import Submission, created
+from service.simulations.resource import SimulationEstimate
 from service.web.problems import responses as problem_responses
 
 router = APIRouter(prefix="/mixture")
@@ -16,3 +19,12 @@ router = APIRouter(prefix="/mixture")
 async def create_mixture_prediction(request: MixtureRequest, reply: Reply) -> MixturePrediction:
     """Predict what becomes of a well-separated Gaussian mixture that is refitted to its own samples."""
     return await reply.prediction(KIND, request, predicted, inline=False)
+
+
+@router.post("/simulations", status_code=202, responses=created(MIXTURE))
+async def create_mixture_simulation(
+    request: MixtureSimulationRequest, submission: Submission
+) -> MixtureSimulation | SimulationEstimate:
+    """Queue a simulation of mixtures, refitted by EM, by generation; it lives at /v1/simulations."""
+    answer: MixtureSimulation | SimulationEstimate = await submission.accepted(MIXTURE, request)
+    return answer

@@ -1,0 +1,112 @@
+"""The entry of the Gaussian recursions in the registry of simulations."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+import numpy as np
+
+from service.distributions.gaussian.engine import predicted, truth_of, work_of
+from service.distributions.gaussian.schemas import GaussianRequest
+from service.distributions.schedules import mix_of, models_of, schedule_of
+from service.distributions.schemas import Accumulate, Fresh, Retained
+from service.distributions.simulating import Expected, Generational, SimulatedCurve, from_prediction
+from service.jobs.compute import Work
+from service.simulation.distributions.gaussian import QUANTITIES, GaussianWork, Workflow, flops
+from service.simulations.kinds import Point
+from service.simulations.resource import SimulationOptions, SimulationSummary
+from service.theory.model import Array
+
+_VALIDITY: Final = {
+    "variance": "variance",
+    "drift": "drift",
+    "variance_second_moment": "second_moment",
+    "log_variance_mean": "log_mean",
+    "standard_deviation": "deviation",
+    "log_determinant_mean": "log_det_mean",
+    "kl_fit_true": "kl_fit_true",
+    "kl_true_fit": "kl_true_fit",
+    "wasserstein2_squared": "w2",
+}
+
+
+class GaussianSimulationRequest(GaussianRequest, SimulationOptions):
+    """A recursion of Gaussian fits, carried out sample by sample."""
+
+
+class GaussianSimulation(SimulationSummary):
+    """Gaussian fits by generation, beside their prediction."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    request: GaussianSimulationRequest
+    curves: list[SimulatedCurve]
+
+
+class GaussianKind(Generational[GaussianSimulationRequest]):
+    """Gaussian fits: draw, fit, draw from the fit."""
+
+    name = "gaussian"
+    request = GaussianSimulationRequest
+    simulation = GaussianSimulation
+    y_label = "variance and squared drift of the mean, over the true variance"
+    shown = ("variance", "drift")
+
+    def quantities(self, request: GaussianSimulationRequest) -> tuple[str, ...]:
+        """Those of a prediction, then P(v < t) for each threshold."""
+        return (*QUANTITIES, *(_below(threshold) for threshold in request.thresholds))
+
+    def generations(self, request: GaussianSimulationRequest) -> tuple[int, ...]:
+        """As in the prediction."""
+        return tuple(int(model) - 1 for model in models_of(request))
+
+    def expected(self, request: GaussianSimulationRequest) -> Mapping[str, Expected]:
+        """The prediction's curve."""
+        work_of(request)
+        answer = predicted(request)
+        accuracies = {one.quantity: one.expected_relative_error for one in answer.validity.quantities}
+        found = from_prediction(answer.curve, _VALIDITY, accuracies)
+        for index, threshold in enumerate(request.thresholds):
+            values = tuple(row.below[index].probability for row in answer.curve)
+            found[_below(threshold)] = Expected(values, accuracies["below"])
+        return found
+
+    def flops(self, request: GaussianSimulationRequest) -> float:
+        """Of the samples that are drawn."""
+        truth, sizes = truth_of(request.spectrum), _sizes(request)
+        return flops(truth.dimension, sizes)
+
+    def work(self, request: GaussianSimulationRequest, points: Sequence[Point], data: None) -> Work:  # noqa: ARG002
+        """Draws of every generation up to the last reported one."""
+        truth, workflow = truth_of(request.spectrum), request.workflow
+        sizes = _sizes(request)
+        real: Array = np.zeros(len(sizes))
+        if isinstance(workflow, Fresh | Retained):
+            mix = mix_of(request, workflow)
+            real = mix.real[mix.schedule.run(np.arange(1, len(sizes) + 1))]
+        return GaussianWork(
+            eigenvalues=np.repeat(truth.eigenvalues, truth.multiplicities.astype(int)), sizes=sizes,
+            real=tuple(real.tolist()), workflow=_workflow(request), unbiased=request.estimator == "unbiased",
+            reported=self.generations(request), thresholds=tuple(request.thresholds),
+        )  # fmt: skip
+
+
+GAUSSIAN: Final = GaussianKind()
+
+
+def _below(threshold: float) -> str:
+    return f"below_{threshold:g}"
+
+
+def _sizes(request: GaussianSimulationRequest) -> tuple[int, ...]:
+    """Of the generations up to the last reported one."""
+    last = int(models_of(request)[-1])
+    schedule = schedule_of(request, request.workflow)
+    return tuple(int(size) for size in schedule.between(1, last))
+
+
+def _workflow(request: GaussianSimulationRequest) -> Workflow:
+    workflow = request.workflow
+    if isinstance(workflow, Fresh):
+        return workflow.allocation
+    if isinstance(workflow, Retained):
+        return "retained"
+    return "accumulate" if isinstance(workflow, Accumulate) else "replace"

@@ -1,0 +1,1 @@
+"""Distributions fitted again and again, sample by sample; no formula of the theory is used."""
