@@ -1,7 +1,7 @@
 """From the theory's result to what a client reads: infinities become null, with the reason beside them."""
 
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite, isnan
 
 from service import __version__
 from service.predictions import power_law, responses, schemas
@@ -123,13 +123,20 @@ def _regularization(
             "/regularization/clean_optimal_penalty",
         )
     flat = found.flat_range
-    if not isfinite(flat.low):
+    if isnan(flat.low):
+        for end in ("low", "high"):
+            warnings.add(
+                "not_available",
+                "The flat range is not searched for here: each error takes seconds.",
+                f"/regularization/flat_range/{end}",
+            )
+    elif not isfinite(flat.low):
         warnings.add(
             "predict_zero",
             "No finite penalty comes within 1 % of predicting zero.",
             "/regularization/flat_range/low",
         )
-    if not isfinite(flat.high):
+    if flat.high == inf:
         warnings.add(
             "open_end",
             "The range has no upper end: predicting zero is within 1 % of the least test error.",
@@ -265,8 +272,10 @@ def _assumptions(
         ),
         responses.Assumption(
             name="shared_eigenbasis",
-            status="unchecked",
-            consequence="Covariances of different sources are taken as jointly diagonal.",
+            status="met" if prediction.mix.has_matrices else "unchecked",
+            consequence="Covariances are those given, in the data set's eigenbasis."
+            if prediction.mix.has_matrices
+            else "Covariances of different sources are taken as jointly diagonal; give a covariance matrix otherwise.",
         ),
     ]
 

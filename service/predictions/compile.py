@@ -6,6 +6,7 @@ import numpy as np
 
 from service.errors import InvalidInput
 from service.predictions import schemas
+from service.predictions.covariances import matrix_of
 from service.predictions.populations import eigenvalues_of, same_size
 from service.theory.model import OPTIMAL, PREVIOUS, REAL, Array, Population, Shift, Source, Stage, TrainingMix
 
@@ -34,7 +35,16 @@ class _Compiler:
             self.population.noise_variance if source.noise_variance is None else source.noise_variance,
             source.weight,
             None if source.spectrum is None else self._covariance(source.spectrum, f"{pointer}/spectrum"),
+            self._matrix(source, f"{pointer}/covariance"),
         )
+
+    def _matrix(self, source: schemas.Source, pointer: str) -> Array | None:
+        """A source's own covariance, in the population's basis."""
+        if source.covariance is None:
+            return None
+        if source.spectrum is not None:
+            raise InvalidInput.at(pointer, "two_covariances", "give a spectrum or a covariance, not both")
+        return matrix_of(source.covariance, self.population.eigenvalues.size, pointer)
 
     def _shift(self, shift: schemas.ShiftLabels) -> Shift:
         modes = self.population.multiplicities.sum()
@@ -154,7 +164,8 @@ class _Compiler:
         sources = [self.source(real, taken, f"{_MIX}/real")]
         for i, share in enumerate(mix.synthetic):
             fields = {
-                name: getattr(share, name) for name in ("samples", "noise_variance", "weight", "spectrum")
+                name: getattr(share, name)
+                for name in ("samples", "noise_variance", "weight", "spectrum", "covariance")
             }
             source = schemas.Source(labels=share.quality, name=share.name or f"synthetic-{i + 1}", **fields)
             sources.append(self.source(source, taken, f"{_MIX}/synthetic/{i}"))
@@ -261,7 +272,7 @@ def echo(mix: TrainingMix) -> list[dict[str, Any]]:
                     "samples": int(source.samples),
                     "noise_variance": source.noise_variance,
                     "weight": source.weight,
-                    "own_spectrum": source.eigenvalues is not None,
+                    "own_spectrum": source.eigenvalues is not None or source.covariance is not None,
                 }
                 for source in stage.sources
             ],

@@ -9,11 +9,12 @@ from service.predictions import responses, schemas
 from service.predictions.answer import answer
 from service.predictions.compile import compile_mix
 from service.predictions.identity import identifier, input_hash
-from service.predictions.populations import population
+from service.predictions.populations import has_matrices, population, single_modes
 from service.theory.corrected import with_expected_error
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.joint_penalties import evaluations
 from service.theory.limits import limits
+from service.theory.matrices.prediction import MAX_PRODUCTS, products
 from service.theory.model import Population, Stage, TrainingMix
 from service.theory.prediction import predict
 
@@ -35,8 +36,14 @@ def compiled(request: schemas.PredictionRequest, stored: Population | None) -> t
         training = compile_mix(mix, found, dataset)
     else:
         assert stored is not None
-        found = stored
+        found = single_modes(stored) if has_matrices(mix) else stored
         training = compile_mix(mix, found)
+    if training.has_matrices and (cost := products(found, training)) > MAX_PRODUCTS:
+        raise InvalidInput.at(
+            "/training_mix", "too_large",
+            f"this takes about {cost:.0f} products of matrices of 2,000 modes; at most {MAX_PRODUCTS} are computed. "
+            "Take fewer modes, stages or sources with a covariance.",
+        )  # fmt: skip
     work = work_of(found, training)
     if work > MAX_WORK:
         raise InvalidInput.at(
@@ -50,6 +57,8 @@ def compiled(request: schemas.PredictionRequest, stored: Population | None) -> t
 def work_of(population: Population, mix: TrainingMix) -> float:
     """A measure of a prediction's cost: modes × Σ over stages of sources², times the searches for joint optima."""
     modes = population.eigenvalues.size
+    if mix.has_matrices:
+        return MAX_WORK * products(population, mix) / MAX_PRODUCTS
     if mix.keeps_data:
         return float(modes * len(mix.stages) * _KEPT)
     once = sum(modes * len(s.sources) ** 2 * (_SHIFTED if _shifted(s) else 1) for s in mix.stages)
@@ -70,7 +79,7 @@ def predicted(
     digest = input_hash(request)
     try:
         prediction = predict(population, mix, order=order)
-        if order == 0 and not mix.keeps_data:
+        if order == 0 and not mix.keeps_data and not mix.has_matrices:
             prediction = with_expected_error(population, prediction)
         bounds = limits(population, prediction.mix, order=order)
     except Unsupported as error:

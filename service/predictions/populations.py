@@ -1,12 +1,14 @@
 """From what a client says about a data set to the population that the theory is about."""
 
-from typing import assert_never
+from dataclasses import replace
+from typing import TypeGuard, assert_never
 
 import numpy as np
 
 from service.errors import InvalidInput
 from service.predictions import schemas
 from service.theory import spectra
+from service.theory.matrices.prediction import MAX_MODES
 from service.theory.model import Array, Population
 
 _DATASET = "/dataset"
@@ -57,13 +59,44 @@ def own_spectra(mix: schemas.TrainingMix | None) -> list[schemas.Spectrum]:
             return []
 
 
+def has_matrices(mix: schemas.TrainingMix | None) -> bool:
+    """Whether a source has a covariance matrix."""
+    match mix:
+        case schemas.StagesMix():
+            return any(s.covariance is not None for stage in mix.stages for s in stage.sources)
+        case schemas.MixtureMix():
+            return any(share.covariance is not None for share in mix.synthetic)
+        case _:
+            return False
+
+
+def single_modes(found: Population, pointer: str = _DATASET) -> Population:
+    """The population mode by mode, as covariance matrices need it. Raises InvalidInput."""
+    counts = found.multiplicities
+    if counts.sum() > MAX_MODES or np.any(counts != np.round(counts)):
+        raise InvalidInput.at(
+            pointer, "too_large",
+            f"covariance matrices go with at most {MAX_MODES} modes; this data set has {counts.sum():.6g}",
+        )  # fmt: skip
+    if np.all(counts == 1):
+        return found
+    times = counts.astype(int)
+    return Population(
+        np.repeat(found.eigenvalues, times),
+        np.ones(times.sum()),
+        np.repeat(found.target_power, times),
+        found.noise_variance,
+    )
+
+
 def population(
     dataset: schemas.Dataset, mix: schemas.TrainingMix | None = None, pointer: str = _DATASET
 ) -> Population:
     """The population of an inline data set, with as few levels as ``mix`` allows. Raises InvalidInput."""
     target, spectrum = dataset.target, dataset.spectrum
     shifted = any(not isinstance(own, type(spectrum)) for own in own_spectra(mix))
-    listed = shifted or isinstance(target, schemas.CoefficientsTarget)
+    matrices = has_matrices(mix)
+    listed = shifted or matrices or isinstance(target, schemas.CoefficientsTarget)
     explicit = listed and not isinstance(spectrum, schemas.LevelsSpectrum)
     if explicit and isinstance(spectrum, schemas.PowerLawSpectrum) and spectrum.dimension is None:
         raise InvalidInput.at(
@@ -73,9 +106,19 @@ def population(
         )  # fmt: skip
     values, weights, rank = eigenvalues_of(spectrum, f"{pointer}/spectrum", explicit=explicit)
     power = _target_power(dataset, values, weights, rank, f"{pointer}/target")
+    if matrices:
+        modes = single_modes(
+            Population(values, weights, power, dataset.noise_variance), f"{pointer}/spectrum"
+        )
+        return replace(modes, target=np.array(target.values)) if _signed(target) else modes
     if rank is None and values.size > 1 and not own_spectra(mix):
         values, weights, power = _merged(values, weights, power)
     return Population(values, weights, power, dataset.noise_variance)
+
+
+def _signed(target: schemas.Target) -> TypeGuard[schemas.CoefficientsTarget]:
+    """Whether the coefficients themselves are known."""
+    return isinstance(target, schemas.CoefficientsTarget)
 
 
 def _merged(values: Array, weights: Array, power: Array) -> tuple[Array, Array, Array]:

@@ -9,6 +9,7 @@ from service.datasets import store as datasets
 from service.errors import DatabaseUnavailable, InvalidInput, NotFound
 from service.predictions import responses, schemas, store
 from service.predictions.engine import INLINE_WORK, compiled, predicted, work_of
+from service.predictions.populations import has_matrices
 from service.predictions.record import recorded
 from service.theory.model import Population
 from service.web.conditional import matches
@@ -74,6 +75,8 @@ async def _compute(
     request: schemas.PredictionRequest, stored: Population | None, order: Literal[0, 1]
 ) -> responses.Prediction:
     """On the event loop where it takes about a millisecond, else in a thread."""
+    if has_matrices(request.training_mix):  # their checks alone take a while
+        return await asyncio.to_thread(lambda: predicted(request, *compiled(request, stored), order))
     population, mix = compiled(request, stored)
     if work_of(population, mix) <= INLINE_WORK:
         return predicted(request, population, mix, order)

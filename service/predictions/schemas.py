@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
+from service.predictions.covariances import Covariance
+
 LARGEST = 1e60
 SMALLEST = 1e-60
 MAX_SAMPLES = 10**18
@@ -175,6 +177,7 @@ class Source(Model):
     noise_variance: NonNegative | None = Field(None, description="Of its labels; default: the data set's.")
     weight: NonNegative = Field(1.0, description="Loss weight.")
     spectrum: Spectrum | None = Field(None, description="Covariate shift: spectrum in the same eigenbasis.")
+    covariance: Covariance = None
     name: Name | None = None
 
 
@@ -235,6 +238,7 @@ class SyntheticShare(Model):
     noise_variance: NonNegative | None = None
     weight: NonNegative = 1.0
     spectrum: Spectrum | None = None
+    covariance: Covariance = None
     name: Name | None = None
 
 

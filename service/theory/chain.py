@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from service.theory.errors import Unsupported
 from service.theory.model import REAL, Array, Population, Shift, Stage
 from service.theory.response import Response
 
@@ -69,7 +70,12 @@ def label_indices(stages: Sequence[Stage]) -> list[tuple[int, ...]]:
 
 
 def covariances_of(stage: Stage, population: Population) -> Array | None:
-    """Eigenvalues of each source's features, shape (sources, modes), or None where all are the population's."""
+    """Eigenvalues of each source's features, shape (sources, modes), or None where all are the population's.
+
+    Raises Unsupported for a covariance matrix: only service.theory.matrices may evaluate it.
+    """
+    if any(source.covariance is not None for source in stage.sources):
+        raise Unsupported("sources with covariance matrices are available in predictions alone")
     if all(source.eigenvalues is None for source in stage.sources):
         return None
     return np.array(

@@ -83,7 +83,11 @@ def refined(population: Population, prediction: Prediction) -> Prediction | None
     total and decomposition. Cost: O(stages × sources²), no mode is looked at twice.
     """
     stages = prediction.mix.stages
-    if prediction.mix.keeps_data or any(s.penalty != 0 or s.width is not None for s in stages):
+    if (
+        prediction.mix.keeps_data
+        or prediction.mix.has_matrices
+        or any(s.penalty != 0 or s.width is not None for s in stages)
+    ):
         return None
     labels = label_indices(stages)
     known: dict[tuple[object, ...], _Fit | None] = {}

@@ -65,14 +65,21 @@ class Problem:
     resolve: Resolve
 
 
-def solve(problem: Problem, kind: Regime, penalty: float, start: FixedPoint | None = None) -> FixedPoint:
+def solve(
+    problem: Problem,
+    kind: Regime,
+    penalty: float,
+    start: FixedPoint | None = None,
+    settled: float = _QUADRATIC,
+) -> FixedPoint:
     """The fixed point in a regime that has one, relative accuracy about 1e-15 away from thresholds.
 
-    ``start``: a guess, as the fixed point of a penalty nearby. Raises NotConverged.
+    ``start``: a guess, as the fixed point of a penalty nearby; ``settled``: the relative step that ends the descent,
+    the square of which is the error. Raises NotConverged.
     """
     joint = problem.width is not None and kind in (Regime.RIDGE, Regime.BOTTLENECK)
     interpolating = kind is Regime.INTERPOLATING
-    descent = _Descent(problem, penalty, joint=joint, interpolating=interpolating)
+    descent = _Descent(problem, penalty, settled, joint=joint, interpolating=interpolating)
     if start is not None:
         guess = descent.coordinates(start)
         if guess is not None:
@@ -86,7 +93,10 @@ def solve(problem: Problem, kind: Regime, penalty: float, start: FixedPoint | No
 class _Descent:
     """Newton's method in relative steps on x = (g, s)."""
 
-    def __init__(self, problem: Problem, penalty: float, *, joint: bool, interpolating: bool) -> None:
+    def __init__(
+        self, problem: Problem, penalty: float, settled: float, *, joint: bool, interpolating: bool
+    ) -> None:
+        self.settled = settled
         self.problem, self.joint, self.interpolating = problem, joint, interpolating
         self.penalty = 1.0 if interpolating else penalty
 
@@ -155,7 +165,7 @@ class _Descent:
             except np.linalg.LinAlgError:
                 break
             last, size = size, float(np.abs(step).max())
-            if size <= _QUADRATIC or (size <= _ROUNDING and size >= last):
+            if size <= self.settled or (size <= _ROUNDING and size >= last):
                 return self.point(x * (1.0 + step))
             proposal = x * (1.0 + step)
             x = proposal if np.all(proposal > 0) and np.all(np.isfinite(proposal)) else value

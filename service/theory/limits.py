@@ -58,6 +58,10 @@ def limits(population: Population, mix: TrainingMix, *, order: int = 0) -> Limit
 
     ``order`` 1: growth without penalties and limits of kept data are those of finite samples, where these are known.
     """
+    if mix.has_matrices:
+        reason = "Limits are computed for covariances that share the eigenbasis."
+        fields = (*_FIELDS, "data_limit", "best_data_limit", "strong")
+        return Limits(None, None, None, None, None, None, UNKNOWN, (), dict.fromkeys(fields, reason))
     peaks = double_descent(population, mix)
     if mix.keeps_data:
         return _accumulated(population, mix, peaks, order)

@@ -30,12 +30,15 @@ class Population:
     ``multiplicities``: how many modes each entry stands for, shape (modes,), > 0.
     ``target_power``: E (w_0)_i^2 of one mode of each entry, shape (modes,).
     ``noise_variance``: variance of the real labels' noise.
+    ``target``: the coefficients (w_0)_i themselves where they are known, shape (modes,); they matter beside the power
+    only where covariances do not share the eigenbasis.
     """
 
     eigenvalues: Array
     multiplicities: Array
     target_power: Array
     noise_variance: float
+    target: Array | None = None
 
     @cached_property
     def grid(self) -> "Grid":
@@ -95,7 +98,8 @@ class Source:
 
     ``labels``: ``REAL``, the name of an earlier stage, or a ``Shift``.
     ``samples``: how many; ``noise_variance``: of their labels; ``weight``: in the loss (>= 0).
-    ``eigenvalues``: the features' covariance where it is not the population's, shape (modes,).
+    ``eigenvalues``: the features' covariance where it is not the population's, shape (modes,); ``covariance``: the same
+    where it is not diagonal in the population's eigenbasis, symmetric and positive semidefinite, shape (modes, modes).
     """
 
     name: str
@@ -104,6 +108,7 @@ class Source:
     noise_variance: float
     weight: float = 1.0
     eigenvalues: Array | None = None
+    covariance: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,3 +135,8 @@ class TrainingMix:
     stages: tuple[Stage, ...]
     next_generation: Stage | None = None
     keeps_data: bool = False
+
+    @cached_property
+    def has_matrices(self) -> bool:
+        """Whether some source has a covariance that is not diagonal in the population's eigenbasis."""
+        return any(source.covariance is not None for stage in self.stages for source in stage.sources)

@@ -30,7 +30,7 @@ _BEST: Final = float("nan")
 
 def is_plain(population: Population, mix: TrainingMix) -> bool:
     """Whether every stage has one source of weight 1, labelled by the stage before, the first by the truth."""
-    if mix.keeps_data or population.null_modes > 0:
+    if mix.keeps_data or mix.has_matrices or population.null_modes > 0:
         return False
     before, last = REAL, mix.stages[-1]
     for stage in mix.stages:

@@ -17,6 +17,7 @@ from service.theory.errors import NotConverged, Unsupported
 from service.theory.exact import refined
 from service.theory.flatness import flat_range
 from service.theory.joint_penalties import with_best_penalties
+from service.theory.matrices.prediction import matrix_error, matrix_prediction
 from service.theory.model import OPTIMAL, REAL, Array, Population, Stage, TrainingMix
 from service.theory.moments import error_moments, history
 from service.theory.one_covariance import OneCovariance, effective_ridge
@@ -56,6 +57,8 @@ def predict(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 
     """
     if mix.keeps_data:
         return accumulated_prediction(population, mix, partial(predict, population), order)
+    if mix.has_matrices:
+        return matrix_prediction(population, mix, partial(predict, population))
     mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
     prediction = plain_prediction(population, mix) if is_plain(population, mix) else None
     prediction = prediction or general_prediction(population, mix)
@@ -69,6 +72,8 @@ def test_error(population: Population, mix: TrainingMix) -> float:
     """The total of ``predict`` alone: of the last stage at its penalty, or at its best one where that is "optimal"."""
     if mix.keeps_data:
         return accumulated_error(population, mix)
+    if mix.has_matrices:
+        return matrix_error(population, mix, partial(predict, population))
     mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
     return _Engine(population, mix).total()
 

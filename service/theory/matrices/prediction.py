@@ -1,0 +1,286 @@
+"""The prediction of a mix with covariance matrices: totals, decomposition, baselines, the penalty to use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import exp, inf, log, nan
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from service.theory.effective_samples import effective_samples
+from service.theory.errors import NotConverged, Unsupported
+from service.theory.matrices.chain import History, Labels, origins, total_error
+from service.theory.matrices.response import MatrixResponse, respond
+from service.theory.model import OPTIMAL, Population, Source, Stage, TrainingMix
+from service.theory.penalty_general import minimize_penalty, penalty_range
+from service.theory.response import Regime
+from service.theory.results import (
+    Baseline,
+    Best,
+    Decomposition,
+    FlatRange,
+    GenerationParts,
+    Prediction,
+    Regularization,
+    SourceNoise,
+    assemble,
+)
+from service.theory.stages import clean_stage, real_noise, real_stage
+
+MAX_MODES = 2000
+MAX_PRODUCTS = 200
+"""Products of d × d matrices, at d = 2,000, that one prediction may take: about two minutes of one core."""
+
+_SEARCHED = 256  # modes up to which every penalty is tried
+_REACH = 6  # decades around the diagonal guess, beyond that
+_LN10 = log(10.0)
+_TRIED = 0.02  # of ln λ, to which the best penalty is found then: the error there to its square
+
+Predict = Callable[[TrainingMix], Prediction]
+
+
+def products(population: Population, mix: TrainingMix) -> float:
+    """A measure of a prediction's cost: about how many products of d × d matrices, in units of those at d = 2,000."""
+    count = 0.0
+    for stage in mix.stages:
+        full = len({id(source.covariance) for source in stage.sources if source.covariance is not None})
+        count += 10 * (1 + full) + 2 * len(stage.sources) ** 2
+    last = mix.stages[-1]
+    full = len({id(source.covariance) for source in last.sources if source.covariance is not None})
+    size = population.eigenvalues.size
+    trials = 90 if size <= _SEARCHED else 16
+    count += trials * (3 * (1 + full) + len(last.sources) ** 2)
+    return float(count * (size / MAX_MODES) ** 3)
+
+
+def matrix_prediction(population: Population, mix: TrainingMix, predict: Predict) -> Prediction:
+    """The prediction of a mix in which a source has a covariance matrix; ``predict``: of mixes without any.
+
+    Deterministic equivalents, as prediction.predict, to which it reduces for diagonal matrices; populations with one
+    mode to each entry. Up to 256 modes the recommended penalty is searched for over all penalties, beyond that around
+    the one that is best if the matrices' diagonals were all. Cost: O(stages × sources² × d³). Raises NotConverged,
+    Unsupported.
+    """
+    return _Engine(population, mix, predict).predict()
+
+
+def matrix_error(population: Population, mix: TrainingMix, predict: Predict) -> float:
+    """The total alone."""
+    engine = _Engine(population, mix, predict)
+    return engine.best.total if engine.final.penalty == OPTIMAL else engine.total(float(engine.final.penalty))
+
+
+def diagonal(mix: TrainingMix) -> TrainingMix:
+    """The mix with every matrix's diagonal in its place."""
+
+    def source(one: Source) -> Source:
+        if one.covariance is None:
+            return one
+        return replace(one, covariance=None, eigenvalues=one.covariance.diagonal().copy())
+
+    stages = tuple(replace(s, sources=tuple(source(one) for one in s.sources)) for s in mix.stages)
+    return TrainingMix(stages)
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """The last stage at a penalty; ``response``: None where the penalty is infinite."""
+
+    penalty: float
+    total: float
+    response: MatrixResponse | None
+
+
+class _Engine:
+    def __init__(self, population: Population, mix: TrainingMix, predict: Predict) -> None:
+        if np.any(population.multiplicities != 1):
+            raise Unsupported("covariance matrices need a population of single modes")
+        self.population, self.mix, self.final, self.predict_clean = population, mix, mix.stages[-1], predict
+        self.noise = np.array([source.noise_variance for source in self.final.sources])
+        self.real_noise = real_noise(population, self.final)
+        self._last: MatrixResponse | None = None
+
+    def predict(self) -> Prediction:
+        """See matrix_prediction."""
+        population, best = self.population, self.best
+        penalty = best.penalty if self.final.penalty == OPTIMAL else float(self.final.penalty)
+        given = self._point(penalty)
+        at_best = given if penalty == best.penalty else self._point(best.penalty)
+        clean = clean_stage(population, self.final)
+        clean_best = self.predict_clean(
+            TrainingMix((replace(clean, penalty=OPTIMAL),))
+        ).regularization.recommended
+        error, recommended = (self._decomposition(point, clean) for point in (given, at_best))
+        responses = [*self.earlier, *([] if given.response is None else [given.response])]
+        cost = self.total(clean_best.penalty) - at_best.total
+        samples = sum(source.samples for source in clean.sources)
+        open_ = [r.openness for r in responses if r.regime is not Regime.EMPTY]
+        rooms = [
+            r.openness * float(r.samples[r.point.a > 0].sum())
+            for r in responses
+            if r.regime is not Regime.EMPTY
+        ]
+        return Prediction(
+            replace(self.mix, stages=(*self.mix.stages[:-1], replace(self.final, penalty=penalty))),
+            tuple(response.regime for response in responses),
+            error,
+            Baseline(samples, error.bias + error.variance, error.bias, error.variance, clean_best),
+            self._real_baseline(penalty),
+            population.signal,
+            Regularization(
+                penalty,
+                Best(best.penalty, at_best.total),
+                self._flat_range(best),
+                recommended,
+                clean_best.penalty,
+                max(cost, 0.0),
+                effective_samples(population, self.real_noise, self.final.width, at_best.total),
+            ),
+            population.noise_variance,
+            min(open_, default=1.0),
+            1.0 / max(min(rooms), 1.0) if rooms else 0.0,
+        )
+
+    # --- errors ---------------------------------------------------------------------------------
+
+    @cached_property
+    def earlier(self) -> tuple[MatrixResponse, ...]:
+        """The responses of all stages but the last; equal designs are solved once."""
+        known: dict[tuple[object, ...], MatrixResponse] = {}
+        found = []
+        for stage in self.mix.stages[:-1]:
+            if stage.penalty == OPTIMAL:
+                raise Unsupported(
+                    f'stage "{stage.name}": with covariance matrices "optimal" is for the last stage; give a number'
+                )
+            key = (
+                stage.penalty,
+                stage.width,
+                tuple((s.samples, s.weight, id(s.eigenvalues), id(s.covariance)) for s in stage.sources),
+            )
+            if key not in known:
+                known[key] = respond(self.population, stage, float(stage.penalty))
+            found.append(known[key])
+        return tuple(found)
+
+    @cached_property
+    def history(self) -> History:
+        """What the last stage is fitted on."""
+        return History(self.population, self.mix.stages, self.earlier)
+
+    def _point(self, penalty: float) -> _Point:
+        if penalty == inf:
+            return _Point(penalty, self.population.signal, None)
+        start = None if self._last is None or self._last.regime is not Regime.RIDGE else self._last.point
+        response = respond(self.population, self.final, penalty, start)
+        if response.regime is Regime.RIDGE:
+            self._last = response
+        if self.history.spoilt and response.regime is not Regime.EMPTY:
+            return _Point(penalty, inf, response)
+        total = total_error(self.population, self.final, response, self.history.labels)
+        return _Point(penalty, total if np.isfinite(total) else inf, response)
+
+    def total(self, penalty: float) -> float:
+        """The test error at a penalty of the last stage."""
+        return self._point(penalty).total
+
+    def _decomposition(self, point: _Point, clean: Stage) -> Decomposition:
+        population = self.population
+        bias, variance = population.signal, 0.0
+        if point.penalty < inf:
+            real = self.predict_clean(TrainingMix((replace(clean, penalty=point.penalty),))).test_error
+            bias, variance = real.bias, real.variance
+        names = [
+            (stage.name, source.name, source.noise_variance)
+            for stage in self.mix.stages[:-1]
+            for source in stage.sources
+        ]
+        if point.response is None:
+            nothing = tuple(SourceNoise(stage, source, 0.0) for stage, source, _ in names)
+            return assemble(point.total, bias, variance, nothing, shift=0.0, mismatch=0.0)
+        if not np.isfinite(point.total + bias + variance):
+            unknown = tuple(SourceNoise(stage, source, nan) for stage, source, _ in names)
+            parts = GenerationParts(nan, nan, nan, nan)
+            return Decomposition(point.total, bias, variance, nan, parts, unknown)
+        found = origins(population, self.mix.stages, (*self.earlier, point.response))
+        derivatives = np.concatenate([np.zeros(0), *found.noise[:-1]]).tolist()
+        by_source = tuple(
+            SourceNoise(stage, source, value * noise)
+            for (stage, source, noise), value in zip(names, derivatives, strict=True)
+        )
+        mismatch = float(found.noise[-1] @ (self.noise - self.real_noise))
+        return assemble(point.total, bias, variance, by_source, shift=found.shift, mismatch=mismatch)
+
+    def _real_baseline(self, penalty: float) -> Baseline | None:
+        """The real samples alone, with their own covariances."""
+        stage = real_stage(self.final)
+        if stage is None:
+            return None
+        stage = replace(stage, penalty=penalty)
+        mix = TrainingMix((stage,))
+        samples = sum(source.samples for source in stage.sources)
+        if not mix.has_matrices:
+            best = self.predict_clean(
+                TrainingMix((replace(stage, penalty=OPTIMAL),))
+            ).regularization.recommended
+            if penalty == inf:
+                return Baseline(samples, self.population.signal, self.population.signal, 0.0, best)
+            error = self.predict_clean(mix).test_error
+            variance = error.variance + error.parts.noise_mismatch
+            return Baseline(samples, error.total, error.total - variance, variance, best)
+        engine = _Engine(self.population, mix, self.predict_clean)
+        point, count = engine._point(penalty), len(stage.sources)
+        if point.response is None or not np.isfinite(point.total):
+            return Baseline(samples, point.total, point.total, 0.0, engine.best)
+        labels = Labels([None] * count, [[None] * count for _ in range(count)])
+        bias = total_error(self.population, stage, point.response, labels, np.zeros(count))
+        return Baseline(samples, point.total, bias, point.total - bias, engine.best)
+
+    # --- penalties ------------------------------------------------------------------------------
+
+    @property
+    def _scale(self) -> float:
+        """tr Σ/N."""
+        return self.population.trace / max(sum(source.samples for source in self.final.sources), 1.0)
+
+    def _tried(self, penalty: float) -> float:
+        """The total, infinite next to a threshold."""
+        try:
+            return self.total(penalty)
+        except (NotConverged, Unsupported):
+            return inf
+
+    @cached_property
+    def best(self) -> Best:
+        """The best penalty of the last stage and the error there."""
+        signal = self.population.signal
+        if self.history.spoilt or self.population.rank == 0:
+            return Best(inf, signal)
+        if self.population.eigenvalues.size <= _SEARCHED:
+            return minimize_penalty(self._tried, self._scale, signal)
+        guess = self.predict_clean(diagonal(self.mix)).regularization.recommended.penalty
+        centre = log(guess if 0 < guess < inf else self._scale) / _LN10
+        tried = {x: self._tried(exp(_LN10 * x)) for x in (centre - 1.0, centre, centre + 1.0)}
+        for _ in range(_REACH):
+            x = min(tried, key=lambda one: tried[one])
+            if min(tried) < x < max(tried):
+                break
+            x += 1.0 if x == max(tried) else -1.0
+            tried[x] = self._tried(exp(_LN10 * x))
+        x = min(tried, key=lambda one: tried[one])
+        best = Best(exp(_LN10 * x), tried[x])
+        if min(tried) < x < max(tried):
+            found = minimize_scalar(
+                lambda y: self._tried(exp(_LN10 * y)), bounds=(x - 1.0, x + 1.0), method="bounded",
+                options={"xatol": _TRIED / _LN10},
+            )  # fmt: skip
+            if found.fun < best.total:
+                best = Best(exp(_LN10 * float(found.x)), float(found.fun))
+        return best if best.total < signal else Best(inf, signal)
+
+    def _flat_range(self, best: Best) -> FlatRange:
+        """See FlatRange; not searched for beyond 256 modes."""
+        if self.population.eigenvalues.size > _SEARCHED or not best.total < self.population.signal:
+            return FlatRange(nan, nan)
+        return penalty_range(self._tried, best, self._scale, self.population.signal)
