@@ -115,12 +115,8 @@ class _Engine:
         responses = [*self.earlier, *([] if given.response is None else [given.response])]
         cost = self.total(clean_best.penalty) - at_best.total
         samples = sum(source.samples for source in clean.sources)
-        open_ = [r.openness for r in responses if r.regime is not Regime.EMPTY]
-        rooms = [
-            r.openness * float(r.samples[r.point.a > 0].sum())
-            for r in responses
-            if r.regime is not Regime.EMPTY
-        ]
+        open_ = [r.openness for r in responses]
+        rooms = [r.samples_to_spare for r in responses]
         return Prediction(
             replace(self.mix, stages=(*self.mix.stages[:-1], replace(self.final, penalty=penalty))),
             tuple(response.regime for response in responses),
@@ -139,7 +135,7 @@ class _Engine:
             ),
             population.noise_variance,
             min(open_, default=1.0),
-            1.0 / max(min(rooms), 1.0) if rooms else 0.0,
+            1.0 / max(min(rooms, default=inf), 1.0),
         )
 
     # --- errors ---------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ inverse and one product for each full covariance in every Newton step, O(d³).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from scipy.linalg import lapack
@@ -64,6 +65,15 @@ class MatrixResponse:
             return 0.0
         feedback = np.eye(self.system.shape[0]) - self.system
         return float(1.0 - np.abs(np.linalg.eigvals(feedback)).max())
+
+    @property
+    def samples_to_spare(self) -> float:
+        """See stages.samples_to_spare."""
+        scale = float(self.point.a.sum())
+        if scale == 0:
+            return inf
+        effective = scale**2 / float(self.strength.sum())
+        return self.openness * min(effective, inf if self.width is None else self.width)
 
     def residuals(self, right: Array) -> Array:
         """ŷ and Y from the residuals of the mean and its power, shape (K + 1,); inf at the threshold, unless all 0."""
