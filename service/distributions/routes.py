@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field, TypeAdapter
 
-from service.distributions.estimator.responses import EstimatorPrediction
+from service.distributions.estimator.responses import EstimatorPrediction, EstimatorRecommendation
 from service.distributions.estimator.routes import router as estimator
-from service.distributions.gaussian.responses import GaussianPrediction
+from service.distributions.gaussian.responses import GaussianPrediction, GaussianRecommendation
 from service.distributions.gaussian.routes import router as gaussian
 from service.distributions.kde.responses import KdePrediction
 from service.distributions.kde.routes import router as kde
@@ -27,7 +27,9 @@ router = APIRouter(prefix="/v1/distributions", tags=["distributions"])
 
 Kinds = (
     EstimatorPrediction
+    | EstimatorRecommendation
     | GaussianPrediction
+    | GaussianRecommendation
     | KdePrediction
     | MixturePrediction
     | TailPrediction

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from service.distributions.recommending import Recommendation
 from service.distributions.responses import DistributionPrediction
 from service.predictions.responses import Answer, Value
 
@@ -47,3 +48,9 @@ class EstimatorPrediction(DistributionPrediction):
     limit: Value = Field(description="V after infinitely many generations; null: it grows without bound.")
     growth: str = Field(description="How V goes there, in words.")
     optimal_weight: OptimalWeight | None
+
+
+class EstimatorRecommendation(Recommendation):
+    """The least real data per generation that keeps a chain of estimators within a bound."""
+
+    kind: Literal["estimator_recommendation"] = "estimator_recommendation"

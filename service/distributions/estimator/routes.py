@@ -3,10 +3,11 @@
 from fastapi import APIRouter
 
 from service.distributions.answering import Reply
+from service.distributions.estimator import recommend
 from service.distributions.estimator.answer import KIND
 from service.distributions.estimator.engine import INLINE_WORK, predicted, work_of
-from service.distributions.estimator.responses import EstimatorPrediction
-from service.distributions.estimator.schemas import EstimatorRequest
+from service.distributions.estimator.responses import EstimatorPrediction, EstimatorRecommendation
+from service.distributions.estimator.schemas import EstimatorRecommendationRequest, EstimatorRequest
 from service.errors import DatabaseUnavailable, InvalidInput
 from service.web.problems import responses as problem_responses
 
@@ -17,3 +18,11 @@ router = APIRouter(prefix="/estimator")
 async def create_estimator_prediction(request: EstimatorRequest, reply: Reply) -> EstimatorPrediction:
     """Predict the error of an efficient estimator that is fitted to data of its predecessors, and the best weights."""
     return await reply.prediction(KIND, request, predicted, inline=work_of(request) <= INLINE_WORK)
+
+
+@router.post("/recommendations", responses=problem_responses(InvalidInput, DatabaseUnavailable))
+async def create_estimator_recommendation(
+    request: EstimatorRecommendationRequest, reply: Reply
+) -> EstimatorRecommendation:
+    """Find the least real data per generation that keep a chain of estimators' error within a bound."""
+    return await reply.prediction(recommend.KIND, request, recommend.recommended, inline=False)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict, model_validator
 
-from service.distributions.schemas import Fraction, Fresh, Recursion, Replace, Retained
+from service.distributions.schemas import Count, Fraction, Fresh, Generations, Recursion, Replace, Retained
 from service.predictions.schemas import Model
 
 MAX_PARAMETERS = 10**9
@@ -88,3 +88,21 @@ class EstimatorRequest(Recursion):
 
     family: Family = Linear(kind="linear")
     workflow: Annotated[Replace | WeightedFresh | WeightedRetained | Pool, Field(discriminator="kind")]
+
+
+class EstimatorBound(Model):
+    """What must be kept: error_variance V at most ``limit``; effective_samples 1/V at least."""
+
+    quantity: Literal["error_variance", "effective_samples"]
+    limit: Annotated[float, Field(ge=1e-60, le=1e60, allow_inf_nan=False), Strict()]
+
+
+class EstimatorRecommendationRequest(Model):
+    """The least fresh real data per generation that keeps a linear or efficient estimator's error within a bound."""
+
+    samples: Count = Field(description="Training samples of every generation, real and synthetic together.")
+    generations: Generations | None = Field(
+        description="After so many synthetic generations; null: for ever."
+    )
+    weight: Literal["pooled", "optimal", "kalman"] = "pooled"
+    bound: EstimatorBound

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from service.distributions.recommending import Recommendation
 from service.distributions.responses import DistributionPrediction
 from service.predictions.responses import Answer, Value
 
@@ -69,3 +70,9 @@ class GaussianPrediction(DistributionPrediction):
     curve: list[GaussianGeneration]
     fixed_point: GaussianFixedPoint
     half_life: GaussianHalfLife
+
+
+class GaussianRecommendation(Recommendation):
+    """The least real data per generation that keeps a Gaussian recursion within a bound."""
+
+    kind: Literal["gaussian_recommendation"] = "gaussian_recommendation"

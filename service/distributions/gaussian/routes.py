@@ -3,10 +3,11 @@
 from fastapi import APIRouter
 
 from service.distributions.answering import Reply
+from service.distributions.gaussian import recommend
 from service.distributions.gaussian.answer import KIND
 from service.distributions.gaussian.engine import INLINE_WORK, predicted, work_of
-from service.distributions.gaussian.responses import GaussianPrediction
-from service.distributions.gaussian.schemas import GaussianRequest
+from service.distributions.gaussian.responses import GaussianPrediction, GaussianRecommendation
+from service.distributions.gaussian.schemas import GaussianRecommendationRequest, GaussianRequest
 from service.distributions.gaussian.simulation import GAUSSIAN, GaussianSimulation, GaussianSimulationRequest
 from service.errors import DatabaseUnavailable, InvalidInput
 from service.simulations.create import Submission, created
@@ -29,3 +30,11 @@ async def create_gaussian_simulation(
     """Queue a simulation of Gaussian fits by generation; it lives at /v1/simulations."""
     answer: GaussianSimulation | SimulationEstimate = await submission.accepted(GAUSSIAN, request)
     return answer
+
+
+@router.post("/recommendations", responses=problem_responses(InvalidInput, DatabaseUnavailable))
+async def create_gaussian_recommendation(
+    request: GaussianRecommendationRequest, reply: Reply
+) -> GaussianRecommendation:
+    """Find the least real data per generation that keep Gaussian fits' variance, drift or divergence within a bound."""
+    return await reply.prediction(recommend.KIND, request, recommend.recommended, inline=False)

@@ -38,7 +38,8 @@ class Direction:
 
 def lognormal(x: Array, x_squared: Array, drift: Array, thresholds: Array) -> Direction:
     """The match: E ln v = ln E v − ½ ln(1 + c), Var ln v = ln(1 + c), E √v = √(E v) (1 + c)^{−1/8}."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # no variance at all: its logarithm is −∞
+    # no variance at all has the logarithm −∞; an unstable mix has no moments
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         relative = np.where(x > -1, (x_squared - x**2) / (1 + x) ** 2, 0.0)
         spread = np.where(x > -1, np.log1p(relative), np.inf)
         log_mean = np.log1p(x) - 0.5 * np.log1p(relative)
@@ -53,16 +54,18 @@ def lognormal(x: Array, x_squared: Array, drift: Array, thresholds: Array) -> Di
 def curve_of(truth: Gaussian, models: Models, direction: Direction, spread: Array) -> Curve:
     """The whole curve; ``spread``: V at each model, for the first orders in several dimensions."""
     d, one = truth.dimension, direction
-    moment = (1 + one.x) ** 2 * (1 + one.relative_variance)
-    divergence = 0.5 * (one.x + one.drift - one.log_mean)
-    distance = one.drift + one.x - 2 * np.expm1(one.log_deviation)
+    with np.errstate(invalid="ignore", over="ignore"):
+        moment = (1 + one.x) ** 2 * (1 + one.relative_variance)
+        divergence = 0.5 * (one.x + one.drift - one.log_mean)
+        distance = one.drift + one.x - 2 * np.expm1(one.log_deviation)
+        determinant = d * (one.x + one.drift)
     first = (d + 1) * spread <= LARGEST_FIRST_ORDER
     leading = np.where(first, d * (d + 3) / 4 * spread, np.nan)
     return Curve(
         models=models, variance=1 + one.x, drift=one.drift, second_moment=moment,
         relative_variance=one.relative_variance, log_mean=one.log_mean, log_variance=one.log_variance,
         deviation=np.exp(one.log_deviation),
-        log_det_mean=one.log_mean if d == 1 else d * (one.x + one.drift) - 2 * leading,
+        log_det_mean=one.log_mean if d == 1 else determinant - 2 * leading,
         log_det_variance=one.log_variance if d == 1 else np.where(first, 2 * d * spread, np.nan),
         kl_fit_true=divergence if d == 1 else leading,
         kl_true_fit=np.where((d + 3) * spread <= LARGEST_REVERSE, d * (d + 3) / 4 * spread, np.nan),

@@ -30,13 +30,14 @@ class Moments:
 class Stationary:
     """Where E x, E x² and the drift go with the last fit repeated; infinite where they grow without bound.
 
-    ``rate``: the factor by which the distance of the means to it falls per fit.
+    ``rate``: the factor by which the distance of the means to it falls per fit. ``spread``: V.
     """
 
     x: float
     x_squared: float
     drift: float
     rate: float
+    spread: float
 
 
 def fresh_moments(mix: Mix, models: Models, *, unbiased: bool) -> Moments:
@@ -51,7 +52,8 @@ def fresh_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
     step = _fresh_step(mix, len(mix.real) - 1, unbiased)
     first, rate = _fixed(step[1:3, 1:3], step[1:3, 0])
     second, _ = _fixed(step[1:, 1:], step[1:, 0])
-    return Stationary(x=first[0], drift=first[1], x_squared=second[2], rate=rate)
+    V = _spread_limit(mix, 1.0)
+    return Stationary(x=first[0], drift=first[1], x_squared=second[2], rate=rate, spread=V)
 
 
 def retained_moments(mix: Mix, models: Models, *, unbiased: bool) -> Moments:
@@ -83,7 +85,9 @@ def retained_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
     second, _ = _fixed(
         step[np.ix_(moving, moving)], step[np.ix_(moving, given)] @ _retained_start(kept)[given]
     )
-    return Stationary(x=first[0], drift=1.0 / kept + first[1], x_squared=second[2], rate=rate)
+    b = 1.0 - kept / float(mix.schedule.sizes[-1])
+    V = 1.0 / kept + _spread_limit(mix, b)
+    return Stationary(x=first[0], drift=1.0 / kept + first[1], x_squared=second[2], rate=rate, spread=V)
 
 
 def _fixed(matrix: Array, shift: Array) -> tuple[Array, float]:
@@ -106,6 +110,7 @@ def _fresh_step(mix: Mix, run: int, unbiased: bool) -> Array:
         (w * _stratified(samples, float(a), unbiased) for a, w in zip(nodes, weights, strict=True)),
         np.zeros((6, 6)),
     )
+    matrix[0] = np.eye(6)[0]  # the weights' rounding would grow with every further fit
     return matrix
 
 
@@ -146,6 +151,13 @@ def _spread_step(mix: Mix, run: int, *, retained: bool = False) -> Array:
     samples = float(mix.schedule.sizes[run])
     b = 1.0 - float(mix.real[run]) / samples
     return np.array([[1.0, 0.0], [(b if retained else 1.0) / samples, b**2]])
+
+
+def _spread_limit(mix: Mix, noise: float) -> float:
+    """Fixed point of V ← b²V + noise/M; infinite without real samples."""
+    samples = float(mix.schedule.sizes[-1])
+    a = float(mix.real[-1]) / samples
+    return noise / (samples * a * (2.0 - a)) if a else float("inf")
 
 
 def _retained_start(kept: float) -> Array:

@@ -114,3 +114,12 @@ class GaussianPrediction:
     half_life: HalfLife
     accuracies: tuple[Accuracy, ...]
     cautions: tuple[Caution, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """A curve of one model, the one after infinitely many fits; its ``models`` mean nothing."""
+
+    curve: Curve
+    accuracies: tuple[Accuracy, ...]
+    cautions: tuple[Caution, ...]

@@ -24,6 +24,7 @@ from service.theory.distributions.gaussian.model import (
     Gaussian,
     GaussianPrediction,
     HalfLife,
+    Limit,
 )
 from service.theory.distributions.gaussian.replace import predict_replace
 from service.theory.distributions.gaussian.threshold import probability_below
@@ -52,6 +53,31 @@ def predict_retained(
     return _predict_mixed(
         truth, mix, models, unbiased, thresholds,
         lambda wanted: retained_moments(mix, wanted, unbiased=unbiased), retained_stationary(mix, unbiased=unbiased),
+    )  # fmt: skip
+
+
+def predict_limit(truth: Gaussian, mix: Mix, *, retained: bool, unbiased: bool) -> Limit:
+    """After infinitely many fits like the last one."""
+    size, real = mix.schedule.last, mix.real[-1]
+    if real == size:
+        single = predict_replace(
+            truth, Schedule.constant(size, 1), np.array([1]), unbiased=unbiased, thresholds=np.empty(0)
+        )
+        return Limit(single.curve, single.accuracies, single.cautions)
+    if not real:  # all is lost, but for the unbiased variance's mean
+        point = Stationary(
+            x=0.0 if unbiased else -1.0, x_squared=inf, drift=inf if unbiased else 1.0, rate=1.0, spread=inf
+        )
+    else:
+        point = (retained_stationary if retained else fresh_stationary)(mix, unbiased=unbiased)
+    x, x_squared, drift, spread = (
+        np.array([v]) for v in (point.x, point.x_squared, point.drift, point.spread)
+    )
+    direction = closure.lognormal(x, x_squared, drift, np.empty(0))
+    curve = closure.curve_of(truth, np.array([mix.schedule.fits]), direction, spread)
+    return Limit(
+        curve, trust.accuracies(truth, curve, spread, known=False),
+        tuple(trust.cautions(truth, curve, spread, known=False)),
     )  # fmt: skip
 
 
