@@ -13,6 +13,7 @@ from service.database.engine import Database
 from service.datasets.describer import Describer
 from service.datasets.routes import router as datasets
 from service.distributions.routes import router as distributions
+from service.predictions.batch import router as prediction_batches
 from service.predictions.routes import router as predictions
 from service.scaling_laws.routes import router as scaling_laws
 from service.settings import Settings
@@ -63,6 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.describer = Describer()
     for router in (
         predictions,
+        prediction_batches,
         scaling_laws,
         distributions,
         sweeps,

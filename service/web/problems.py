@@ -58,11 +58,32 @@ def problem(
         status=status,
         detail=detail,
         code=code,
-        request_id=request.scope.get("state", {}).get("request_id", ""),
+        request_id=_request_id(request),
         errors=list(errors),
     )
     return JSONResponse(
         body.model_dump(), status_code=status, headers=dict(headers or {}), media_type=MEDIA_TYPE
+    )
+
+
+def _request_id(request: Request) -> str:
+    identity: str = request.scope.get("state", {}).get("request_id", "")
+    return identity
+
+
+def of_service_error(request: Request, error: ServiceError) -> Problem:
+    """What an error of the service's own tree says, as a value: for answers that hold several."""
+    return Problem(
+        type=TYPE.format(code=error.code),
+        title=error.title(),
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        request_id=_request_id(request),
+        errors=[
+            ProblemError(pointer=field.pointer, parameter=None, code=field.code, message=field.message)
+            for field in error.errors
+        ],
     )
 
 
@@ -86,17 +107,11 @@ def install(app: FastAPI) -> None:
 
 def from_service_error(request: Request, error: ServiceError) -> JSONResponse:
     """The response for an error of the service's own tree."""
-    return problem(
-        request,
-        status=error.status,
-        code=error.code,
-        title=error.title(),
-        detail=error.detail,
-        errors=[
-            ProblemError(pointer=field.pointer, parameter=None, code=field.code, message=field.message)
-            for field in error.errors
-        ],
+    return JSONResponse(
+        of_service_error(request, error).model_dump(),
+        status_code=error.status,
         headers=error.headers,
+        media_type=MEDIA_TYPE,
     )
 
 
