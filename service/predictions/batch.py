@@ -31,9 +31,7 @@ class BatchItem(schemas.Model):
     """One prediction; ``custom_id`` names it in the answer."""
 
     custom_id: CustomId
-    request: dict[str, Any] = Field(
-        description="As for `POST /v1/predictions`; its errors are its own."
-    )
+    request: dict[str, Any] = Field(description="As for `POST /v1/predictions`; its errors are its own.")
 
 
 class BatchRequest(schemas.Model):
