@@ -45,8 +45,12 @@ def reduce(values: Array) -> Summary:
     with np.errstate(invalid="ignore"):  # an infinite error has no generation term
         generation = parts[:, 0] - parts[:, 1] - parts[:, 2]
         measured = np.concatenate([parts, generation[:, None]], axis=1)
-        mean = cast(Array, measured.mean(axis=2))
-        deviation = measured.std(axis=2, ddof=1) if replicates > 1 else np.full(mean.shape, np.nan)
+        # in units of their largest: squares of errors of 1e-200 and 1e200 are no numbers
+        unit = np.abs(measured).max(axis=2, keepdims=True)
+        scaled = np.divide(measured, unit, out=np.zeros_like(measured), where=unit != 0)
+        mean = cast(Array, scaled.mean(axis=2))
+        deviation = scaled.std(axis=2, ddof=1) if replicates > 1 else np.full(mean.shape, np.nan)
+        mean, deviation = mean * unit[..., 0], deviation * unit[..., 0]
     return Summary(
         replicates=replicates,
         mean=mean,
@@ -59,6 +63,9 @@ def reduce(values: Array) -> Summary:
 def _heavy(totals: Array) -> bool:
     if len(totals) < _HEAVY_REPLICATES or not np.isfinite(totals).all():
         return False
+    if totals.max() == 0:
+        return False
+    totals = totals / totals.max()
     squares = (totals - totals.mean()) ** 2
     return bool(squares.max() > _HEAVY_SHARE * squares.sum())
 

@@ -53,11 +53,16 @@ class PositiveSolver:
         diagonal = A.diagonal().copy()
         factor, failed = dpotrf(A, lower=lower, overwrite_a=1, clean=0)
         # a pivot that is rounding beside the diagonal entry it was left of says nothing
-        if not failed and np.all(factor.diagonal() ** 2 > len(A) * _EPS * diagonal):
+        if not failed and np.all(factor.diagonal() ** 2 > _rounding(len(A)) * diagonal):
             return cast(Array, dpotrs(factor, B, lower=lower)[0])
         s, U = self._modes
-        keep = s > len(s) * _EPS * s[-1]
+        keep = s > _rounding(len(s)) * s[-1]
         return np.asarray(U[:, keep] @ ((U[:, keep].T @ B) / (s[keep] + ridge)[:, None]))
+
+
+def _rounding(size: int) -> float:
+    """What is this small beside the largest of its kind may be nothing but rounding."""
+    return 16 * max(size, 64) * _EPS
 
 
 def least_squares(X: Array, Y: Array) -> Array:

@@ -20,6 +20,7 @@ LEAST_REPLICATES: Final = 8
 _ROUNDING: Final = 1e-9
 # The stated relative error is a typical one: differences of up to so many of it are of its kind.
 _TYPICAL: Final = 4.0
+_LARGE: Final = 32.0  # of everything: below it an asymptotic theory may be off by much
 _NEARLY_NORMAL: Final = 12.0  # degrees of freedom from which Student's t has an excess kurtosis below 3/4
 
 
@@ -39,8 +40,8 @@ class Cause(StrEnum):
 
 _SENTENCES: Final = {
     Cause.SMALL_N: (
-        "The theory is asymptotic: for so few samples it is expected to be off by about this much. "
-        "Trust the simulation; the difference falls as 1/N."
+        "The theory is asymptotic in samples, features and random features: for so few of them it is expected to be "
+        "off by this much. Trust the simulation; the difference falls as 1/N."
     ),
     Cause.HEAVY_TAILS: (
         "Heavy tails: the features' or the errors' distribution has rare large values, which the theory for "
@@ -86,13 +87,15 @@ class Conditions:
     """What is known about why a prediction might be off.
 
     ``expected_relative_error``: the theory's own statement; ``degrees_of_freedom``: of Student-t features;
-    ``finite_population``: samples are rows of a data set; ``heavy``: single runs dominate the spread of the totals.
+    ``finite_population``: samples are rows of a data set; ``heavy``: single runs dominate the spread of the totals;
+    ``size``: the least number of samples, features or random features that any fit so far has.
     """
 
     expected_relative_error: float
     degrees_of_freedom: float | None = None
     finite_population: bool = False
     heavy: bool = False
+    size: float = float("inf")
 
 
 def p_values(z_scores: Array, replicates: int) -> Array:
@@ -139,6 +142,7 @@ def causes(comparison: Comparison, conditions: Conditions) -> tuple[Cause, ...]:
     if heavy_features or conditions.heavy:
         found.append(Cause.HEAVY_TAILS)
     reach = _TYPICAL * conditions.expected_relative_error * max(comparison.scale, abs(comparison.predicted))
-    if isfinite(comparison.difference) and abs(comparison.difference) <= reach:
+    typical = isfinite(comparison.difference) and abs(comparison.difference) <= reach
+    if typical or conditions.size < _LARGE:
         found.append(Cause.SMALL_N)
     return tuple(found) or (Cause.UNEXPLAINED,)

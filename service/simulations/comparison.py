@@ -172,6 +172,7 @@ def _conditions(request: Mapping[str, Any], stage: Mapping[str, Any], *, heavy: 
         degrees_of_freedom=features.get("degrees_of_freedom"),
         finite_population=isinstance(request["dataset"], str),
         heavy=heavy,
+        size=stage["size"],
     )
 
 

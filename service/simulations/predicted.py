@@ -1,7 +1,8 @@
 """What the theory says of every stage of every point, equal stages once."""
 
 from dataclasses import dataclass, field
-from math import isfinite
+from itertools import accumulate
+from math import inf, isfinite
 from typing import Any, Final
 
 from service.errors import InvalidInput
@@ -51,8 +52,11 @@ class Predictions:
                     "name": stage.name,
                     "prediction": found.prediction.model_dump(mode="json") if found.prediction else None,
                     "prediction_missing": found.missing,
+                    "size": size,
                 }
-                for stage, found in zip(simulated.mix.stages, [*before, last], strict=True)
+                for stage, found, size in zip(
+                    simulated.mix.stages, [*before, last], _sizes(population, simulated.mix), strict=True
+                )
             ],
         }
         return described, simulated
@@ -80,6 +84,15 @@ def _predicted(population: Population, mix: TrainingMix) -> StagePrediction:
         reason = "divergent: the theory puts the error at infinity (some fit interpolates its samples)"
         return StagePrediction(found.mix, None, reason)
     return StagePrediction(found.mix, _error(found), None)
+
+
+def _sizes(population: Population, mix: TrainingMix) -> list[float]:
+    """Of every stage: the least number of samples, features or random features that a fit up to it has."""
+    sizes = (
+        min(sum(source.samples for source in stage.sources), population.rank, stage.width or inf)
+        for stage in mix.stages
+    )
+    return list(accumulate(sizes, min))
 
 
 def _population_key(population: Population) -> object:

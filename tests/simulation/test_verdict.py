@@ -42,6 +42,16 @@ def test_reduce_of_one_replicate_has_no_standard_error() -> None:
         reduce(np.ones((3, 0)))
 
 
+@pytest.mark.parametrize("unit", [1e-250, 1e-160, 1e160, 1e250])
+def test_errors_of_any_magnitude_have_a_spread(unit: float) -> None:
+    values = 5 + RNG.standard_normal((3, 60))
+    plain, scaled = reduce(values), reduce(unit * values)
+    np.testing.assert_allclose(scaled.mean, unit * plain.mean, rtol=1e-12)
+    np.testing.assert_allclose(scaled.standard_error, unit * plain.standard_error, rtol=1e-12)
+    assert scaled.heavy == plain.heavy
+    np.testing.assert_array_equal(reduce(0 * values).standard_error, 0.0)
+
+
 def test_a_single_run_that_makes_the_spread_is_seen() -> None:
     values = 5 + RNG.standard_normal((3, 60))
     values[0, 17] = 100.0
@@ -156,6 +166,8 @@ def test_likely_causes() -> None:
     assert verdict.causes(near, heavy) == (Cause.HEAVY_TAILS, Cause.SMALL_N)
     assert verdict.causes(far, Conditions(0.01, degrees_of_freedom=200.0)) == (Cause.UNEXPLAINED,)
     assert verdict.causes(far, Conditions(0.01, heavy=True)) == (Cause.HEAVY_TAILS,)
+    assert verdict.causes(far, Conditions(0.01, size=31)) == (Cause.SMALL_N,)
+    assert verdict.causes(far, Conditions(0.01, size=32)) == (Cause.UNEXPLAINED,)
     rows = Conditions(0.01, finite_population=True)
     assert verdict.causes(far, rows) == (Cause.FINITE_POPULATION,)
     assert all(cause.sentence.endswith(".") for cause in Cause)

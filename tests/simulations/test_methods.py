@@ -129,8 +129,10 @@ def test_accumulating_data() -> None:
     ]
     for stage in point.stages:
         assert stage.prediction is not None
-        assert stage.relative_difference is not None
-        assert abs(stage.relative_difference) < 4 * stage.prediction.expected_relative_error
+        assert stage.test_error is not None
+        assert stage.difference is not None
+        left_out = 4 * stage.prediction.expected_relative_error * stage.prediction.total
+        assert abs(stage.difference) < 4 * (stage.test_error.standard_error or 0) + left_out
 
 
 def test_theory_and_simulation_agree_where_the_theory_is_exact() -> None:
@@ -157,10 +159,12 @@ def test_a_disagreement_is_flagged_with_its_likely_cause() -> None:
 
 
 def test_few_samples_are_told_as_the_cause() -> None:
-    """The prediction of an interpolating chain errs by O(1/N); averaged noise makes that visible."""
-    generator = {"samples": 12, "noise_variance": 0.5}
-    mix = BODY["training_mix"] | {"generations": 2, "generator": generator}
-    result = run(training_mix=mix, average_noise=True, replicates=1200, method="wishart")
+    """Three samples in five dimensions: even the finite-size prediction is off by what averaged noise can see."""
+    spectrum = {"kind": "power_law", "dimension": 5, "exponent": 1.0}
+    generator = {"samples": 3, "noise_variance": 0.5, "penalty": 0.3}
+    mix = BODY["training_mix"] | {"generations": 1, "generator": generator, "samples": 3, "penalty": 0.3}
+    dataset = BODY["dataset"] | {"spectrum": spectrum}
+    result = run(dataset=dataset, training_mix=mix, average_noise=True, replicates=1500, method="wishart")
     assert result.agreement.verdict == "disagree"
     flagged = [one for stage in result.points[0].stages for one in stage.disagreements]
     assert "small_n" in {cause.code for one in flagged for cause in one.likely_causes}
