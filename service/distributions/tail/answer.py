@@ -38,12 +38,12 @@ def answer(
     generations: tuple[Generation, ...],
     *,
     floor: float,
-    founders_error: float,
+    approximation: float,
 ) -> responses.TailPrediction:
     """Infinities become null, with the reason.
 
-    ``floor`` is added to every error of this learner, at most 1 in all. ``founders_error``: relative, of what is exact
-    but for the founders of a recursion.
+    ``floor`` is added to every error of this learner, at most 1 in all. ``approximation``: the relative error of what
+    is exact but for a recursion's founders or a memory's ranks.
     """
     cautions = _cautions(request, prediction)
     if any(isnan(one.founders) for one in generations):
@@ -80,7 +80,7 @@ def answer(
             )
             for one in generations
         ],
-        validity=validity(_accuracies(request, prediction, founders_error), reasons, ASSUMPTIONS),
+        validity=validity(_accuracies(request, prediction, approximation), reasons, ASSUMPTIONS),
     )
 
 
@@ -99,7 +99,7 @@ def _plateau(plateau: Plateau, reasons: Reasons) -> responses.TailPlateau:
     )
 
 
-def _accuracies(request: TailRequest, prediction: TailPrediction, founders_error: float) -> list[Accuracy]:
+def _accuracies(request: TailRequest, prediction: TailPrediction, approximation: float) -> list[Accuracy]:
     """The exact sums, and the closed law by its distance from them at ``samples``."""
     memory = request.memory
     if isinstance(memory, AssociativeMemory):
@@ -108,14 +108,11 @@ def _accuracies(request: TailRequest, prediction: TailPrediction, founders_error
         )
         found = [approximate("test_error", 1.0, basis)]
     elif isinstance(memory, ItemMemory) and memory.keeps == "most_frequent":
-        found = [
-            approximate(
-                "test_error", 1e-3, "the items most frequent in the samples taken for the most probable"
-            )
-        ]
-    elif founders_error > 0.0:
+        basis = "the items most frequent in the samples taken for the most probable; the true error is larger by that"
+        found = [approximate("test_error", approximation, basis)]
+    elif approximation > 0.0:
         basis = "the exact sum, but the law of the founders is taken from its first moments"
-        found = [approximate("test_error", founders_error, basis)]
+        found = [approximate("test_error", approximation, basis)]
     else:
         found = [
             exact("test_error", "sum over all items of their probability times that of never being seen")

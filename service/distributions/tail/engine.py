@@ -27,21 +27,27 @@ def predicted(request: schemas.TailRequest) -> TailPrediction:
     floor = floor_of(request.memory)
     samples = float(request.samples)
     generations: tuple[Generation, ...] = ()
-    founders_error = 0.0
+    approximation = 0.0
     if isinstance(request.law, schemas.BigramLaw):
-        pairs = Bigram(Zipf(request.law.context_exponent), Zipf(request.law.token_exponent))
-        rank = float(request.training.rank) if isinstance(request.training, schemas.Cut) else inf
+        pairs, rank = bigram_of(request.law, request.training)
         prediction = predict_bigram(pairs, samples, curve.astype(float), rank)
     else:
         law = Zipf(request.law.exponent, request.law.types)
         training, memory = training_of(request.training), memory_of(request.memory)
         prediction = predict_tail(law, training, samples, curve.astype(float), memory)
+        approximation = memory.expected_error(law, training, samples)
         if isinstance(training, Recursive):
             way = [0, *map(int, reported_models(training.generators.fits, POINTS))]
             reach = memory.reach(law, training, samples)
             generations = by_generation(law, training, samples, way, reach)
-            founders_error = max(training.expected_error(T) for T in (samples, float(curve[-1])))
-    return answer(request, prediction, curve, generations, floor=floor, founders_error=founders_error)
+            approximation = max(training.expected_error(T) for T in (samples, float(curve[-1])))
+    return answer(request, prediction, curve, generations, floor=floor, approximation=approximation)
+
+
+def bigram_of(law: schemas.BigramLaw, training: schemas.Training) -> tuple[Bigram, float]:
+    """The law of pairs, and the rank at which every context's tail is cut (inf: nowhere)."""
+    rank = float(training.rank) if isinstance(training, schemas.Cut) else inf
+    return Bigram(Zipf(law.context_exponent), Zipf(law.token_exponent)), rank
 
 
 def training_of(training: schemas.Training) -> Training:

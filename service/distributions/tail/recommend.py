@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, inf, isnan, log, sqrt
+from math import exp, isnan, log, sqrt
 from typing import Final
 
 from scipy.optimize import minimize_scalar
@@ -11,12 +11,12 @@ from service.distributions.answering import head
 from service.distributions.schemas import MAX_GENERATIONS
 from service.distributions.tail import responses, schemas
 from service.distributions.tail.answer import ASSUMPTIONS, unknown
-from service.distributions.tail.engine import floor_of, memory_of, training_of
+from service.distributions.tail.engine import bigram_of, floor_of, memory_of, training_of
 from service.distributions.validity import Reasons, validity
 from service.predictions.schemas import MAX_SAMPLES
 from service.theory.distributions.accuracy import Accuracy, Caution, approximate, exact
 from service.theory.distributions.schedule import Schedule
-from service.theory.distributions.tail.bigram import Bigram, bigram_error
+from service.theory.distributions.tail.bigram import bigram_error
 from service.theory.distributions.tail.generations import Recursive
 from service.theory.distributions.tail.training import CLEAN, Counts, Mixed, Training, unseen_mass
 from service.theory.distributions.tail.zipf import Zipf
@@ -65,8 +65,7 @@ def error_of(request: schemas.TailRecommendationRequest) -> Callable[[float], fl
     floor, samples = floor_of(request.memory), float(request.samples)
     varied = request.vary
     if isinstance(request.law, schemas.BigramLaw):
-        pairs = Bigram(Zipf(request.law.context_exponent), Zipf(request.law.token_exponent))
-        rank = float(request.training.rank) if isinstance(request.training, schemas.Cut) else inf
+        pairs, rank = bigram_of(request.law, request.training)
         return lambda value: min(bigram_error(pairs, value, rank) + floor, 1.0)
     law = Zipf(request.law.exponent, request.law.types)
     memory = memory_of(request.memory).items
@@ -106,8 +105,7 @@ def limit_of(request: schemas.TailRecommendationRequest) -> float:
         return bound.limit
     samples = float(request.samples)
     if isinstance(request.law, schemas.BigramLaw):
-        law = Bigram(Zipf(request.law.context_exponent), Zipf(request.law.token_exponent))
-        return bound.limit * bigram_error(law, samples)
+        return bound.limit * bigram_error(bigram_of(request.law, request.training)[0], samples)
     return bound.limit * unseen_mass(Zipf(request.law.exponent, request.law.types), CLEAN, samples)
 
 

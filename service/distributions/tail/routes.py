@@ -8,7 +8,10 @@ from service.distributions.tail.answer import KIND
 from service.distributions.tail.engine import predicted
 from service.distributions.tail.responses import TailPrediction, TailRecommendation
 from service.distributions.tail.schemas import TailRecommendationRequest, TailRequest
+from service.distributions.tail.simulation import TAIL, TailSimulation, TailSimulationRequest
 from service.errors import DatabaseUnavailable, InvalidInput
+from service.simulations.create import Submission, created
+from service.simulations.resource import SimulationEstimate
 from service.web.problems import responses as problem_responses
 
 router = APIRouter(prefix="/tail")
@@ -24,3 +27,12 @@ async def create_tail_prediction(request: TailRequest, reply: Reply) -> TailPred
 async def create_tail_recommendation(request: TailRecommendationRequest, reply: Reply) -> TailRecommendation:
     """Find the least samples, real samples or real fraction, or the most generations, that keep the error in bounds."""
     return await reply.prediction(recommend.KIND, request, recommend.recommended, inline=False)
+
+
+@router.post("/simulations", status_code=202, responses=created(TAIL))
+async def create_tail_simulation(
+    request: TailSimulationRequest, submission: Submission
+) -> TailSimulation | SimulationEstimate:
+    """Have workers show items to a learner, one by one, and compare it with the prediction."""
+    answer: TailSimulation | SimulationEstimate = await submission.accepted(TAIL, request)
+    return answer
