@@ -14,11 +14,12 @@ def average_error(
 ) -> tuple[float, float]:
     """Mean test error over designs and its standard error; Gaussian features, multiplicities 1."""
     rng = np.random.default_rng(seed)
-    errors = [_replicate(population, mix, rng) for _ in range(replicates)]
+    errors = [replicate(population, mix, rng) for _ in range(replicates)]
     return float(np.mean(errors)), float(np.std(errors, ddof=1) / replicates**0.5)
 
 
-def _replicate(population: Population, mix: TrainingMix, rng: np.random.Generator) -> float:
+def replicate(population: Population, mix: TrainingMix, rng: np.random.Generator) -> float:
+    """The test error of one design of every stage."""
     d, labels = population.eigenvalues.size, label_indices(mix.stages)
     by_truth: list[Array] = []  # e_f = by_truth[f] w + noise of covariance noise[f, f]
     noise: dict[tuple[int, int], Array] = {}
