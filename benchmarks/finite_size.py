@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from service.theory.corrected import with_expected_error
 from service.theory.model import REAL, Array, Population, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict
-from service.theory.results import Prediction
+from service.theory.results import Method, Prediction
 from tests.theory.designs import replicate
 
 LEAST_REPLICATES = 60
@@ -77,7 +78,8 @@ def simulated(
     population: Population, mix: TrainingMix, rng: np.random.Generator, seconds: float
 ) -> tuple[float, float]:
     """Mean test error and its standard error."""
-    end, errors = time.process_time() + seconds, []
+    errors: list[float] = []
+    end = time.process_time() + seconds
     while len(errors) < LEAST_REPLICATES or time.process_time() < end:
         errors.append(replicate(population, mix, rng))
     return float(np.mean(errors)), float(np.std(errors, ddof=1) / len(errors) ** 0.5)
@@ -91,7 +93,8 @@ def compared(
         rng = np.random.default_rng([seed, k])
         kind, population, mix = random_mix(rng)
         try:
-            orders = predict(population, mix), predict(population, mix, order=1)
+            zero = with_expected_error(population, predict(population, mix))
+            orders = zero, predict(population, mix, order=1)
         except Exception as error:
             print(f"mix {k} ({kind}): {type(error).__name__}: {error}")
             continue
@@ -103,22 +106,31 @@ def print_errors(mixes: int, seconds: float, seed: int) -> None:
     """The table of errors, and how the expected ones cover them."""
     rows = []
     for kind, zero, one, mean, se in compared(mixes, seconds, seed):
-        rows.append((zero.test_error.total / mean - 1, one.test_error.total / mean - 1, se / mean,
-                     (one.moved or 0.0) * 1.2, one.expected_relative_error, one.order, one.method == "exact"))  # fmt: skip
-        print(f"{len(rows):4d} {kind:16s} order 0 {rows[-1][0]:+.5f}  order 1 {rows[-1][1]:+.5f}  "
-              f"standard error {se / mean:.5f}  expected {one.expected_relative_error:.5f}  "
-              f"order {one.order}{' exact' if rows[-1][-1] else ''}", flush=True)  # fmt: skip
+        errors = [found.test_error.total / mean - 1 for found in (zero, one)]
+        exact = one.method is Method.EXACT
+        expected = [zero.expected_relative_error, one.expected_relative_error]
+        rows.append((*errors, se / mean, *expected, one.order, exact))
+        print(
+            f"{len(rows):4d} {kind:16s} order 0 {errors[0]:+.5f}  order 1 {errors[1]:+.5f}  "
+            f"standard error {se / mean:.5f}  expected {expected[1]:.5f}  "
+            f"order {one.order}{' exact' if exact else ''}",
+            flush=True,
+        )
     table = np.array(rows, dtype=float)
-    for order, error, expected in ((0, table[:, 0], table[:, 3]), (1, table[:, 1], table[:, 4])):
-        part = (table[:, 5] == 1) & (table[:, 6] == 0) if order else table[:, 5] == 1
-        e, se, x = abs(error[part]), table[part, 2], expected[part]
+    corrected = (table[:, 5] == 1) & (table[:, 6] == 0)
+    for order in (0, 1):
+        e, se, wide = abs(table[corrected, order]), table[corrected, 2], table[corrected, 3 + order]
         seen = e > 2 * se
-        print(f"\norder {order}: {part.sum()} mixes; |error| median {np.median(e):.5f}, 90 % {np.quantile(e, 0.9):.5f}, "
-              f"largest {e.max():.5f}; median standard error {np.median(se):.5f}")  # fmt: skip
-        print(f"  expected error covers it within 2 standard errors in {np.mean(e <= x + 2 * se):.3f}, "
-              f"without allowance in {np.mean(e <= x):.3f}; of {seen.sum()} errors seen at 2 standard errors, "
-              f"expected / error is {np.median(x[seen] / e[seen]):.2f} at the median")  # fmt: skip
-    print(f"not corrected (order 0 stands): {np.sum(table[:, 5] == 0)}, exact: {int(table[:, 6].sum())}")
+        print(
+            f"\norder {order}: {corrected.sum()} mixes; |error| median {np.median(e):.5f}, "
+            f"90 % {np.quantile(e, 0.9):.5f}, largest {e.max():.5f}; "
+            f"median standard error {np.median(se):.5f}\n"
+            f"  expected error covers it within 2 standard errors in {np.mean(e <= wide + 2 * se):.3f}, "
+            f"without allowance in {np.mean(e <= wide):.3f};\n"
+            f"  of {seen.sum()} errors of more than 2 standard errors, expected / error is "
+            f"{np.median(wide[seen] / e[seen]):.2f} at the median"
+        )
+    print(f"\nnot corrected (order 0 stands): {np.sum(table[:, 5] == 0)}, exact: {int(table[:, 6].sum())}")
 
 
 def print_decay(replicates: int) -> None:
@@ -126,16 +138,17 @@ def print_decay(replicates: int) -> None:
     for d in (10, 20, 40, 80):
         sigma = np.arange(1.0, d + 1) ** -1.0
         population = Population(sigma, np.ones(d), np.full(d, 1.0 / d), 0.1)
-        stages = (
-            Stage("g", (Source("x", REAL, 2.0 * d, 0.1),), 0.02),
-            Stage("f", (Source("x", "g", 3.0 * d, 0.1),), 0.02),
-        )
+        generator = Stage("g", (Source("x", REAL, 2.0 * d, 0.1),), 0.02)
+        stages = (generator, Stage("f", (Source("x", "g", 3.0 * d, 0.1),), 0.02))
         mix, rng = TrainingMix(stages), np.random.default_rng(d)
         errors = [replicate(population, mix, rng) for _ in range(replicates)]
         mean, se = float(np.mean(errors)), float(np.std(errors) / len(errors) ** 0.5)
-        zero, one = (predict(population, mix, order=order).test_error.total for order in (0, 1))
-        print(f"d {d:3d}  simulated {mean:.6f} ± {se:.6f}  order 0 {zero / mean - 1:+.5f}  order 1 {one / mean - 1:+.6f}  "
-              f"(± {se / mean:.6f})", flush=True)  # fmt: skip
+        zero, one = (predict(population, mix, order=order).test_error.total / mean - 1 for order in (0, 1))
+        print(
+            f"d {d:3d}  simulated {mean:.6f} ± {se:.6f}  order 0 {zero:+.5f}  "
+            f"order 1 {one:+.6f} ± {se / mean:.6f}",
+            flush=True,
+        )
 
 
 def main() -> None:

@@ -63,8 +63,9 @@ def _design(population: Population, stage: Stage, rng: np.random.Generator) -> t
     if stage.width is not None:
         projection = rng.standard_normal((int(stage.width), d)) / np.sqrt(stage.width)
     seen = projection @ sum(grams) @ projection.T
-    if stage.penalty > 0:
-        inverse = np.linalg.inv(seen + float(stage.penalty) * np.eye(seen.shape[0]))
+    penalty = float(stage.penalty)
+    if penalty > 0:
+        inverse = np.linalg.inv(seen + penalty * np.eye(seen.shape[0]))
     else:
         inverse = np.linalg.pinv(seen, rcond=1e-11, hermitian=True)
     return grams, projection.T @ inverse @ projection
