@@ -76,9 +76,9 @@ class SweepRequest(Model):
         None, description="Which numbers to give for each point; default: all."
     )
     order: Literal[0, 1] = Field(
-        0,
-        description="0: the asymptotic value, recursions computed side by side; 1: as a prediction of order 1, "
-        "every point by itself.",
+        1,
+        description="As of a prediction: 0 for the asymptotic value, 1 with the finite-size correction. Recursions are "
+        "computed side by side; in order 1 those whose generators have a penalty, and all other mixes, point by point.",
     )
 
     @model_validator(mode="after")

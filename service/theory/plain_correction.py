@@ -16,7 +16,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from service.theory.model import Array, Population
+from service.theory.model import Array, Population, TrainingMix
 from service.theory.response import Regime
 from service.theory.results import Baseline, Best, Prediction, SourceNoise, assemble
 from service.theory.stages import real_noise
@@ -64,6 +64,11 @@ def has_closed_form(prediction: Prediction) -> bool:
     if prediction.ridges is None or prediction.regularization.recommended.penalty == inf:
         return False
     return all(regime is Regime.LEAST_SQUARES for regime in prediction.regimes[:-1])
+
+
+def unbiased(population: Population, mix: TrainingMix) -> bool:
+    """Whether all generators of a plain recursion are least squares with samples to spare."""
+    return all(s.penalty == 0 and s.sources[0].samples > population.rank for s in mix.stages[:-1])
 
 
 def plain_corrected(population: Population, prediction: Prediction) -> Prediction:
@@ -167,14 +172,18 @@ def corrections(population: Population, samples: float, ridges: Array) -> list[C
     return [_corrections(_Sums(*sums), samples) for sums in zip(s2, su, u, w, strict=True)]
 
 
+def corrections_at(population: Population, samples: Array, ridges: Array) -> Corrections[Array]:
+    """Of fits on these numbers of rows at these effective ridges, all shapes (fits,); every mode has variance."""
+    s2, su, u, w = _sums(population, ridges)
+    return _corrections(_Sums(s2, su, list(u), list(w)), samples)
+
+
 def bias_and_variance(population: Population, samples: Array, ridges: Array) -> tuple[Array, Array]:
     """To order 1, of fits to real labels: bias, and variance for noise of variance 1; all shapes (fits,).
 
     Raises NotSmall where any correction is not small.
     """
-    s2, su, u, w = _sums(population, ridges)
-    at = _corrections(_Sums(s2, su, list(u), list(w)), samples)
-    (bias, change), (variance, more) = at.truth, at.noise
+    (bias, change), (variance, more), _ = corrections_at(population, samples, ridges)
     if np.any(np.abs(change) > LARGEST * bias) or np.any(np.abs(more) > LARGEST * variance):
         raise NotSmall
     return bias + change, variance / (

@@ -1,7 +1,7 @@
 """One mix with some of its numbers varied: many predictions, as columns of numbers.
 
-Plain recursions go side by side through plain_chain.py, some 30 µs each; every other mix, and what is not regular
-there, through ``predict`` one by one.
+Plain recursions go side by side through plain_chain.py, some 30 µs each, in order 1 if their generators are unbiased;
+every other mix, and what is not regular there, through ``predict`` one by one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ import numpy as np
 
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.model import OPTIMAL, Array, Mask, Population, Source, Stage, TrainingMix
+from service.theory.plain_batch_correction import corrected_outcomes
 from service.theory.plain_chain import outcomes
 from service.theory.plain_prediction import is_plain
 from service.theory.prediction import predict
@@ -59,13 +60,13 @@ def predictions(
 ) -> Columns:
     """Predictions of ``mix`` with the numbers in some slots replaced, point by point; arrays of shape (points,).
 
-    ``order``: see predict; 1 takes every point by itself.
+    ``order``: see predict; recursions with ridge generators go one by one in order 1.
     """
     table = {name: np.full(points, np.nan) for name in COLUMNS}
     problems: dict[int, str] = {}
     left = np.arange(points)
-    if order == 0 and is_plain(population, mix) and all(slot.field != "weight" for slot in variations):
-        left = np.flatnonzero(~_side_by_side(population, mix, variations, table))
+    if is_plain(population, mix) and all(slot.field != "weight" for slot in variations):
+        left = np.flatnonzero(~_side_by_side(population, mix, variations, table, order))
     for i in left.tolist():
         own_population, own_mix = _at(population, mix, variations, i)
         try:
@@ -119,11 +120,17 @@ def _at(
 
 
 def _side_by_side(
-    population: Population, mix: TrainingMix, variations: Mapping[Slot, Array], table: dict[str, Array]
+    population: Population,
+    mix: TrainingMix,
+    variations: Mapping[Slot, Array],
+    table: dict[str, Array],
+    order: Literal[0, 1],
 ) -> Mask:
     """Fill the table where the scenarios are regular, and say where."""
     scenarios, empty = _scenarios(population, mix, variations)
     found = outcomes(population, scenarios)
+    if order == 1:
+        found = corrected_outcomes(population, scenarios, found)
     points = next(iter(table.values())).size
     regular = np.broadcast_to(found.regular, points) & ~empty
     for name, values in _columns(scenarios, found).items():

@@ -52,17 +52,18 @@ AXES = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("order", [0, 1])
 @pytest.mark.parametrize("axes", AXES, ids=lambda axes: axes[0]["pointer"])
 async def test_every_row_is_the_prediction_of_its_request(
-    http: httpx.AsyncClient, axes: list[dict[str, Any]]
+    http: httpx.AsyncClient, axes: list[dict[str, Any]], order: int
 ) -> None:
-    request = sweep(axes)
+    request = sweep(axes, order=order)
     found = await rows_of(http, request)
     for row in found:
         single = request["base"]
         for axis in axes:
             single = replaced(single, axis["pointer"], row[axis["pointer"]])
-        answer = (await http.post("/v1/predictions?order=0", json=single)).json()
+        answer = (await http.post(f"/v1/predictions?order={order}", json=single)).json()
         error, regularization = answer["test_error"], answer["regularization"]
         assert row["problem"] is None
         for name in ("total", "bias", "variance", "generation"):

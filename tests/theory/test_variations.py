@@ -67,3 +67,30 @@ def test_any_other_mix() -> None:
         Slot("samples", 0, 0): np.round(RNG.uniform(10, 90, N)),
     }
     check(population, TrainingMix((Stage("final", sources, 0.05),)), variations, rel=1e-9)
+
+
+@pytest.mark.parametrize("penalty", [0.02, OPTIMAL])
+def test_order_one_side_by_side(penalty: float | str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unbiased generators: no point needs to go by itself, and none differs from what it is by itself."""
+    population = power_law(60)
+    mix = recursive(3, 200, 100, 0.02, noise0=0.3, noise=0.2, penalty0=0.0)
+    mix = TrainingMix((*mix.stages[:-1], Stage("final", mix.stages[-1].sources, penalty)))  # type: ignore[arg-type]
+    slots = {
+        Slot("samples", 0, 0): np.linspace(90, 300, N).round(),
+        Slot("samples", 3, 0): np.round(np.exp(RNG.uniform(3, 7, N))),
+        Slot("noise_variance", 3, 0): RNG.uniform(0.1, 1, N),
+        Slot("noise_variance"): RNG.uniform(0.1, 1, N),
+    }
+    if penalty != OPTIMAL:
+        slots[Slot("penalty", 3)] = np.exp(RNG.uniform(-6, 0, N))
+    expected = [_row(predict(*_at(population, mix, slots, i), order=1)) for i in range(N)]
+    calls = []
+    monkeypatch.setattr(
+        "service.theory.variations.predict", lambda *args, **_: calls.append(args) or predict(*args, order=1)
+    )
+    found = predictions(population, mix, slots, N, order=1)
+    assert len(calls) <= 2
+    for i, row in enumerate(expected):
+        for name, value in zip(COLUMNS, row, strict=True):
+            assert found.values[name][i] == pytest.approx(value, rel=1e-4, abs=1e-9 * row[1]), (name, i)
+        assert found.values["total"][i] == pytest.approx(row[1], rel=1e-10 if penalty != OPTIMAL else 1e-6)
