@@ -86,6 +86,10 @@ class Client:
         """GET a prediction, data set or simulation by its id."""
         return self._send("GET", f"/v1/{collection(identity)}/{identity}")
 
+    def simulate_distribution(self, kind: str, request: Document) -> Document:
+        """POST /v1/distributions/{kind}/simulations."""
+        return self._post(f"/v1/distributions/{kind}/simulations", request)
+
     def cancel(self, identity: str) -> Document:
         """POST /v1/simulations/{id}:cancel."""
         return self._send("POST", f"/v1/simulations/{identity}:cancel")

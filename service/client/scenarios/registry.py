@@ -4,6 +4,7 @@ from typing import Final
 
 from service.client.scenarios.accumulation import ACCUMULATE
 from service.client.scenarios.collapse_demystified import ISOTROPIC, OVER_PARAMETRISED
+from service.client.scenarios.gaussian import GAUSSIAN
 from service.client.scenarios.mnist import MNIST
 from service.client.scenarios.power_law import POWER_LAW
 from service.client.scenarios.scenario import Scenario
@@ -12,5 +13,15 @@ from service.client.scenarios.tails import CUT, MIXING
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     scenario.name: scenario
-    for scenario in (ISOTROPIC, POWER_LAW, OVER_PARAMETRISED, MNIST, QUALITY, ACCUMULATE, CUT, MIXING)
+    for scenario in (
+        ISOTROPIC,
+        POWER_LAW,
+        OVER_PARAMETRISED,
+        MNIST,
+        QUALITY,
+        ACCUMULATE,
+        GAUSSIAN,
+        CUT,
+        MIXING,
+    )
 }

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from service.client.api import Client
+from service.distributions.gaussian.engine import predicted as predicted_gaussian
+from service.distributions.gaussian.schemas import GaussianRequest
 from service.distributions.tail.engine import predicted as predicted_tail
 from service.distributions.tail.schemas import TailRequest
 from service.predictions.engine import compiled
@@ -26,6 +28,8 @@ class Offline(Client):
         return {"test_error": {"total": predict(population, mix, order=self.order).test_error.total}}
 
     def predict_distribution(self, kind: str, request: Document) -> Document:
+        if kind == "gaussian":
+            return predicted_gaussian(GaussianRequest.model_validate(request)).model_dump(mode="json")
         assert kind == "tail"
         return predicted_tail(TailRequest.model_validate(request)).model_dump(mode="json")
 
@@ -33,6 +37,10 @@ class Offline(Client):
         assert idempotency_key is None
         self.simulated.append(request)
         return {"id": f"sim_{len(self.simulated) - 1}", "state": "queued"}
+
+    def simulate_distribution(self, kind: str, request: Document) -> Document:
+        assert kind == "gaussian"
+        return self.simulate(request)
 
     def watch(self, identity: str) -> Iterator[Document]:
         number = int(identity.removeprefix("sim_"))
@@ -43,4 +51,10 @@ class Offline(Client):
             for index, _ in enumerate(values)
         ]
         progress = {"completed": request["replicates"], "total": request["replicates"]}
-        yield {"id": identity, "state": "succeeded", "progress": progress, "points": points}
+        curve = {
+            "quantity": "variance",
+            "points": [{"mean": 1.0, "standard_error": 0.1} for _ in request.get("at", [])],
+        }
+        yield {
+            "id": identity, "state": "succeeded", "progress": progress, "points": points, "curves": [curve],
+        }  # fmt: skip

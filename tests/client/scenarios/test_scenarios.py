@@ -50,6 +50,22 @@ def relabelled(  # noqa: PLR0917
     return float(bias + noise * df2 / (T - df2) + n * noise * rho / (600 - 300))
 
 
+def test_gaussian_variances_are_the_papers_products() -> None:
+    """Π(1 − 1/(M i²)) accumulated, (1 − 1/M)^n replaced; Kazdan et al. quote 0.844, 0.984 and 0.904."""
+    for samples, panel in zip((10, 100), panels("gaussian-accumulate"), strict=True):
+        found = values(panel)
+        for n in (1, 5, 100):
+            product = np.prod(1 - 1 / (samples * np.arange(1.0, n + 1) ** 2))
+            assert found["accumulate"][n] == pytest.approx(product, rel=1e-12)
+            assert found["replace"][n] == pytest.approx((1 - 1 / samples) ** n, rel=1e-12)
+    assert found["accumulate"][100] == pytest.approx(0.984, abs=5e-4)
+    run = Run(Offline(), simulate=True, replicates=7)
+    simulated = SCENARIOS["gaussian-accumulate"].panels(run)
+    assert all(
+        point.simulated == 1.0 for panel in simulated for curve in panel.curves for point in curve.points
+    )
+
+
 def test_isotropic_curves_are_the_papers_formula() -> None:
     ones = np.ones(300)
     over_penalty, over_size = (values(panel) for panel in panels("mcd-isotropic"))

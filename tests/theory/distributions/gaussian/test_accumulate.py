@@ -53,11 +53,9 @@ def test_spread_of_the_random_walk_law() -> None:
     assert last([5, 50, 10, 100]).spread[0] == pytest.approx(0.22256888410734565, rel=1e-12)
 
 
-@pytest.mark.parametrize(("samples", "measured", "error"), [(10, 0.873, 0.048), (100, 0.997, 0.016)])
-def test_published_measurements(samples: int, measured: float, error: float) -> None:
-    """Kazdan et al. 2410.16713: 100 generations; within two of their standard errors."""
-    variance = math.exp(last([samples] * 100).log_variance[0])
-    assert abs(variance - measured) < 2 * error
+def test_published_measurements() -> None:
+    """Kazdan et al. 2410.16713: 100 fits to accumulated batches of 10, measured 0.873 ± 0.048."""
+    assert abs(math.exp(last([10] * 100).log_variance[0]) - 0.873) < 0.048
 
 
 @pytest.mark.parametrize("samples", [2, 10, 10**4, 10**15])

@@ -220,3 +220,25 @@ def test_simulation_agrees(unbiased: bool) -> None:
     w2 = drawn["w2"].mean()
     assert curve.w2_lower[0] < w2
     assert curve.w2[0] == pytest.approx(w2, rel=0.016 + 4 * drawn["w2"].std() / w2 / len(drawn["w2"]) ** 0.5)
+
+
+@pytest.mark.parametrize(("d", "condition", "samples"), [(4, 1000.0, 20), (8, 5.0, 20)])
+def test_the_transport_distance_stays_within_its_stated_error(d: int, condition: float, samples: int) -> None:
+    """Where the closure is at its worst: V = 1, far from isotropic or in many dimensions."""
+    values = np.geomspace(1.0, condition, d)
+    found = predict_replace(
+        Gaussian(values, np.ones(d)), Schedule.constant(samples, samples), np.array([samples]), unbiased=False,
+        thresholds=np.empty(0),
+    )  # fmt: skip
+    drawn = replaced(values, [samples] * samples, unbiased=False, replicates=2000, seed=1)["w2"]
+    [error] = [one.expected_relative_error for one in found.accuracies if one.quantity == "w2"]
+    noise = 3 * drawn.std() / drawn.mean() / len(drawn) ** 0.5
+    assert found.curve.w2[0] == pytest.approx(drawn.mean(), rel=error + noise)
+    assert found.curve.w2_lower[0] < drawn.mean()
+
+
+def test_the_transport_distance_is_refused_beyond_what_was_measured() -> None:
+    for d, sizes in ((3, [20] * 21), (16, [100] * 2), (8, [15]), (3, [5])):
+        found = last(sizes, isotropic(d))
+        assert np.isnan(found.w2[0])
+        assert np.isfinite(found.w2_lower[0])
