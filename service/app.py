@@ -19,6 +19,7 @@ from service.scaling_laws.routes import router as scaling_laws
 from service.settings import Settings
 from service.simulations.routes import router as simulations
 from service.sweeps.routes import router as sweeps
+from service.uncertainty.routes import router as uncertainty
 from service.web import documentation, health, metrics, problems
 from service.web.bodies import BodyLimits
 from service.web.requests import RequestFrame
@@ -65,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (
         predictions,
         prediction_batches,
+        uncertainty,
         scaling_laws,
         distributions,
         sweeps,

@@ -55,6 +55,10 @@ class Variant:
         steps = [step.replace("~1", "/").replace("~0", "~") for step in self.pointer.split("/")[1:]]
         return tuple(int(step) if step.isdecimal() else step for step in steps)
 
+    def replaced(self, base: Mapping[str, Any], value: float) -> dict[str, Any]:
+        """The request with this number in the field. Raises KeyError where it has no such place."""
+        return _with(base, self.path, self.number(value))
+
     def number(self, value: float) -> int | float:
         """As the request has it."""
         return int(value) if self.whole else float(value)
@@ -124,7 +128,7 @@ class Family:
         if known is None:
             base = self.base
             for i, value in zip(slow, key, strict=True):
-                base = _with(base, self.variants[i].path, self.variants[i].number(value))
+                base = self.variants[i].replaced(base, value)
             try:
                 known = _Group(base, self.variants, set(slow), self.stored)
             except (ValidationError, InvalidInput) as error:
@@ -166,7 +170,7 @@ def family(
     for variant in variants:
         for value in (variant.low, variant.high):
             try:
-                request = PredictionRequest.model_validate(_with(base, variant.path, variant.number(value)))
+                request = PredictionRequest.model_validate(variant.replaced(base, value))
                 compiled(request, stored)
             except (ValidationError, InvalidInput) as error:
                 message = f"{variant.pointer} = {variant.number(value):g} is refused: {_reason(error)}"
@@ -190,7 +194,7 @@ class _Group:
         self.stored = stored
         for i, variant in enumerate(variants):  # at a point inside of what was checked, away from 0
             if i not in done:
-                base = _with(base, variant.path, variant.number(variant.high))
+                base = variant.replaced(base, variant.high)
         self.compiled = self._compile(base)
         slots = [() if i in done else self._settled(base, variant) for i, variant in enumerate(variants)]
         self.slots: list[tuple[Slot, ...]] = [found or () for found in slots]
