@@ -41,7 +41,8 @@ def filled(path: str) -> str:
 def test_the_walk_sees_the_whole_application() -> None:
     resources = {path.split("/")[2] for _, path in OPERATIONS if path.startswith("/v1/")}
     assert resources >= {
-        "predictions", "predictions:batch", "sweeps", "predictions:uncertain", "scaling-laws", "distributions", "datasets", "simulations",
+        "predictions", "predictions:batch", "sweeps",
+        "predictions:uncertain", "scaling-laws", "distributions", "datasets", "simulations",
     }  # fmt: skip
 
 
