@@ -72,6 +72,14 @@ async def fetch_rows(connection: AsyncConnection, dataset_id: str) -> StoredData
     return found
 
 
+async def fetch_text(connection: AsyncConnection, dataset_id: str, pointer: str) -> StoredText:
+    """A stored text; raises NotFound, and InvalidInput at ``pointer`` where it is none."""
+    found = await fetch(connection, dataset_id)
+    if not isinstance(found, StoredText):
+        raise _wrong_kind(dataset_id, pointer, text=True)
+    return found
+
+
 async def has_rows(connection: AsyncConnection, dataset_id: str, rows_dir: Path) -> bool:
     """Whether the data set is stored and its rows are on this machine's disk."""
     query = select(datasets.c.rows_hash, datasets.c.rows_deleted_at).where(datasets.c.id == dataset_id)

@@ -13,6 +13,7 @@ from service.distributions.kde.responses import KdePrediction
 from service.distributions.kde.routes import router as kde
 from service.distributions.mixture.responses import MixturePrediction
 from service.distributions.mixture.routes import router as mixture
+from service.distributions.ngram.routes import router as ngram
 from service.distributions.tail.responses import TailPrediction, TailRecommendation
 from service.distributions.tail.routes import router as tail
 from service.distributions.vocabulary.responses import VocabularyPrediction, VocabularyRecommendation
@@ -63,5 +64,5 @@ async def get_distribution_prediction(
     return _STORED.validate_python(found)
 
 
-for kind in (estimator, gaussian, kde, mixture, tail, vocabulary):
+for kind in (estimator, gaussian, kde, mixture, tail, vocabulary, ngram):
     router.include_router(kind)

@@ -34,7 +34,7 @@ def predicted(request: schemas.VocabularyRequest, stored: Vocabulary | None) -> 
     """The answer to a request. Raises InvalidInput where there is none."""
     truth = truth_of(request.vocabulary, stored)
     ranks, how = tuple(request.ranks), decoding_of(request.decoding)
-    models = _models(request)
+    models = models_of(request)
     try:
         if request.samples is None:
             generations = tuple(int(n) - 1 for n in models)
@@ -78,7 +78,8 @@ def training_of(request: schemas.VocabularyRequest) -> theory.Training:
             return theory.Replace(schedule)
 
 
-def _models(request: schemas.VocabularyRequest) -> Models:
+def models_of(request: schemas.VocabularyRequest) -> Models:
+    """The model indices to report: generation + 1."""
     if request.at is None:
         return reported_models(request.generations + 1, POINTS)
     return np.array(request.at, dtype=np.int64) + 1

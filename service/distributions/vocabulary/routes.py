@@ -10,7 +10,14 @@ from service.distributions.vocabulary.answer import KIND
 from service.distributions.vocabulary.engine import predicted
 from service.distributions.vocabulary.responses import VocabularyPrediction, VocabularyRecommendation
 from service.distributions.vocabulary.schemas import VocabularyRecommendationRequest, VocabularyRequest
+from service.distributions.vocabulary.simulation import (
+    VOCABULARY,
+    VocabularySimulation,
+    VocabularySimulationRequest,
+)
 from service.errors import DatabaseUnavailable, InvalidInput, NotFound
+from service.simulations.create import Submission, created
+from service.simulations.resource import SimulationEstimate
 from service.theory.distributions.vocabulary.levels import Vocabulary
 from service.web.dependencies import DatabaseDep
 from service.web.problems import responses as problem_responses
@@ -36,6 +43,15 @@ async def create_vocabulary_recommendation(
     return await reply.prediction(
         recommend.KIND, request, lambda one: recommend.recommended(one, stored), inline=False
     )
+
+
+@router.post("/simulations", status_code=202, responses=created(VOCABULARY))
+async def create_vocabulary_simulation(
+    request: VocabularySimulationRequest, submission: Submission
+) -> VocabularySimulation | SimulationEstimate:
+    """Draw the counts of every generation, and lay them beside their prediction."""
+    answer: VocabularySimulation | SimulationEstimate = await submission.accepted(VOCABULARY, request)
+    return answer
 
 
 async def _stored(vocabulary: object, database: Database) -> Vocabulary | None:

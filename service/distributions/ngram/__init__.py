@@ -1,0 +1,1 @@
+"""Generations of n-gram language models on a stored text."""

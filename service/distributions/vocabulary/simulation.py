@@ -1,0 +1,192 @@
+"""Vocabularies drawn count by count, beside what is predicted of them."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from pydantic import Field
+
+from service.database.engine import Connection
+from service.datasets import store as datasets
+from service.distributions import simulated
+from service.distributions.schedules import mix_of, schedule_of
+from service.distributions.schemas import Fresh, Replace, Retained
+from service.distributions.simulated import Agreement, Measured
+from service.distributions.vocabulary.engine import decoding_of, models_of, training_of, truth_of
+from service.distributions.vocabulary.schemas import VocabularyRequest
+from service.errors import InvalidInput
+from service.jobs.compute import Work
+from service.predictions.responses import Answer
+from service.simulation.distributions.vocabulary import QUANTITIES, VocabularyWork, Workflow
+from service.simulations.kinds import Cell, Figure, Kind, Planned, Point
+from service.simulations.resource import MAX_OUTCOMES, SimulationOptions, SimulationSummary
+from service.theory.distributions.vocabulary.levels import Vocabulary
+from service.theory.distributions.vocabulary.prediction import Question, predict
+from service.theory.distributions.vocabulary.results import State
+from service.theory.errors import Unsupported
+from service.theory.model import Array
+
+MAX_TYPES: Final = 1_000_000
+MAX_GENERATIONS: Final = 10_000
+MAX_TOKENS: Final = 10**17
+_FLOPS_OF_A_DRAW: Final = 1500.0  # one count of a multinomial takes as long as so many
+
+
+class VocabularySimulationRequest(SimulationOptions, VocabularyRequest):
+    """A vocabulary, how its models are trained and sampled, and how often the whole is repeated."""
+
+
+class VocabularySimulation(SimulationSummary):
+    """A simulated vocabulary; ``measured`` holds the replicates done so far."""
+
+    kind: Literal["vocabulary"] = "vocabulary"
+    request: VocabularySimulationRequest
+    replicates_done: int
+    agreement: Agreement
+    measured: list[Measured] = Field(
+        description="diversity, surviving_types, missing_mass, entropy, and gone:RANK, by generation."
+    )
+
+
+class VocabularyKind(Kind[VocabularySimulationRequest, Vocabulary]):
+    """Multinomial models of a vocabulary, each trained on samples of the one before."""
+
+    name = "vocabulary"
+    request = VocabularySimulationRequest
+    simulation = VocabularySimulation
+
+    async def load(
+        self,
+        connection: Connection,
+        request: VocabularySimulationRequest,
+        rows_dir: Path,  # noqa: ARG002 - the counts are in the database
+    ) -> Vocabulary | None:
+        """The frequencies of the stored text that the request names."""
+        if not isinstance(request.vocabulary, str):
+            return None
+        return await datasets.vocabulary(connection, request.vocabulary)
+
+    def plan(self, request: VocabularySimulationRequest, data: Vocabulary | None) -> Planned:
+        """The predictions of every reported generation, where there are any."""
+        truth = truth_of(request.vocabulary, data)
+        _check(request, truth)
+        rows = _expected(request, truth)
+        if len(rows) * request.replicates > MAX_OUTCOMES:
+            raise InvalidInput.at(
+                "/replicates", "too_large",
+                f"{len(rows):,} quantities of {request.replicates:,} replicates are more than the {MAX_OUTCOMES:,} "
+                "numbers that are kept: fewer replicates, generations in `at`, or ranks.",
+            )  # fmt: skip
+        flops = _FLOPS_OF_A_DRAW * truth.types * (request.generations + 1)
+        return Planned([{"rows": rows}], len(rows), flops)
+
+    def work(
+        self,
+        request: VocabularySimulationRequest,
+        points: Sequence[Point],  # noqa: ARG002 - nothing of it was computed at submit
+        data: Vocabulary | None,
+    ) -> Work:
+        """The probabilities of all types, and the sizes of all generations."""
+        truth = truth_of(request.vocabulary, data)
+        if truth.exponent is not None:
+            p = np.arange(1.0, truth.types + 1.0) ** -truth.exponent
+        else:
+            p = np.repeat(truth.probabilities, np.rint(truth.multiplicities).astype(np.int64))
+        sizes, real = _sizes(request)
+        return VocabularyWork(
+            probabilities=p / p.sum(),
+            workflow=_workflow(request),
+            sizes=sizes,
+            real=real,
+            reported=tuple(int(n) - 1 for n in models_of(request)),
+            ranks=tuple(request.ranks),
+            temperature=request.decoding.temperature,
+            top_k=request.decoding.top_k,
+            top_p=request.decoding.top_p,
+        )
+
+    def result(self, request: Mapping[str, Any], points: Sequence[Point], outcomes: Array) -> Answer:  # noqa: ARG002
+        """Every quantity of every reported generation beside its prediction."""
+        return simulated.compared(simulated.stored_rows(points), outcomes)
+
+    def rows(self, simulation: VocabularySimulation) -> list[dict[str, Cell]]:
+        """One row per generation and quantity."""
+        return simulated.table(simulation.measured)
+
+    def figure(self, simulation: VocabularySimulation) -> Figure:
+        """Missing mass and diversity over generations."""
+        return simulated.curves(simulation.measured, ("missing_mass", "diversity"), "probability")
+
+
+VOCABULARY: Final = VocabularyKind()
+
+
+def _check(request: VocabularySimulationRequest, truth: Vocabulary) -> None:
+    if request.samples is None:
+        raise InvalidInput.at(
+            "/samples", "unsupported", "Infinitely many samples cannot be drawn: give a number of them."
+        )
+    if truth.types > MAX_TYPES:
+        raise InvalidInput.at(
+            "/vocabulary", "too_large",
+            f"At most {MAX_TYPES:,} types are drawn one by one; give a smaller vocabulary, or cut an endless law at a "
+            "number of types.",
+        )  # fmt: skip
+    if request.generations > MAX_GENERATIONS:
+        raise InvalidInput.at(
+            "/generations", "too_large", f"At most {MAX_GENERATIONS:,} generations are drawn one by one."
+        )
+    sizes, _ = _sizes(request)
+    if sum(sizes) > MAX_TOKENS:
+        raise InvalidInput.at(
+            "/samples", "too_large", f"At most {MAX_TOKENS:.0e} tokens are drawn in all generations together."
+        )
+
+
+def _sizes(request: VocabularySimulationRequest) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Samples of every generation, and the real ones among them."""
+    workflow = request.workflow
+    models = range(1, request.generations + 2)
+    if not isinstance(workflow, Fresh | Retained):
+        schedule = schedule_of(request, workflow)
+        return tuple(schedule.at(n) for n in models), (0.0,) * len(models)
+    training_of(request)  # which checks that they fit
+    mix = mix_of(request, workflow)
+    real = np.repeat(mix.real, np.array(mix.schedule.repetitions))
+    return tuple(mix.schedule.at(n) for n in models), tuple(real.tolist())
+
+
+def _workflow(request: VocabularySimulationRequest) -> Workflow:
+    workflow = request.workflow
+    if isinstance(workflow, Fresh):
+        return workflow.allocation
+    if isinstance(workflow, Replace):
+        return "replace"
+    return "retained" if isinstance(workflow, Retained) else "accumulate"
+
+
+def _expected(request: VocabularySimulationRequest, truth: Vocabulary) -> list[dict[str, Any]]:
+    models, ranks = models_of(request), tuple(request.ranks)
+    names = (*QUANTITIES, *(f"gone:{rank}" for rank in ranks))
+    try:
+        found = predict(Question(truth, training_of(request), decoding_of(request.decoding), models, ranks))
+    except Unsupported as error:
+        reason = f"No formula: {error}."
+        return [simulated.expected(int(n) - 1, name, None, None, reason) for n in models for name in names]
+    errors = {one.quantity: one.expected_relative_error for one in found.accuracy}
+    rows = []
+    for one in found.generations:
+        for name, value in zip(names, _values(one.state), strict=True):
+            own = errors.get(name.partition(":")[0])
+            if value is None or not isfinite(value):
+                reason = "Too few founders for the theory to say." if value is None else "Infinite."
+                rows.append(simulated.expected(one.generation, name, None, None, reason))
+            else:
+                rows.append(simulated.expected(one.generation, name, value, own))
+    return rows
+
+
+def _values(state: State) -> tuple[float | None, ...]:
+    return (state.diversity, state.surviving_types, state.missing_mass, state.entropy, *state.gone)
