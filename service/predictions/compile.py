@@ -128,11 +128,13 @@ class _Compiler:
         given = generator.noise_variance
         noises = _per_generation(noise if given is None else given, n, f"{at}/noise_variance")
         stages: list[Stage] = []
-        if generator.design == "shared" and n > 0:
+        # one generator alone shares its design with none
+        if generator.design == "shared" and n > 1:
             if any(p != 0 for p in penalties):
                 raise InvalidInput.at(
                     f"{at}/penalty", "shared_design_penalized",
-                    'generators that share one design are computed for penalty 0; use design "independent" otherwise',
+                    "generators that share one design and shrink apply powers of one smoother, for which there is no "
+                    'formula here (without penalty it is one projection); use design "independent"',
                 )  # fmt: skip
             if len(set(samples)) > 1:
                 raise InvalidInput.at(

@@ -15,7 +15,7 @@ X G^-1/2 is independent of G, with E u_i u_j u_k u_l = (δδ + δδ + δδ)/(T (
 its limit. Between the two, |T − d| <= 1, the expectation is infinite as soon as there is noise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -125,6 +125,26 @@ def refined(population: Population, prediction: Prediction) -> Prediction | None
         expected_relative_error=0.0,
         method=Method.EXACT,
     )
+
+
+def off_the_threshold(
+    population: Population, prediction: Prediction, at: Callable[[float], Decomposition]
+) -> Prediction:
+    """Recommends a small penalty in the place of none, where none is best asymptotically but infinitely bad exactly.
+
+    Next to T = d with hardly any noise the asymptotic error is flat down to penalty 0; the penalty that is best for a
+    flat spectrum, σ² d/(T ‖w‖²), lies on the same flat. ``at``: the error at a penalty of the last stage.
+    """
+    final, found = prediction.mix.stages[-1], prediction.regularization
+    norm = float(population.multiplicities @ population.target_power)
+    samples, noise = sum(s.samples for s in final.sources), max(s.noise_variance for s in final.sources)
+    penalty = noise * population.rank / (samples * norm) if samples * norm > 0 else float("inf")
+    error = at(penalty)
+    if not error.total < population.signal:
+        penalty = float("inf")
+        error = at(penalty)
+    best = replace(found.recommended, penalty=penalty, total=error.total)
+    return replace(prediction, regularization=replace(found, recommended=best, at_recommended=error))
 
 
 def _fit(population: Population, stage: Stage, labels: tuple[int, ...]) -> _Fit | None:

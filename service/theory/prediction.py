@@ -14,7 +14,7 @@ from service.theory.curves import ErrorCurve
 from service.theory.design import Design
 from service.theory.effective_samples import effective_samples
 from service.theory.errors import NotConverged, Unsupported
-from service.theory.exact import refined
+from service.theory.exact import off_the_threshold, refined
 from service.theory.flatness import flat_range
 from service.theory.joint_penalties import with_best_penalties
 from service.theory.matrices.prediction import matrix_error, matrix_prediction
@@ -65,7 +65,17 @@ def predict(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 
     if order == 0:
         return prediction
     prediction = corrected(population, prediction)
-    return refined(population, prediction) or prediction
+    prediction = refined(population, prediction) or prediction
+    if prediction.regularization.recommended.total < _INFINITE:
+        return prediction
+
+    def at(penalty: float) -> Decomposition:
+        stages = (*mix.stages[:-1], replace(mix.stages[-1], penalty=penalty))
+        return predict(
+            population, replace(mix, stages=stages), order=order if penalty < _INFINITE else 0
+        ).test_error
+
+    return off_the_threshold(population, prediction, at)
 
 
 def test_error(population: Population, mix: TrainingMix) -> float:

@@ -21,7 +21,10 @@ def exact(population: Population, mix: TrainingMix) -> Prediction:
 
 def fit(X: Array, y: Array) -> Array:
     """Least-norm solutions of many problems at once: X (runs, rows, d), y (runs, rows)."""
-    return np.einsum("rij,rj->ri", np.linalg.pinv(X), y)
+    turned = X.transpose(0, 2, 1)
+    if X.shape[1] < X.shape[2]:
+        return (turned @ np.linalg.solve(X @ turned, y[..., None]))[..., 0]
+    return np.linalg.solve(turned @ X, turned @ y[..., None])[..., 0]
 
 
 def simulated(population: Population, mix: TrainingMix, runs: int, seed: int) -> tuple[float, float]:
@@ -192,3 +195,17 @@ def test_inverse_wishart_mean_in_rational_numbers() -> None:
         assert Fraction(unpenalized_variance(isotropic(T), 1) or 0).limit_denominator(1000) == Fraction(
             1, T - 2
         )
+
+
+@pytest.mark.parametrize("d", [2, 30])
+def test_no_penalty_is_not_recommended_where_it_is_infinitely_bad(d: int) -> None:
+    """d + 1 samples with hardly any noise: asymptotically flat down to penalty 0, exactly a pole there."""
+    population = Population(np.ones(d), np.ones(d), np.ones(d), 1e-9)
+    for n in (0, 1):
+        found = predict(
+            population, recursive(n, d + 1, d + 1, 0.0, noise0=1e-9, noise=1e-9, penalty0=1e-3), order=1
+        )
+        assert found.test_error.total == math.inf
+        best = found.regularization
+        assert 0 < best.recommended.penalty
+        assert best.at_recommended.total == best.recommended.total < population.signal
