@@ -202,10 +202,9 @@ def test_no_penalty_is_not_recommended_where_it_is_infinitely_bad(d: int) -> Non
     """d + 1 samples with hardly any noise: asymptotically flat down to penalty 0, exactly a pole there."""
     population = Population(np.ones(d), np.ones(d), np.ones(d), 1e-9)
     for n in (0, 1):
-        found = predict(
-            population, recursive(n, d + 1, d + 1, 0.0, noise0=1e-9, noise=1e-9, penalty0=1e-3), order=1
-        )
+        mix = recursive(n, 3 * d, d + 1, 0.0, noise0=1e-9, noise=1e-9)
+        found = predict(population, mix, order=1)
         assert found.test_error.total == math.inf
         best = found.regularization
-        assert 0 < best.recommended.penalty
+        assert best.recommended.penalty > 0
         assert best.at_recommended.total == best.recommended.total < population.signal
