@@ -191,14 +191,18 @@ class _Accumulated:
             return FlatRange(0.0 if best.total > 0 else best.penalty, best.penalty)
         limit = (1.0 + EXCESS) * best.total
         first, last = self._range()
-        low = self._crossing(min(log(best.penalty), last) if best.penalty > 0 else first, -1.0, limit)
-        high = self._crossing(max(log(best.penalty), first) if best.penalty > 0 else first, 1.0, limit)
+        # a best penalty of 0 or infinity is approached from where nothing changes any more
+        at = log(best.penalty) if best.penalty > 0 else -inf
+        low = self._crossing(min(at, last + _BEYOND), -1.0, limit)
+        high = self._crossing(max(at, first - _BEYOND), 1.0, limit)
         return FlatRange(0.0 if best.penalty == 0 or low is None else low, inf if high is None else high)
 
     def _crossing(self, x: float, direction: float, limit: float) -> float | None:
         """The first λ_u from e^x downwards or upwards where the error is ``limit``; None where it never is."""
         first, last = self._range()
-        while first - _BEYOND < x < last + _BEYOND:
+        if self._total(exp(x)) > limit:
+            return exp(x)
+        while x > first - _BEYOND if direction < 0 else x < last + _BEYOND:
             y = x + direction * _STEP
             if self._total(exp(y)) > limit:
                 a, b = min(x, y), max(x, y)

@@ -234,6 +234,11 @@ class OneCovariance(Response):
         """X S²/σ + Y U²/m, see Response.fluctuation."""
         drive = float(self.weighting @ residuals)
         if self.features is not None:
+            if self.dm <= 0:
+                raise NotConverged(
+                    "the eigenvalues lie too many orders of magnitude apart for this number of random features: "
+                    "how many modes they leave open is lost in rounding"
+                )
             drive += self.phi * self.epsilon * model_power / self.dm
         if drive > 0 and self.room <= 0:
             return np.full_like(self.unlearned, np.inf)
