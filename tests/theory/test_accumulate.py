@@ -162,7 +162,9 @@ def test_only_its_own_formula_takes_it() -> None:
         general_prediction(power_law(10), accumulate([20, 20], 0.1, 0.3))
 
 
-@pytest.mark.parametrize(("samples", "noise"), [([50.0], 0.0), ([4.0], 0.0), ([20.0, 9.0], 1e6), ([1e6], 1e6)])
+@pytest.mark.parametrize(
+    ("samples", "noise"), [([50.0], 0.0), ([4.0], 0.0), ([20.0, 9.0], 1e6), ([1e6], 1e6)]
+)
 def test_flat_range_where_the_best_penalty_is_none_or_all(samples: list[float], noise: float) -> None:
     """A best penalty of 0 or infinity lies at an end of its flat range, within which the error is within 1 %."""
     population = Population(np.array([1.0, 0.5]), np.array([6.0, 1.0]), np.array([0.04, 0.01]), noise)
