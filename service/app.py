@@ -15,6 +15,7 @@ from service.datasets.routes import router as datasets
 from service.distributions.routes import router as distributions
 from service.predictions.batch import router as prediction_batches
 from service.predictions.routes import router as predictions
+from service.recommendations.routes import router as recommendations
 from service.scaling_laws.routes import router as scaling_laws
 from service.settings import Settings
 from service.simulations.routes import router as simulations
@@ -68,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         prediction_batches,
         uncertainty,
         scaling_laws,
+        recommendations,
         distributions,
         sweeps,
         datasets,

@@ -20,11 +20,11 @@ from functools import partial
 from math import exp, inf, log
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import minimize_scalar
 
 from service.theory.effective_samples import effective_samples
 from service.theory.exact import unpenalized_bias, unpenalized_variance
-from service.theory.flatness import EXCESS
+from service.theory.flatness import EXCESS, crossing
 from service.theory.model import OPTIMAL, REAL, Array, Population, Source, Stage, TrainingMix
 from service.theory.plain_correction import NotSmall, left_over
 from service.theory.response import regime
@@ -205,8 +205,7 @@ class _Accumulated:
         while x > first - _BEYOND if direction < 0 else x < last + _BEYOND:
             y = x + direction * _STEP
             if self._total(exp(y)) > limit:
-                a, b = min(x, y), max(x, y)
-                return exp(brentq(lambda z: min(self._total(exp(z)) / limit, 2.0) - 1.0, a, b, xtol=1e-9))
+                return exp(crossing(lambda z: self._total(exp(z)), x, y, limit))
             x = y
         return None
 

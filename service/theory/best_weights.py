@@ -33,11 +33,22 @@ class BestWeights:
 
 
 def free_sources(mix: TrainingMix) -> list[int]:
-    """The last stage's sources whose weight is to be found: the synthetic ones, but the first without real data."""
-    sources = mix.stages[-1].sources
-    synthetic = [i for i, source in enumerate(sources) if source.labels != REAL and source.samples > 0]
-    kept = any(s.labels == REAL and s.samples > 0 and s.weight > 0 for s in sources)
-    return synthetic if kept else synthetic[1:]
+    """The last stage's sources whose weight is to be found: all synthetic ones in use but the one that is kept."""
+    kept = kept_source(mix)
+    if kept is None:
+        return []
+    return [
+        i
+        for i, source in enumerate(mix.stages[-1].sources)
+        if source.labels != REAL and source.samples > 0 and i != kept
+    ]
+
+
+def kept_source(mix: TrainingMix) -> int | None:
+    """The source that keeps its weight: the first real one in use, else the first synthetic one; None without any."""
+    used = [i for i, s in enumerate(mix.stages[-1].sources) if s.samples > 0 and s.weight > 0]
+    real = [i for i in used if mix.stages[-1].sources[i].labels == REAL]
+    return next(iter(real or used), None)
 
 
 def with_weights(mix: TrainingMix, sources: Sequence[int], weights: Sequence[float]) -> TrainingMix:
@@ -52,16 +63,10 @@ def with_weights(mix: TrainingMix, sources: Sequence[int], weights: Sequence[flo
 
 def best_weights(mix: TrainingMix, error: Callable[[TrainingMix], float]) -> BestWeights:
     """The weights of least ``error`` (of a mix), each right to about 1e-3 where it matters."""
-    free = free_sources(mix)
-    if not free:
+    free, kept, sources = free_sources(mix), kept_source(mix), mix.stages[-1].sources
+    if kept is None or not free:
         return BestWeights((), (), error(with_weights(mix, (), ())))
-    sources = mix.stages[-1].sources
-    kept = next((s.weight for s in sources if s.labels == REAL and s.samples > 0 and s.weight > 0), 0.0)
-    unit = (
-        kept
-        or sources[next(i for i, s in enumerate(sources) if s.labels != REAL and s.samples > 0)].weight
-        or 1.0
-    )
+    unit = sources[kept].weight
 
     def weights(logs: Array) -> list[float]:
         return [unit * exp(x) for x in logs.tolist()]

@@ -155,15 +155,26 @@ def _high_end(
 def _bisected(error: Callable[[float], float], inside: float, outside: float, limit: float) -> float:
     """The crossing between an effective ridge within the limit and one that is not, in the logarithm."""
 
-    def excess(x: float) -> float:
-        return min(error(exp(x)) / limit - 1.0, 1.0)
-
     while inside == 0:  # penalty 0 of a fit that learns every mode: the error is smooth there
         nearer = outside / 10.0
         if nearer < _TINY:
             return nearer
         inside, outside = (nearer, outside) if error(nearer) <= limit else (0.0, nearer)
-    a, b = log(inside), log(outside)
-    if excess(a) >= 0:  # the limit is reached at the best itself: its rounding
+    return exp(crossing(lambda x: error(exp(x)), log(inside), log(outside), limit))
+
+
+def crossing(error: Callable[[float], float], inside: float, outside: float, limit: float) -> float:
+    """The number between two where ``error`` passes ``limit``, to 1e-12; an end where rounding decides it there.
+
+    ``inside``: within the limit; ``outside``: above it, infinite allowed.
+    """
+
+    def excess(x: float) -> float:
+        value = error(x) / limit - 1.0
+        return value if value < 1.0 else 1.0  # so is infinity, and what is not a number
+
+    if excess(inside) >= 0:
         return inside
-    return exp(float(brentq(excess, a, b, xtol=1e-13, rtol=1e-13)))
+    if excess(outside) <= 0:
+        return outside
+    return float(brentq(excess, inside, outside, xtol=1e-12, disp=False))

@@ -1,9 +1,10 @@
 """For which whole numbers an error stays within a bound, where it need not be monotone.
 
 Numbers of samples and of generations: the error may fall, peak (double descent) and fall again, or have its least value
-inside. The error is seen on a grid of twelve points a decade, denser around the numbers where it may peak, refined at
-every extremum that could reach the bound, and bisected between neighbours that differ: every end of a range is an
-evaluation within the bound beside one above it. What is narrower than the grid and no extremum of it is not seen.
+inside. The error is seen on a grid of twelve points a decade (two where there are more than 1e7), denser around the
+numbers where it may peak, refined at every extremum that could reach the bound, and bisected between neighbours that
+differ: every end of a range is an evaluation within the bound beside one above it. What is narrower than the grid and
+no extremum of it is not seen. An error that is costly is looked at less densely, guided by the ranges of a cheap one.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,9 +14,11 @@ from math import isqrt
 from typing import Final
 
 _PER_DECADE: Final = 12
+_GUIDED_PER_DECADE: Final = 3
+_MANY: Final = 10**7
 _FEW: Final = 16  # all numbers up to here are looked at
+_NEAR: Final = (0.9, 0.97, 1.03, 1.1)  # of the ends that a cheaper error has
 _AROUND: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55)  # of a critical number, on either side
-_REACH: Final = 2.0  # an extremum this far from the bound (factor) is followed up
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Ranges:
     """The numbers from ``low`` to ``high`` where ``error`` is at most ``bound``.
 
     ``critical``: numbers where the error may peak. ``open_end``: whether a range that reaches ``high`` goes on beyond.
+    ``guide``: the ranges of an error that is close to this one.
     """
 
     def __init__(
@@ -41,10 +45,11 @@ class Ranges:
         critical: Iterable[int] = (),
         *,
         open_end: bool = True,
+        guide: "Ranges | None" = None,
     ) -> None:
         self._error, self.bound, self.low, self.high, self.open_end = error, bound, low, high, open_end
         self._known: dict[int, float] = {}
-        for n in _candidates(low, high, critical):
+        for n in _candidates(low, high, critical, guide):
             self.error(n)
         self._follow_extrema()
         self.found = self._found()
@@ -63,12 +68,11 @@ class Ranges:
         """Look between grid points where the error turns and could cross the bound there."""
         points = sorted(self._known)
         for a, n, b in zip(points, points[1:], points[2:], strict=False):
-            values = [self.error(a), self.error(n), self.error(b)]
-            dip = values[1] <= min(values[0], values[2]) and self.bound < values[1] <= _REACH * self.bound
-            peak = values[1] >= max(values[0], values[2]) and self.bound / _REACH <= values[1] <= self.bound
-            if dip:
+            left, value, right = self.error(a), self.error(n), self.error(b)
+            # a smooth extremum lies beyond the middle one of three points by less than these differ
+            if value <= min(left, right) and 0 < value - self.bound <= max(left, right) - value:
                 self._golden(a, b, 1.0)
-            elif peak:
+            elif value >= max(left, right) and 0 <= self.bound - value <= value - min(left, right):
                 self._golden(a, b, -1.0)
 
     def _golden(self, a: int, b: int, sign: float) -> None:
@@ -132,13 +136,20 @@ class Ranges:
         return n, self._known[n]
 
 
-def _candidates(low: int, high: int, critical: Iterable[int]) -> Sequence[int]:
+def _candidates(low: int, high: int, critical: Iterable[int], guide: Ranges | None) -> Sequence[int]:
     points = {low, high, *range(low, min(low + _FEW, high) + 1)}
     for n in critical:
         points.update(n + sign * step for step in _AROUND for sign in (-1, 1))
         points.update(round(n * factor) for factor in (0.5, 0.7, 0.85, 0.95, 1.05, 1.15, 1.4, 2.0))
-    step, k = 10.0 ** (1.0 / _PER_DECADE), 0
-    while (n := round(max(low, 1) * step**k)) <= high:
-        points.add(n)
-        k += 1
+    if guide is not None:
+        for one in guide.found:
+            for end in (one.first, one.last):
+                if end is not None:
+                    points.update((end - 1, end, end + 1, *(round(end * factor) for factor in _NEAR)))
+        points.add(guide.least()[0])
+    step = float(max(low, 1))
+    dense = _PER_DECADE if guide is None else _GUIDED_PER_DECADE
+    while step <= high:
+        points.add(round(step))
+        step *= 10.0 ** (1.0 / (dense if step < _MANY else 2))
     return sorted(n for n in points if low <= n <= high)

@@ -1,11 +1,12 @@
 """The best penalty of a stage whose sources differ in covariance: a scan over λ, then Brent's method."""
 
 from collections.abc import Callable
+from math import exp, log
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import minimize_scalar
 
-from service.theory.flatness import EXCESS
+from service.theory.flatness import EXCESS, crossing
 from service.theory.results import Best, FlatRange
 
 _DECADES = (-13.0, 7.0)
@@ -52,19 +53,15 @@ def penalty_range(error: Callable[[float], float], best: Best, scale: float, nul
     limit = (1.0 + EXCESS) * best.total
     least, most = scale * 10.0 ** _DECADES[0], scale * 10.0**_FURTHEST
 
-    def crossing(inside: float, outside: float) -> float:
-        def excess(x: float) -> float:
-            return min(error(float(np.exp(x))) / limit - 1.0, 1.0)
-
-        a, b = np.log(inside), np.log(outside)
-        return inside if excess(a) >= 0 else float(np.exp(brentq(excess, a, b, xtol=1e-10)))
+    def edge(inside: float, outside: float) -> float:
+        return exp(crossing(lambda x: error(exp(x)), log(inside), log(outside), limit))
 
     def low() -> float:
         inside = min(best.penalty, most)
         while inside > least:
             outside = inside / _FACTOR
             if error(outside) > limit:
-                return crossing(inside, outside)
+                return edge(inside, outside)
             inside = outside
         return 0.0 if error(0.0) <= limit else inside
 
@@ -73,7 +70,7 @@ def penalty_range(error: Callable[[float], float], best: Best, scale: float, nul
         while null > limit:
             outside = inside * _FACTOR
             if error(outside) > limit:
-                return crossing(inside, outside)
+                return edge(inside, outside)
             inside = outside
         return float(np.inf)
 
