@@ -71,25 +71,20 @@ class Ranges:
             left, value, right = self.error(a), self.error(n), self.error(b)
             # a smooth extremum lies beyond the middle one of three points by less than these differ
             if value <= min(left, right) and 0 < value - self.bound <= max(left, right) - value:
-                self._golden(a, b, 1.0)
+                self._turn(a, b, 1.0)
             elif value >= max(left, right) and 0 <= self.bound - value <= value - min(left, right):
-                self._golden(a, b, -1.0)
+                self._turn(a, b, -1.0)
 
-    def _golden(self, a: int, b: int, sign: float) -> None:
-        """Shrink an interval around the extremum, until the bound is crossed or the interval is a point."""
-        while b - a > 2:
-            third = max((b - a) // 3, 1)
-            left, right = a + third, b - third
-            if left >= right:
-                left, right = (a + b) // 2, (a + b) // 2 + 1
+    def _turn(self, a: int, b: int, sign: float) -> None:
+        """Close in on the extremum between a and b (sign 1: least) until the bound is crossed, or it is found."""
+        while b - a > 3:
+            left, right = a + (b - a) // 3, b - (b - a) // 3
             x, y = sign * self.error(left), sign * self.error(right)
-            if min(x, y) <= sign * self.bound and sign > 0:
-                return
-            if min(x, y) < sign * self.bound and sign < 0:
+            if self.within(left) == (sign > 0) or self.within(right) == (sign > 0):
                 return
             a, b = (a, right) if x <= y else (left, b)
-            if (left, right) == (a, b):
-                return
+        for n in range(a + 1, b):
+            self.error(n)
 
     def _found(self) -> tuple[Range, ...]:
         points = sorted(self._known)

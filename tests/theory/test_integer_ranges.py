@@ -40,7 +40,7 @@ def test_every_shape(name: str, bound: float) -> None:
 
 
 @given(st.floats(0.1, 50), st.floats(0.1, 3), st.floats(0.001, 0.2), st.integers(1, 40), st.integers(0, 50))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_valley(scale: float, power: float, slope: float, percent: int, low: int) -> None:
     """a n^-p + b n: convex, so at most one range; its ends are exact."""
 
