@@ -67,12 +67,14 @@ class Ranges:
     def _follow_extrema(self) -> None:
         """Look between grid points where the error turns and could cross the bound there."""
         points = sorted(self._known)
-        for a, n, b in zip(points, points[1:], points[2:], strict=False):
-            left, value, right = self.error(a), self.error(n), self.error(b)
-            # a smooth extremum lies beyond the middle one of three points by less than these differ
-            if value <= min(left, right) and 0 < value - self.bound <= max(left, right) - value:
+        for i in range(1, len(points) - 1):
+            a, value, b = points[i - 1], self.error(points[i]), points[i + 1]
+            near = [self.error(n) for n in points[max(i - 2, 0) : i + 3]]
+            beside = self.error(a), self.error(b)
+            # a smooth extremum lies beyond the middle one of five points by less than these differ
+            if value <= min(beside) and 0 < value - self.bound <= max(near) - value:
                 self._turn(a, b, 1.0)
-            elif value >= max(left, right) and 0 <= self.bound - value <= value - min(left, right):
+            elif value >= max(beside) and 0 <= self.bound - value <= value - min(near):
                 self._turn(a, b, -1.0)
 
     def _turn(self, a: int, b: int, sign: float) -> None:
