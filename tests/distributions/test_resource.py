@@ -96,3 +96,29 @@ async def test_bad_input_is_a_problem_that_names_the_field_and_the_way_out(
     errors: Any = problem["errors"]
     assert errors[0]["pointer"] == pointer
     assert says in errors[0]["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"workflow": {"kind": "fresh", "real_samples": 1}, "samples": 2, "estimator": "unbiased", "generations": 10**6},
+        {"workflow": {"kind": "retained", "real_samples": 1}, "samples": 100, "generations": 1000},
+        {
+            "workflow": {"kind": "fresh", "real_samples": 1}, "samples": 3, "generations": 5,
+            "spectrum": {"kind": "eigenvalues", "values": [1e-60, 1e60, 1.0]},
+        },
+        {"workflow": {"kind": "replace"}, "samples": 1, "generations": 5},
+        {"workflow": {"kind": "replace"}, "samples": 2, "estimator": "unbiased", "generations": 10**6},
+        {"workflow": {"kind": "accumulate"}, "samples": 1, "generations": 50},
+        {"workflow": {"kind": "retained", "real_samples": 10**18}, "samples": 10**18, "generations": 3},
+    ],
+    ids=lambda body: f"{body['workflow']['kind']} {body['samples']}",
+)  # fmt: skip
+async def test_at_the_ends_of_the_range_every_null_has_a_reason(
+    http_without_database: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
+    answer = await http_without_database.post(PATH, json={**body, "thresholds": [0.5]})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    missing = [name for name, value in found["final"].items() if value is None]
+    assert bool(found["validity"]["warnings"]) == bool(missing)

@@ -66,8 +66,15 @@ def search_of(request: GaussianRecommendationRequest) -> Search:
 
     return Search(
         value, request.bound.limit, quantity in _AT_LEAST,
-        least=1 if request.workflow == "retained" else 0, samples=request.samples,
+        least=_fewest(request), samples=request.samples,
     )  # fmt: skip
+
+
+def _fewest(request: GaussianRecommendationRequest) -> int:
+    """A retained set is what generation 0 is fitted to: the unbiased variance takes two."""
+    if request.workflow != "retained":
+        return 0
+    return 2 if request.estimator == "unbiased" else 1
 
 
 def _predicted(request: GaussianRecommendationRequest, real: int) -> GaussianPrediction | Limit:

@@ -55,8 +55,11 @@ def spread(mix: Mix, models: Models, bandwidth: Bandwidth) -> Kernels:
         states[later] = propagate(
             lambda run: _step(mix, run + dropped, bandwidth), rest, first, models[later] - 1
         )
+    states = np.where(np.isnan(states), np.inf, states)  # powers beyond double precision: infinity times zero
     variance = states[:, 1]
-    return Kernels(variance, states[:, 2], variance * (1 + bandwidth.growth) + bandwidth.fixed**2)
+    with np.errstate(over="ignore"):
+        own = variance * (1 + bandwidth.growth) + bandwidth.fixed**2
+    return Kernels(variance, states[:, 2], own)
 
 
 def limit(mix: Mix, bandwidth: Bandwidth) -> tuple[float, float]:
@@ -95,7 +98,8 @@ def integrated_squared_error(samples: int, h: float, models: Models) -> Array:
     h²/2)) + √π].
     """
     n = models.astype(float)
-    log_q = np.log1p(-1.0 / samples)
+    with np.errstate(divide="ignore"):
+        log_q = np.log1p(-1.0 / samples)
     j = np.arange(int(models[-1]), dtype=float)
     with np.errstate(invalid="ignore"):
         powers = np.exp(np.where(j > 0, j * log_q, 0.0))

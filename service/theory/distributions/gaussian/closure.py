@@ -15,6 +15,7 @@ from service.theory.distributions.gaussian.transport import leading_transport
 from service.theory.distributions.schedule import Models
 from service.theory.model import Array
 
+_NOTHING = 1e-13
 LARGEST_RELATIVE_VARIANCE = 1.5
 """c = Var v/(E v)² up to which the lognormal match was measured."""
 LARGEST_FIRST_ORDER = 0.6
@@ -38,9 +39,11 @@ class Direction:
 
 def lognormal(x: Array, x_squared: Array, drift: Array, thresholds: Array) -> Direction:
     """The match: E ln v = ln E v − ½ ln(1 + c), Var ln v = ln(1 + c), E √v = √(E v) (1 + c)^{−1/8}."""
+    # what is left of a variance below the rounding of x = v − 1 is nothing
+    x = np.where(x > _NOTHING - 1.0, x, -1.0)
     # no variance at all has the logarithm −∞; an unstable mix has no moments
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        relative = np.where(x > -1, (x_squared - x**2) / (1 + x) ** 2, 0.0)
+        relative = np.where(x > -1, np.maximum(x_squared - x**2, 0.0) / (1 + x) ** 2, 0.0)
         spread = np.where(x > -1, np.log1p(relative), np.inf)
         log_mean = np.log1p(x) - 0.5 * np.log1p(relative)
         below = ndtr((np.log(thresholds)[:, None] - log_mean) / np.sqrt(spread))

@@ -7,6 +7,7 @@ in v are one linear recursion. Written for x, not for v: at M = 1e12 nothing can
 direction in any dimension, since the projection of a pooled covariance is the pooled variance of the projections.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,9 +43,11 @@ class Stationary:
 
 def fresh_moments(mix: Mix, models: Models, *, unbiased: bool) -> Moments:
     """Fresh real samples in every fit."""
-    states = propagate(lambda run: _fresh_step(mix, run, unbiased), mix.schedule, np.eye(6)[0], models)
+    means, squares = _propagated(
+        lambda run: _fresh_step(mix, run, unbiased), mix, np.eye(6)[0], [0, 1, 2], 3, models
+    )
     spread = propagate(lambda run: _spread_step(mix, run), mix.schedule, np.array([1.0, 0.0]), models)[:, 1]
-    return Moments(states[:, 1], states[:, 3], states[:, 2], spread)
+    return Moments(means[:, 1], squares, means[:, 2], spread)
 
 
 def fresh_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
@@ -59,8 +62,9 @@ def fresh_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
 def retained_moments(mix: Mix, models: Models, *, unbiased: bool) -> Moments:
     """The same ``mix.real`` samples in every fit; the rest of the first fit's samples are real too."""
     kept = float(mix.real[0])
-    states = propagate(
-        lambda run: _retained_step(mix, run, unbiased), mix.schedule, _retained_start(kept), models
+    # q has mean 0 for ever, so that the means are those of 1, x and u² alone
+    means, squares = _propagated(
+        lambda run: _retained_step(mix, run, unbiased), mix, _retained_start(kept), [0, 1, 3], 4, models
     )
     b = 1.0 - mix.real / mix.schedule.array
     with np.errstate(divide="ignore"):
@@ -71,7 +75,7 @@ def retained_moments(mix: Mix, models: Models, *, unbiased: bool) -> Moments:
         lambda run: _spread_step(mix, run, retained=True), mix.schedule, np.array([1.0, 1.0 / kept]), models
     )
     base = (1.0 - 2.0 * memory) / kept
-    return Moments(states[:, 1], states[:, 4], base + states[:, 3], base + first_order[:, 1])
+    return Moments(means[:, 1], squares, base + means[:, 2], base + first_order[:, 1])
 
 
 def retained_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
@@ -88,6 +92,19 @@ def retained_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
     b = 1.0 - kept / float(mix.schedule.sizes[-1])
     V = 1.0 / kept + _spread_limit(mix, b)
     return Stationary(x=first[0], drift=1.0 / kept + first[1], x_squared=second[2], rate=rate, spread=V)
+
+
+def _propagated(  # noqa: PLR0917
+    step: Callable[[int], Array], mix: Mix, start: Array, first: list[int], square: int, models: Models
+) -> tuple[Array, Array]:
+    """The means, whose indices are ``first``, and E x², at index ``square``.
+
+    Means do not depend on second moments, which may grow beyond double precision where the means do not.
+    """
+    block = np.ix_(first, first)
+    means = propagate(lambda run: step(run)[block], mix.schedule, start[first], models)
+    squares = propagate(step, mix.schedule, start, models)[:, square]
+    return means, np.where(np.isnan(squares), np.inf, squares)
 
 
 def _fixed(matrix: Array, shift: Array) -> tuple[Array, float]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma, gammainc
 
+from service.theory.distributions.accuracy import Caution
 from service.theory.distributions.gaussian import closure, trust
 from service.theory.distributions.gaussian.accumulate import Pool, accumulate, limit
 from service.theory.distributions.gaussian.mixed import (
@@ -114,7 +115,7 @@ def _predict_mixed(  # noqa: PLR0917 (the two public functions fill it in)
     curve = closure.curve_of(truth, models, direction, moments.spread)
     single = _single_fits(mix, models)
     judged, spread = curve.at(~single), moments.spread[~single]
-    curve = _with_single_fits(truth, mix, curve, single, unbiased, thresholds)
+    curve, exceptions = _with_single_fits(truth, mix, curve, single, unbiased, thresholds)
 
     def mean(wanted: Models) -> Array:
         with np.errstate(divide="ignore"):
@@ -136,7 +137,7 @@ def _predict_mixed(  # noqa: PLR0917 (the two public functions fill it in)
         )
     return GaussianPrediction(
         curve, fixed_point, half_life, trust.accuracies(truth, judged, spread, known=False),
-        tuple(trust.cautions(truth, judged, spread, known=False)),
+        (*trust.cautions(truth, judged, spread, known=False), *exceptions),
     )  # fmt: skip
 
 
@@ -155,20 +156,22 @@ def _single_fits(mix: Mix, models: Models) -> NDArray[np.bool_]:
 
 def _with_single_fits(  # noqa: PLR0917
     truth: Gaussian, mix: Mix, curve: Curve, single: NDArray[np.bool_], unbiased: bool, thresholds: Array
-) -> Curve:
-    """Fits to real samples alone follow one Wishart law: exact in place of matched."""
+) -> tuple[Curve, tuple[Caution, ...]]:
+    """Fits to real samples alone follow one Wishart law: exact in place of matched; with that law's cautions."""
     if not single.any():
-        return curve
+        return curve, ()
+    cautions: tuple[Caution, ...] = ()
     values = {name: getattr(curve, name).copy() for name in _PATCHED}
     run = mix.schedule.run(curve.models)
     for size in set(mix.schedule.array[run[single]]):
         where = single & (mix.schedule.array[run] == size)
         known = predict_replace(
             truth, Schedule.constant(int(size), 1), np.array([1]), unbiased=unbiased, thresholds=thresholds
-        ).curve
+        )
+        cautions += known.cautions
         for name, value in values.items():
-            value[..., where] = getattr(known, name)
-    return replace(curve, **values)
+            value[..., where] = getattr(known.curve, name)
+    return replace(curve, **values), cautions
 
 
 _PATCHED = (
