@@ -43,7 +43,7 @@ def _panels(run: Run) -> tuple[Panel, ...]:
         return Sweep(f"n = {n}", request, SIZES, axes, every=2, method="wishart")
 
     return tuple(
-        Panel(title, SAMPLES, ERROR, computed([sweep(n, adapted=adapted) for n in (0, 1, 5, 10)], run, 60))
+        Panel(title, SAMPLES, ERROR, computed([sweep(n, adapted=adapted) for n in (0, 1, 5, 10)], run, 300))
         for title, adapted in (("Clean choice λ = T^-ℓ_crit", False), ("Adapted λ = T^-ℓ*", True))
     )
 
@@ -57,7 +57,7 @@ POWER_LAW: Final = Scenario(
         "generators": "n of them, T_0 = 600, no penalty, label noise 1",
         "final model": "label noise 1, T from 10 to 10^6, λ = T^-ℓ per sample",
         "ℓ_crit": "β / (2 β r + 1) = 0.8",
-        "simulation": "by Wishart matrices (the same distribution as drawing rows), 60 replicates, every second point",
+        "simulation": "by Wishart matrices (the same distribution as drawing rows), 300 replicates, every second point",
         "ℓ*": "T^-ℓ* = T_eff^-ℓ_crit with 1/T_eff = 1/T + n/(T_0 − d)",
     },
     "The paper reports that for n ≥ 1 the error stops falling with T and, with the classical λ = T^-ℓ_crit, rises "

@@ -8,6 +8,7 @@ from service.distributions.gaussian.engine import predicted as predicted_gaussia
 from service.distributions.gaussian.schemas import GaussianRequest
 from service.distributions.tail.engine import predicted as predicted_tail
 from service.distributions.tail.schemas import TailRequest
+from service.distributions.tail.simulation import TAIL, TailSimulationRequest
 from service.predictions.engine import compiled
 from service.predictions.schemas import PredictionRequest
 from service.theory.prediction import predict
@@ -22,6 +23,7 @@ class Offline(Client):
         super().__init__("http://offline.invalid")
         self.order = order
         self.simulated: list[Document] = []
+        self.finished: list[list[Document]] = []
 
     def predict(self, request: Document) -> Document:
         population, mix = compiled(PredictionRequest.model_validate(request), None)
@@ -39,17 +41,30 @@ class Offline(Client):
         return {"id": f"sim_{len(self.simulated) - 1}", "state": "queued"}
 
     def simulate_distribution(self, kind: str, request: Document) -> Document:
-        assert kind == "gaussian"
-        return self.simulate(request)
+        """A tail is carried out at once, by the kind itself."""
+        if kind == "gaussian":
+            return self.simulate(request)
+        assert kind == "tail"
+        self.simulated.append(request)
+        asked = TailSimulationRequest.model_validate(request)
+        plan = TAIL.plan(asked, None)
+        outcomes = TAIL.work(asked, plan.points, None).outcomes(asked.seed, 0, asked.replicates)
+        points = TAIL.result({}, plan.points, outcomes).model_dump()["points"]
+        self.finished.append(points)
+        return {"id": f"sim_{len(self.simulated) - 1}", "state": "queued"}
 
     def watch(self, identity: str) -> Iterator[Document]:
         number = int(identity.removeprefix("sim_"))
         request = self.simulated[number]
         values = request["grid"][0]["values"] if "grid" in request else [None]
-        points = [
-            {"test_error": {"mean": 1.0 + number + index / 100, "standard_error": 0.1}}
-            for index, _ in enumerate(values)
-        ]
+        points = (
+            self.finished[number]
+            if self.finished
+            else [
+                {"test_error": {"mean": 1.0 + number + index / 100, "standard_error": 0.1}}
+                for index, _ in enumerate(values)
+            ]
+        )
         progress = {"completed": request["replicates"], "total": request["replicates"]}
         curve = {
             "quantity": "variance",

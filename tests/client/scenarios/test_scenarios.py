@@ -17,7 +17,7 @@ from scipy.special import zeta
 from typer.testing import CliRunner, Result
 
 from service.cli import app
-from service.client.scenarios import mnist, report
+from service.client.scenarios import mnist, report, tails
 from service.client.scenarios.power_law import adapted_exponent, critical_exponent
 from service.client.scenarios.registry import SCENARIOS
 from service.client.scenarios.scenario import Curve, MissingDataError, Panel, Point, Run, agreement, tell
@@ -160,6 +160,15 @@ def test_the_tails_scenarios_are_the_laws_of_their_regimes() -> None:
         for k in (10, 100, 1_000):
             plateau = float(zeta(exponent, k + 1) / zeta(exponent))
             assert values(panel)[f"k = {k}"][10**10] == pytest.approx(plateau, rel=1e-6)
+
+
+def test_the_tails_scenarios_are_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tails, "DRAWN", (10, 100, 1_000))
+    told = tell(SCENARIOS["tail-mixing"], Run(Offline(), simulate=True, replicates=60, seed=4))
+    assert told["agreement"]["agree"]
+    assert told["agreement"]["points"] == 2 * 5 * 3
+    first = told["panels"][1]["curves"][2]
+    assert [p["x"] for p in first["points"] if p["simulated"] is not None] == [10, 100, 1_000]
 
 
 def test_mnist_is_asked_for_by_the_names_of_its_files(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ _EULER: Final = 0.5772156649015329
 # Stieltjes constants: ζ(1 + ε) = 1/ε + γ_0 − γ_1 ε + γ_2 ε²/2 − γ_3 ε³/6 + …
 _STIELTJES: Final = (_EULER, -0.07281584548367672, -0.00969036319287232, 0.00205383442030335)
 _NEAR_POLE: Final = 1e-3
+_UNSEEN: Final = 1e-18
 _CHUNK: Final = 4_000_000  # pairs of nodes at once
 
 
@@ -48,20 +49,29 @@ def bigram_error(law: Bigram, samples: float, rank: float = np.inf) -> float:
     P_j/C_k in the exponent's base for j ≤ k, and 1 − C_k besides. That the visits of a context are binomial gives
     exactly this sum.
     """
-    context = law.context.nodes()
     cut = (float(rank),) if rank < law.token.last else ()
-    token = law.token.nodes(cut)
     plateau = law.token.beyond(rank)
-    known = token.ranks <= rank
-    token = Nodes(token.ranks[known], token.weights[known], token.p[known])
+    tokens = law.token.nodes(cut)
+    known = Nodes(*(part[tokens.ranks <= rank] for part in (tokens.ranks, tokens.weights, tokens.p)))
+    # what nobody sees, whatever it is paired with, needs no pairs
+    context, never_context = _visible(law.context.nodes(), samples)
+    token, never_token = _visible(known, samples / (1.0 - plateau))
     weights = token.weights * token.p
-    rows = max(1, _CHUNK // token.p.size)
-    total = 0.0
+    rows = max(1, _CHUNK // max(token.p.size, 1))
+    total = never_context * (float(np.sum(weights)) + never_token)
+    total += float(np.sum(context.weights * context.p)) * never_token
     for start in range(0, context.p.size, rows):
         part = slice(start, start + rows)
         pairs = np.multiply.outer(context.p[part], token.p / (1.0 - plateau))
         total += float(context.weights[part] * context.p[part] @ missed(pairs, samples) @ weights)
     return total + plateau
+
+
+def _visible(nodes: Nodes, samples: float) -> tuple[Nodes, float]:
+    """The items that are seen with a chance above 1e-18, and the mass of the others."""
+    seen = nodes.p * samples > _UNSEEN
+    never = float(np.sum((nodes.weights * nodes.p)[~seen]))
+    return Nodes(nodes.ranks[seen], nodes.weights[seen], nodes.p[seen]), never
 
 
 def bigram_law(law: Bigram, samples: float) -> float:
