@@ -19,9 +19,10 @@ from service.recommendations.routes import router as recommendations
 from service.scaling_laws.routes import router as scaling_laws
 from service.settings import Settings
 from service.simulations.routes import router as simulations
+from service.simulations.views import router as simulation_views
 from service.sweeps.routes import router as sweeps
 from service.uncertainty.routes import router as uncertainty
-from service.web import documentation, health, metrics, problems
+from service.web import documentation, health, metrics, problems, workers
 from service.web.bodies import BodyLimits
 from service.web.requests import RequestFrame
 
@@ -74,6 +75,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         sweeps,
         datasets,
         simulations,
+        simulation_views,
+        workers.router,
         health.router,
         metrics.router,
         documentation.router,

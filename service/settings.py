@@ -34,6 +34,12 @@ class Settings(BaseSettings):
     drain_timeout: float = Field(
         10.0, ge=0, description="Seconds that SIGTERM leaves a worker to finish its shards."
     )
+    retention_days: float = Field(
+        0.0, ge=0, description="Days after which an ended simulation is deleted; 0: it is kept until deleted."
+    )
+    max_active_simulations: int = Field(
+        500, gt=0, description="Queued and running simulations that one submitter may have."
+    )
     max_body_bytes: int = Field(64 * 2**20, gt=0, description="Largest body of every request but an upload.")
     max_upload_bytes: int = Field(512 * 2**20, gt=0, description="Largest upload, compressed or not.")
     max_expanded_bytes: int = Field(4 * 2**30, gt=0, description="Largest upload once decompressed.")

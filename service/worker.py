@@ -28,6 +28,7 @@ from service.simulations.works import Works
 
 _log = structlog.get_logger(__name__)
 _PAUSE: Final = 0.5  # seconds
+_ENDS: Final = 2.0  # seconds between looks for simulations whose time is over
 _LAST_WORDS: Final = 5.0  # seconds for storing and handing back, once the children are stopped
 
 
@@ -185,7 +186,9 @@ class _Worker:
             with contextlib.suppress(DatabaseUnavailable):
                 async with self._database.transaction() as connection:
                     await rescue.rescue(connection, self._settings.stalled_after)
-            await asyncio.sleep(self._settings.stalled_after / 4)
+                async with self._database.transaction() as connection:
+                    await rescue.end_what_is_over(connection, self._settings.retention_days)
+            await asyncio.sleep(min(self._settings.stalled_after / 4, _ENDS))
 
     async def _leave(self) -> None:
         with contextlib.suppress(DatabaseUnavailable):

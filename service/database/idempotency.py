@@ -1,6 +1,6 @@
 """One resource per Idempotency-Key, decided by a primary key in the transaction that creates the resource."""
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -57,3 +57,8 @@ async def bind(connection: AsyncConnection, scope: str, key: str, resource_id: s
         .where(idempotency_keys.c.scope == scope, idempotency_keys.c.key == key)
         .values(resource_id=resource_id)
     )
+
+
+async def forget(connection: AsyncConnection, resource_id: str) -> None:
+    """Let go of the keys of a resource that is deleted: they may make another one."""
+    await connection.execute(delete(idempotency_keys).where(idempotency_keys.c.resource_id == resource_id))

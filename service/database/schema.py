@@ -102,8 +102,8 @@ simulations = Table(
     Column("stopped", Text),
     Column("priority", Text, nullable=False, server_default="normal"),
     Column("submitter", Text, nullable=False, server_default="anonymous"),
-    # When it is deleted, once it has ended; null: never.
-    Column("expires_at", DateTime(timezone=True)),
+    # The place of its first shard in the order in which all simulations take turns (jobs/turns.py).
+    Column("turn", BigInteger, nullable=False),
     Column("flops", Double, nullable=False),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
@@ -120,7 +120,7 @@ simulations = Table(
     CheckConstraint("priority IN ('low', 'normal', 'high')", name="priority"),
     CheckConstraint("stopped IN ('precision', 'time', 'replicates')", name="stopped"),
     Index("ix_simulations_active", "submitter", postgresql_where="state IN ('queued', 'running')"),
-    Index("ix_simulations_expires_at", "expires_at"),
+    Index("ix_simulations_finished_at", "finished_at"),
     Index("ix_simulations_newest", "created_at", "id"),
     Index("ix_simulations_state_newest", "state", "created_at", "id"),
 )
@@ -146,6 +146,13 @@ shards = Table(
     CheckConstraint(f"state IN {SHARD_STATES}", name="state"),
     CheckConstraint("first >= 0 AND last > first", name="range"),
     Index("ix_shards_job_id", "job_id"),
+    Index(
+        "ix_shards_without_job",
+        "simulation_id",
+        "index",
+        postgresql_where="state = 'queued' AND job_id IS NULL",
+    ),
+    Index("ix_shards_finished_at", "finished_at", postgresql_where="state = 'succeeded'"),
     Index(
         "ix_shards_unfinished",
         "simulation_id",

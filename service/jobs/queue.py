@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, LiteralString, TypeVar
 
 import procrastinate
@@ -33,21 +33,20 @@ _deferring = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
 
 async def defer_shards(
-    connection: AsyncConnection, simulation_id: str, indices: Sequence[int]
+    connection: AsyncConnection, simulation_id: str, turns: Mapping[int, int]
 ) -> dict[int, int]:
     """Defer one job per shard in the caller's transaction; returns the job's id by shard index.
 
-    The priority falls with the index: simulations take turns shard by shard, so that a huge one does not
-    starve a small one.
+    ``turns``: of each shard, by index; the smallest comes first (see turns.py).
     """
     driver = (await connection.get_raw_connection()).driver_connection
     deferrer = _deferring.configure_task(SHARD_TASK, queue=SHARD_QUEUE)
     jobs = [
-        deferrer.make_new_job(simulation_id=simulation_id, index=index).evolve(priority=-index)
-        for index in indices
+        deferrer.make_new_job(simulation_id=simulation_id, index=index).evolve(priority=-turn)
+        for index, turn in turns.items()
     ]
     deferred = await deferrer.job_manager.batch_defer_jobs_async(jobs, connection=driver)
-    return {index: job.id for index, job in zip(indices, deferred, strict=True) if job.id is not None}
+    return {index: job.id for index, job in zip(turns, deferred, strict=True) if job.id is not None}
 
 
 async def defer_reduction(connection: AsyncConnection, simulation_id: str) -> None:
@@ -57,14 +56,15 @@ async def defer_reduction(connection: AsyncConnection, simulation_id: str) -> No
     await deferrer.defer_async(simulation_id=simulation_id)
 
 
-async def cancel_shards(connection: AsyncConnection, simulation_id: str) -> None:
-    """Remove the waiting jobs of a simulation and tell workers to stop those under way, at commit."""
+async def cancel_shards(connection: AsyncConnection, simulation_id: str, first: int = 0) -> None:
+    """Remove a simulation's waiting jobs and tell workers to stop those under way, at commit; from ``first`` on."""
     await connection.execute(
         text(
             "SELECT procrastinate_cancel_job_v1(job_id, true, true) FROM shards"
             " WHERE simulation_id = :simulation_id AND state IN ('queued', 'running') AND job_id IS NOT NULL"
+            " AND index >= :first"
         ),
-        {"simulation_id": simulation_id},
+        {"simulation_id": simulation_id, "first": first},
     )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import InternalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.database import idempotency
 from service.jobs import queue, shards
 
 _log = structlog.get_logger(__name__)
@@ -34,7 +35,8 @@ _WITHOUT_JOB = text("""
     FROM shards AS shard
     JOIN simulations AS simulation ON simulation.id = shard.simulation_id
     LEFT JOIN queue.procrastinate_jobs AS job ON job.id = shard.job_id AND job.status IN ('todo', 'doing')
-    WHERE shard.state IN ('queued', 'running') AND simulation.state IN ('queued', 'running') AND job.id IS NULL
+    WHERE shard.state IN ('queued', 'running') AND simulation.state IN ('queued', 'running')
+      AND shard.job_id IS NOT NULL AND job.id IS NULL
     ORDER BY shard.simulation_id, shard.index
     LIMIT 1000
 """)
@@ -42,12 +44,39 @@ _WITHOUT_REDUCTION = text("""
     SELECT simulation.id
     FROM simulations AS simulation
     WHERE simulation.state = 'running'
-      AND NOT EXISTS (SELECT FROM shards WHERE simulation_id = simulation.id AND state <> 'succeeded')
+      AND NOT EXISTS (
+          SELECT FROM shards
+          WHERE simulation_id = simulation.id AND state <> 'succeeded' AND index < simulation.wanted_shards)
       AND NOT EXISTS (
           SELECT FROM queue.procrastinate_jobs AS job
           WHERE job.task_name = :task AND job.args->>'simulation_id' = simulation.id
             AND job.status IN ('todo', 'doing'))
 """)
+_OUT_OF_TIME = text("""
+    SELECT id FROM simulations
+    WHERE state = 'running' AND stopped IS NULL AND started_at < now() - make_interval(secs => max_seconds)
+    LIMIT 100
+""")
+_EXPIRED = text("""
+    DELETE FROM simulations
+    WHERE id IN (
+        SELECT id FROM simulations
+        WHERE finished_at < now() - make_interval(secs => CAST(:seconds AS float)) LIMIT 100)
+    RETURNING id
+""")
+
+
+async def end_what_is_over(connection: AsyncConnection, retention_days: float) -> None:
+    """Stop simulations whose time is over; delete those that ended ``retention_days`` ago (0: keep them)."""
+    for simulation_id in (await connection.scalars(_OUT_OF_TIME)).all():
+        await shards.stop_in_time(connection, simulation_id)
+        _log.info("simulation_out_of_time", simulation_id=simulation_id)
+    if retention_days > 0:
+        gone = (await connection.scalars(_EXPIRED, {"seconds": 86400 * retention_days})).all()
+        for simulation_id in gone:
+            await idempotency.forget(connection, simulation_id)
+        if gone:
+            _log.info("simulations_expired", count=len(gone))
 
 
 async def rescue(connection: AsyncConnection, stalled_after: float) -> None:

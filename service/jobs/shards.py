@@ -8,15 +8,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.schema import shard_results, shards, simulations
 from service.jobs import queue
+from service.jobs.turns import WINDOW, reached, turn
 
 TRIES: Final = 3
 _ACTIVE: Final = ("queued", "running")
+_BOUND = text("""
+    UPDATE shards SET job_id = given.job
+    FROM unnest(CAST(:indices AS integer[]), CAST(:jobs AS bigint[])) AS given(index, job)
+    WHERE simulation_id = :id AND shards.index = given.index
+""")
+# How many shards from the first on have succeeded.
+_PREFIX = text("""
+    SELECT coalesce(min(index) FILTER (WHERE state <> 'succeeded'), count(*)) FROM shards WHERE simulation_id = :id
+""")
 
 
 @dataclass(frozen=True)
@@ -89,11 +99,18 @@ async def succeed(connection: AsyncConnection, shard: Claim, test_errors: bytes)
     )
     unfinished = (
         select(shards.c.index)
-        .where(shards.c.simulation_id == shard.simulation_id, shards.c.state.in_(_ACTIVE))
+        .join(simulations, simulations.c.id == shards.c.simulation_id)
+        .where(
+            shards.c.simulation_id == shard.simulation_id,
+            shards.c.state.in_(_ACTIVE),
+            shards.c.index < simulations.c.wanted_shards,
+        )
         .limit(1)
     )
     if (await connection.execute(unfinished)).first() is None:
         await queue.defer_reduction(connection, shard.simulation_id)
+    else:
+        await defer_next(connection, shard.simulation_id)  # one out, one in
 
 
 async def fail(connection: AsyncConnection, simulation_id: str, index: int, reason: str) -> bool:
@@ -141,6 +158,45 @@ async def stop_all(connection: AsyncConnection, simulation_id: str) -> None:
         .where(shards.c.simulation_id == simulation_id, shards.c.state.in_(_ACTIVE))
         .values(state="cancelled", finished_at=func.now())
     )
+
+
+async def again(connection: AsyncConnection, simulation_id: str) -> None:
+    """Take up what failed or was cancelled of a simulation whose row the caller has locked, with tries anew."""
+    unfinished = await connection.scalars(
+        update(shards)
+        .where(shards.c.simulation_id == simulation_id, shards.c.state.in_(("failed", "cancelled")))
+        .values(
+            state="queued",
+            attempts=0,
+            job_id=None,
+            worker_id=None,
+            started_at=None,
+            finished_at=None,
+            reason=None,
+        )
+        .returning(shards.c.index)
+    )
+    wanted = await connection.scalar(
+        select(simulations.c.wanted_shards).where(simulations.c.id == simulation_id)
+    )
+    indices = [index for index in unfinished if index < wanted]
+    first = await reached(connection) if indices else 0
+    state = "queued" if indices else "running"
+    await connection.execute(
+        update(simulations)
+        .where(simulations.c.id == simulation_id)
+        .values(
+            state=state,
+            failure=None,
+            started_at=None if indices else func.now(),
+            finished_at=None,
+            turn=first,
+        )
+    )
+    if indices:
+        await defer_next(connection, simulation_id, WINDOW)
+    else:
+        await queue.defer_reduction(connection, simulation_id)
 
 
 async def fail_simulation(
@@ -191,13 +247,77 @@ async def _give_up(connection: AsyncConnection, simulation_id: str, index: int, 
     )
 
 
+async def defer(connection: AsyncConnection, simulation_id: str, indices: Sequence[int]) -> None:
+    """New jobs for these shards of a simulation whose row the caller has locked or made."""
+    found = (
+        await connection.execute(
+            select(simulations.c.turn, simulations.c.priority).where(simulations.c.id == simulation_id)
+        )
+    ).one()
+    turns = {index: turn(found.turn, found.priority, index) for index in indices}
+    jobs = await queue.defer_shards(connection, simulation_id, turns)
+    await connection.execute(
+        _BOUND, {"id": simulation_id, "indices": list(jobs), "jobs": list(jobs.values())}
+    )
+
+
+async def defer_next(connection: AsyncConnection, simulation_id: str, count: int = 1) -> None:
+    """Jobs for the next shards that have had none, of those that the result needs."""
+    waiting = await connection.scalars(
+        select(shards.c.index)
+        .join(simulations, simulations.c.id == shards.c.simulation_id)
+        .where(
+            shards.c.simulation_id == simulation_id,
+            shards.c.state == "queued",
+            shards.c.job_id.is_(None),
+            shards.c.index < simulations.c.wanted_shards,
+        )
+        .order_by(shards.c.index)
+        .limit(count)
+    )
+    if indices := list(waiting):
+        await defer(connection, simulation_id, indices)
+
+
 async def defer_again(connection: AsyncConnection, simulation_id: str, indices: Sequence[int]) -> None:
-    """New jobs for unfinished shards that have none."""
+    """New jobs for unfinished shards that have lost theirs."""
+    if await _lock_active(connection, simulation_id):
+        await defer(connection, simulation_id, indices)
+
+
+async def stop_in_time(connection: AsyncConnection, simulation_id: str) -> None:
+    """End an active simulation whose time is over with what it has: the longest run of shards from the first on.
+
+    Its result is that of a simulation with so many replicates. One that has not finished its first shard fails.
+    """
     if not await _lock_active(connection, simulation_id):
         return
-    for index, job_id in (await queue.defer_shards(connection, simulation_id, indices)).items():
-        await connection.execute(
-            update(shards)
-            .where(shards.c.simulation_id == simulation_id, shards.c.index == index)
-            .values(job_id=job_id)
+    done = int(await connection.scalar(_PREFIX, {"id": simulation_id}) or 0)
+    if done == 0:
+        failure = {"code": "time_limit", "message": "Its first shard was not done within max_seconds."}
+        await fail_simulation(connection, simulation_id, failure)
+        return
+    await queue.cancel_shards(connection, simulation_id, done)
+    await conclude(connection, simulation_id, done, "time")
+    await queue.defer_reduction(connection, simulation_id)
+
+
+async def conclude(connection: AsyncConnection, simulation_id: str, count: int, stopped: str) -> None:
+    """Settle on the first ``count`` shards as the whole of a simulation whose row the caller has locked."""
+    last = await connection.scalar(
+        select(shards.c.last).where(shards.c.simulation_id == simulation_id, shards.c.index == count - 1)
+    )
+    await connection.execute(
+        delete(shards).where(shards.c.simulation_id == simulation_id, shards.c.index >= count)
+    )
+    await connection.execute(
+        update(simulations)
+        .where(simulations.c.id == simulation_id)
+        .values(
+            stopped=stopped,
+            wanted_shards=count,
+            shard_count=count,
+            flops=simulations.c.flops * last / simulations.c.replicates,
+            replicates=last,
         )
+    )

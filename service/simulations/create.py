@@ -4,11 +4,18 @@ import asyncio
 import hashlib
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Query, Response
+from fastapi import Depends, Header, Query, Response
 
 from service.database import idempotency
 from service.database.engine import Connection
-from service.errors import Conflict, DatabaseUnavailable, InvalidInput, NotFound, RowsDeleted
+from service.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    InvalidInput,
+    NotFound,
+    RowsDeleted,
+    TooManyRequests,
+)
 from service.predictions.identity import canonical
 from service.simulations import store, submit
 from service.simulations.kinds import Kind
@@ -24,7 +31,7 @@ def created(kind: Kind[Any, Any]) -> dict[int | str, dict[str, Any]]:
     return {
         200: {"model": kind.estimate, "description": "validate_only: what it would cost."},
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "Where to follow it."}}},
-        **responses(InvalidInput, NotFound, Conflict, RowsDeleted, DatabaseUnavailable),
+        **responses(InvalidInput, NotFound, Conflict, RowsDeleted, TooManyRequests, DatabaseUnavailable),
     }
 
 
@@ -42,6 +49,15 @@ class Submissions:
         validate_only: Annotated[
             bool, Query(description="Make every check and estimate the cost; store nothing.")
         ] = False,
+        submitter: Annotated[
+            str,
+            Header(
+                alias="X-Submitter",
+                max_length=100,
+                pattern=r"^[\x21-\x7e]+$",
+                description="Who asks, for the limit on simulations at a time; a proxy that knows should set it.",
+            ),
+        ] = "anonymous",
     ) -> None:
         self._response = response
         self._database = database
@@ -49,6 +65,7 @@ class Submissions:
         self._request_id = request_id
         self._key = idempotency_key
         self._validate_only = validate_only
+        self._submitter = submitter
 
     async def accepted(self, kind: Kind[Any, Any], request: SimulationOptions) -> Any:
         """The stored simulation, an instance of ``kind.simulation``; for validate_only ``kind.estimate``."""
@@ -62,13 +79,16 @@ class Submissions:
         plan = await asyncio.to_thread(submit.plan, kind, request, data, self._settings.shard_timeout)
         if self._validate_only:
             self._response.status_code = 200
-            return plan.estimate()
+            async with self._database.transaction() as connection:
+                place = await store.place_of(connection, plan, self._settings.stalled_after)
+            return plan.estimate(place)
         async with self._database.transaction() as connection:
             simulation_id: str | None = None
             if self._key is not None:
                 simulation_id = await idempotency.claim(connection, self._scope(kind), self._key, digest)
             if simulation_id is None:
-                simulation_id = await store.create(connection, plan, self._request_id)
+                await store.admit(connection, self._submitter, self._settings.max_active_simulations)
+                simulation_id = await store.create(connection, plan, self._request_id, self._submitter)
                 if self._key is not None:
                     await idempotency.bind(connection, self._scope(kind), self._key, simulation_id)
             return await self._answer(connection, simulation_id)
@@ -79,7 +99,7 @@ class Submissions:
 
     async def _answer(self, connection: Connection, simulation_id: str) -> Any:
         self._response.headers["Location"] = f"{PREFIX}/{simulation_id}"
-        return await store.fetch(connection, simulation_id)
+        return await store.fetch(connection, simulation_id, self._settings)
 
 
 Submission = Annotated[Submissions, Depends()]

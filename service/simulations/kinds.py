@@ -11,14 +11,15 @@ from service.jobs.compute import Work
 from service.predictions.responses import Answer
 from service.simulations.resource import SimulationEstimate, SimulationOptions, SimulationSummary
 from service.theory.model import Array
+from service.web.tables import Cell
+
+__all__ = ["Cell", "Figure", "Kind", "Planned", "Point", "Series"]
 
 Request = TypeVar("Request", bound=SimulationOptions)
 Data = TypeVar("Data")
 
 Point = dict[str, Any]
 """What is stored of one point of a request: a JSON object."""
-
-Cell = str | float | int | bool | None
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,11 @@ def planned(request: SimulationRequest, data: Stored | None) -> Planned:
 
 
 def _storable(request: SimulationRequest, stages: Sequence[int]) -> None:
-    if sum(stages) * request.replicates > MAX_ERRORS:
+    replicates = request.replicates or 1  # the cap of a precision adapts itself
+    if sum(stages) * replicates > MAX_ERRORS:
         raise InvalidInput.at(
             "/replicates",
             "too_large",
-            f"{sum(stages)} stages of {len(stages)} grid points × {request.replicates} replicates; at most"
+            f"{sum(stages)} stages of {len(stages)} grid points × {replicates} replicates; at most"
             f" {MAX_ERRORS} test errors are kept: take fewer of any.",
         )

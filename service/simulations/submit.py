@@ -7,38 +7,54 @@ import numpy as np
 
 from service.errors import InvalidInput
 from service.jobs.plan import FLOPS_PER_SECOND, shard_ranges
+from service.simulations import precision
 from service.simulations.kinds import Kind, Planned
-from service.simulations.resource import MAX_OUTCOMES, Cost, SimulationEstimate, SimulationOptions
+from service.simulations.resource import (
+    MAX_OUTCOMES,
+    MAX_REPLICATES,
+    Cost,
+    Place,
+    SimulationEstimate,
+    SimulationOptions,
+)
 
 MAX_FLOPS: Final = 2e15  # two days of one core
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A simulation that can be stored."""
+    """A simulation that can be stored; ``replicates``: at most."""
 
     kind: Kind[Any, Any]
     request: SimulationOptions
     planned: Planned
+    replicates: int
     shards: list[tuple[int, int]]
 
     @property
     def flops(self) -> float:
         """Of all replicates."""
-        return self.planned.flops * self.request.replicates
+        return self.planned.flops * self.replicates
 
     @property
     def cost(self) -> Cost:
         """What it takes."""
-        return cost(len(self.planned.points), self.request.replicates, len(self.shards), self.flops)
+        return cost(len(self.planned.points), self.replicates, len(self.shards), self.flops)
 
-    def estimate(self) -> SimulationEstimate:
+    @property
+    def wanted_shards(self) -> int:
+        """How many to compute at first: all, unless a precision is to be reached."""
+        if self.request.relative_standard_error is None:
+            return len(self.shards)
+        return precision.first_look([last for _, last in self.shards])
+
+    def estimate(self, place: Place) -> SimulationEstimate:
         """The answer to validate_only."""
         nothing = self.kind.result(
             self.request.model_dump(mode="json"), self.planned.points, np.empty((self.planned.outcomes, 0))
         )
         shown = {name: value for name, value in nothing if name in self.kind.estimate.model_fields}
-        return self.kind.estimate(cost=self.cost, **shown)
+        return self.kind.estimate(cost=self.cost, place=place, **shown)
 
 
 def cost(points: int, replicates: int, shards: int, flops: float) -> Cost:
@@ -55,15 +71,27 @@ def cost(points: int, replicates: int, shards: int, flops: float) -> Cost:
 def plan(kind: Kind[Any, Any], request: SimulationOptions, data: object, shard_timeout: float) -> Plan:
     """Check, predict and cut a simulation; takes seconds at worst, no database. Raises InvalidInput."""
     planned = kind.plan(request, data)
-    if planned.outcomes * request.replicates > MAX_OUTCOMES:
+    replicates = _replicates(request, planned)
+    if planned.outcomes * replicates > MAX_OUTCOMES:
         raise InvalidInput.at(
             "/replicates",
             "too_large",
-            f"{planned.outcomes} numbers of each of {request.replicates} replicates; at most {MAX_OUTCOMES} are"
+            f"{planned.outcomes} numbers of each of {replicates} replicates; at most {MAX_OUTCOMES} are"
             f" kept: take at most {MAX_OUTCOMES // planned.outcomes} replicates, or fewer points.",
         )
-    _affordable(planned.flops, request.replicates, shard_timeout)
-    return Plan(kind, request, planned, shard_ranges(request.replicates, planned.flops))
+    _affordable(planned.flops, replicates, shard_timeout)
+    least = 1 if request.relative_standard_error is None else precision.LOOKS
+    return Plan(kind, request, planned, replicates, shard_ranges(replicates, planned.flops, least))
+
+
+def _replicates(request: SimulationOptions, planned: Planned) -> int:
+    """As asked for; the cap of a precision, unless it is given, is what is affordable."""
+    if request.replicates is not None:
+        return request.replicates
+    if request.max_replicates is not None:
+        return request.max_replicates
+    affordable = MAX_FLOPS / planned.flops if planned.flops > 0 else MAX_REPLICATES
+    return max(1, min(MAX_REPLICATES, int(affordable), MAX_OUTCOMES // planned.outcomes))
 
 
 def _affordable(flops: float, replicates: int, shard_timeout: float) -> None:

@@ -157,24 +157,28 @@ WRITERS: Final[Mapping[str, type[Writer]]] = {JSON: JsonWriter, CSV: CsvWriter, 
 
 def accepted(accept: str | None) -> str:
     """The media type that an Accept header prefers, JSON where it does not care. Raises NotAcceptable."""
-    best, preferred = 0.0, None
-    for part in (accept or "*/*").split(","):
-        name, *parameters = (item.strip().lower() for item in part.split(";"))
-        quality = 1.0
-        for parameter in parameters:
-            if parameter.startswith("q="):
-                try:
-                    quality = float(parameter[2:])
-                except ValueError:
-                    quality = 0.0
-        found = next((media for media in WRITERS if _matches(name, media)), None)
-        if found is not None and quality > best:
-            best, preferred = quality, found
-    if preferred is None:
+    weights = {media: _quality(accept or "*/*", media) for media in WRITERS}
+    preferred = max(weights, key=lambda media: weights[media])  # of equal ones the first
+    if weights[preferred] <= 0:
         raise NotAcceptable(f"Available are {', '.join(WRITERS)}.")
     return preferred
 
 
-def _matches(pattern: str, media: str) -> bool:
-    kind = media.split("/", maxsplit=1)[0]
-    return pattern in {media, "*/*", f"{kind}/*"}
+def _quality(accept: str, media: str) -> float:
+    """The weight of a media type; the most specific range that matches counts (RFC 9110, 12.5.1)."""
+    best = (-1, 0.0)
+    family = media.split("/", maxsplit=1)[0]
+    for one in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in one.split(";"))
+        specific = {media: 2, f"{family}/*": 1, "*/*": 0}.get(name)
+        if specific is None:
+            continue
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    quality = min(max(float(parameter[2:]), 0.0), 1.0)
+                except ValueError:
+                    quality = 0.0
+        best = max(best, (specific, quality))
+    return best[1]

@@ -21,6 +21,8 @@ DATABASE_UP = Gauge("collapse_database_up", "1 when the database answered this s
 SIMULATIONS = Gauge("collapse_simulations", "Stored simulations, by state.", ["state"])
 SHARDS = Gauge("collapse_shards", "Unfinished shards, by state.", ["state"])
 OLDEST = Gauge("collapse_oldest_queued_seconds", "Age of the oldest simulation that has a shard waiting.")
+SHARD_RATE = Gauge("collapse_shards_per_second", "Shards that succeeded, per second of the last minute.")
+SHARD_FAILURES = Gauge("collapse_shards_failing", "Unfinished shards of which an attempt has failed.")
 WORKERS = Gauge("collapse_workers", "Workers with a recent heartbeat.")
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -57,5 +59,7 @@ async def metrics(database: DatabaseDep, settings: SettingsDep) -> Response:
         for state in ("queued", "running"):
             SHARDS.labels(state).set(now.shards.get(state, 0))
         OLDEST.set(now.oldest_queued_seconds)
+        SHARD_RATE.set(now.shards_per_second)
+        SHARD_FAILURES.set(now.attempts_failed)
         WORKERS.set(now.live_workers)
     return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})

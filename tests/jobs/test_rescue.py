@@ -21,10 +21,10 @@ async def simulation(database: Database, shard_count: int = 1) -> str:
         await connection.execute(
             insert(simulations).values(
                 id="sim_x", kind="regression", request_id="r", engine_version="0", request={}, points=[], outcomes=1,
-                replicates=shard_count, shard_count=shard_count, wanted_shards=shard_count, flops=1.0,
+                replicates=shard_count, shard_count=shard_count, wanted_shards=shard_count, turn=0, flops=1.0,
             )
         )  # fmt: skip
-        jobs = await queue.defer_shards(connection, "sim_x", range(shard_count))
+        jobs = await queue.defer_shards(connection, "sim_x", {i: 4 * i for i in range(shard_count)})
         for index, job_id in jobs.items():
             await connection.execute(
                 insert(shards).values(
@@ -178,7 +178,7 @@ async def test_the_shards_of_simulations_take_turns(database: Database) -> None:
     """A later, small simulation does not wait for all of a huge one."""
     await simulation(database, 5)
     async with database.transaction() as connection:
-        await queue.defer_shards(connection, "sim_small", range(2))
+        await queue.defer_shards(connection, "sim_small", {0: 0, 1: 4})
     worker_id, order = await worker(database, 0.0), []
     while (job_id := await fetch(database, worker_id)) is not None:
         async with database.transaction() as connection:

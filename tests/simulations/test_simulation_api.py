@@ -80,6 +80,11 @@ async def resharded(database: Database, simulation_id: str, ranges: list[tuple[i
             await connection.execute(
                 shards.insert().values(simulation_id=simulation_id, index=index, first=first, last=last)
             )
+        await connection.execute(
+            simulations.update()
+            .where(simulations.c.id == simulation_id)
+            .values(shard_count=len(ranges), wanted_shards=len(ranges))
+        )
 
 
 async def reductions_waiting(database: Database) -> int:
