@@ -90,7 +90,7 @@ class NgramKind(Kind[NgramSimulationRequest, StoredTokens]):
                 f"{work.training:,} tokens would be trained on; at most {MAX_TRAINING:,} are: upload a part of the "
                 "text, or hold out more of it.",
             )  # fmt: skip
-        if work.rows * request.replicates > MAX_OUTCOMES:
+        if work.rows * (request.replicates or 1) > MAX_OUTCOMES:
             raise InvalidInput.at(
                 "/replicates",
                 "too_large",

@@ -73,10 +73,11 @@ class VocabularyKind(Kind[VocabularySimulationRequest, Vocabulary]):
         truth = truth_of(request.vocabulary, data)
         _check(request, truth)
         rows = _expected(request, truth)
-        if len(rows) * request.replicates > MAX_OUTCOMES:
+        replicates = request.replicates or 1  # the cap of a precision adapts itself
+        if len(rows) * replicates > MAX_OUTCOMES:
             raise InvalidInput.at(
                 "/replicates", "too_large",
-                f"{len(rows):,} quantities of {request.replicates:,} replicates are more than the {MAX_OUTCOMES:,} "
+                f"{len(rows):,} quantities of {replicates:,} replicates are more than the {MAX_OUTCOMES:,} "
                 "numbers that are kept: fewer replicates, generations in `at`, or ranks.",
             )  # fmt: skip
         flops = _FLOPS_OF_A_DRAW * truth.types * (request.generations + 1)
