@@ -136,6 +136,17 @@ def predict(file: RequestFile, url: Url = DEFAULT_URL, as_json: Json = False) ->
 
 
 @app.command()
+def recommend(file: RequestFile, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """Say what to change so that the test error meets a bound (a prediction's file, with "bound")."""
+    from service.client import tables  # rich is slow to import
+
+    request = request_of(file)
+    with client_of(url, as_json) as client:
+        answer = client.recommend(request)
+    print_answer(answer, as_json, tables.recommendation)
+
+
+@app.command()
 def simulate(
     file: RequestFile,
     replicates: Annotated[int | None, typer.Option(help="Instead of the file's.")] = None,

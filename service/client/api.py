@@ -60,6 +60,10 @@ class Client:
         """POST /v1/predictions."""
         return self._post("/v1/predictions", request)
 
+    def recommend(self, request: Document) -> Document:
+        """POST /v1/recommendations."""
+        return self._post("/v1/recommendations", request)
+
     def predict_distribution(self, kind: str, request: Document) -> Document:
         """POST /v1/distributions/{kind}/predictions."""
         return self._post(f"/v1/distributions/{kind}/predictions", request)

@@ -63,6 +63,23 @@ def prediction(answer: Document) -> RenderableType:
     return Group(errors, compare, advice, *lines)
 
 
+def recommendation(answer: Document) -> RenderableType:
+    """Every answer's sentence, under what it is about."""
+    advice = Table(box=None, pad_edge=False, show_header=False)
+    advice.add_column(min_width=12, style="bold")
+    advice.add_column(overflow="fold")
+    rows = [("penalty", answer["penalty"]), ("weights", answer["weights"])]
+    rows += [("synthetic", answer["synthetic_samples"]), ("share", answer["synthetic_share"])]
+    rows += [("real", one) for one in answer["real_samples"]] + [("generations", answer["generations"])]
+    rows += [("source", one) for one in answer["sources"]] + [("binds", answer["binding"])]
+    for name, one in rows:
+        if one.get("outcome") != "not_applicable":
+            advice.add_row(name, one["sentence"])
+    if answer["cheapest_change"] is not None:
+        advice.add_row("cheapest", answer["cheapest_change"]["sentence"])
+    return Group(Text(answer["sentence"]), advice)
+
+
 def dataset(answer: Document) -> RenderableType:
     """What the description says: rows, feature map, noise, effective dimensions, exponents."""
     rows, noise, sizes = answer["rows"], answer["noise"], answer["effective_dimensions"]

@@ -60,6 +60,19 @@ def test_predict_for_people(collapse: Collapse, request_file: str) -> None:
     assert "None" not in result.stdout
 
 
+def test_recommend(collapse: Collapse) -> None:
+    body = json.dumps(
+        {**REQUEST, "bound": {"test_error": 0.1}, "costs": {"real_sample": 1, "synthetic_sample": 1}}
+    )
+    answer = json.loads(collapse("recommend", "-", "--json", stdin=body).stdout)
+    needed = answer["real_samples"][0]["value"]
+    shown = collapse("recommend", "-", stdin=body)
+    assert shown.exit_code == 0
+    assert f"At least {needed} real samples" in shown.stdout
+    assert "None" not in shown.stdout
+    assert collapse("recommend", "-", stdin=json.dumps(REQUEST)).exit_code == 3
+
+
 def test_predict_from_standard_input(collapse: Collapse) -> None:
     result = collapse("predict", "-", "--json", stdin=json.dumps(REQUEST))
     assert json.loads(result.stdout)["test_error"]["total"] == pytest.approx(ASYMPTOTIC, rel=1e-9)
