@@ -38,8 +38,9 @@ format: develop  ## Format the code and repair what can be repaired
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: develop  ## Time the theory engine
+bench: develop  ## Time the theory engine and the simulations
 	$(PYTHON) -m pytest benchmarks --benchmark-only
+	$(PYTHON) -m benchmarks.simulation_speed
 
 openapi: install  ## Write openapi/openapi.json
 	$(PYTHON) -m openapi.export

@@ -1,5 +1,7 @@
 """Processes that use data again, against closed forms and by hand; the clean parts of every stage."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -186,6 +188,18 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, features: Gaussi
     for expected, average in ((whole, False), (averaged, True)):
         found = simulate(problem, processes, 3, 0, 2, average_noise=average)
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-20)  # a bias that is none is rounding
+
+
+def test_memory_does_not_grow_with_the_samples() -> None:
+    """300,000 samples of 200 features are 480 MB; a block, a Gram matrix and its factor are 16 MB."""
+    tracemalloc.start()
+    try:
+        people = Population(np.ones(1), np.array([200.0]), np.ones(1), 0.1)
+        mix = TrainingMix((stage("f", 0.01, Source("s", REAL, 300_000, 0.1)),))
+        simulate(SpectrumProblem(people), [Process.fresh(people, mix)], 1, 0, 1)
+        assert tracemalloc.get_traced_memory()[1] < 32e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_many_penalties_from_one_decomposition_are_the_fits_one_by_one() -> None:
