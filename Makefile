@@ -38,7 +38,9 @@ format: develop  ## Format the code and repair what can be repaired
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: develop  ## Time the theory engine and the simulations
+bench: develop  ## Time the theory, the API and the simulations
+	$(PYTHON) -m benchmarks.table
+	$(PYTHON) -m benchmarks.http_rates
 	$(PYTHON) -m pytest benchmarks --benchmark-only
 	$(PYTHON) -m benchmarks.simulation_speed
 
