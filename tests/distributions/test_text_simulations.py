@@ -136,6 +136,28 @@ def test_back_off_collapses_and_says_that_nothing_predicts_it(tmp_path: Path) ->
     assert sum(found.histograms[0].shares) == pytest.approx(1)
 
 
+def test_a_precision_is_about_the_last_generation(tmp_path: Path) -> None:
+    """The rows that are averaged until they are precise are those that the result calls by these names."""
+    body = {**VOCABULARY_BODY, "replicates": 3}
+    request = VocabularySimulationRequest.model_validate(body)
+    points = VOCABULARY.plan(request, None).points
+    chosen = [points[0]["rows"][i] for i in VOCABULARY.wanted(points)]
+    assert [(row["generation"], row["quantity"]) for row in chosen] == [
+        (6, "diversity"), (6, "surviving_types"), (6, "entropy"),
+    ]  # fmt: skip
+    text = np.random.default_rng(1).zipf(1.5, 4000) % 200
+    np.save(tmp_path / "tokens.npy", text.astype(np.int32))
+    data = StoredTokens(tmp_path / "tokens.npy", text.size, 200)
+    ngram = NgramSimulationRequest.model_validate({**NGRAM_BODY, "order": 3, "replicates": 2})
+    points = NGRAM.plan(ngram, data).points
+    outcomes = NGRAM.work(ngram, points, data).outcomes(0, 0, 2)
+    [row] = NGRAM.wanted(points)
+    found = NGRAM.result(ngram.model_dump(mode="json"), points, outcomes)
+    assert isinstance(found, NgramResult)
+    [distinct] = [one for one in found.measured if (one.generation, one.quantity) == (3, "distinct:3")]
+    assert distinct.mean == outcomes[row].mean()
+
+
 def test_texts_too_short_or_long(tmp_path: Path) -> None:
     np.save(tmp_path / "tokens.npy", np.zeros(50, dtype=np.int32))
     request = NgramSimulationRequest.model_validate(NGRAM_BODY)

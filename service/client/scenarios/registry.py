@@ -10,6 +10,7 @@ from service.client.scenarios.power_law import POWER_LAW
 from service.client.scenarios.scenario import Scenario
 from service.client.scenarios.strong_collapse import QUALITY
 from service.client.scenarios.tails import CUT, MIXING
+from service.client.scenarios.text import EXTINCTION, NGRAMS
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     scenario.name: scenario
@@ -23,5 +24,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         GAUSSIAN,
         CUT,
         MIXING,
+        EXTINCTION,
+        NGRAMS,
     )
 }

@@ -55,7 +55,7 @@ def tables(told: Document) -> "RenderableType":
         for row in rows:
             table.add_row(*row)
         parts += ["", table]
-    return Group(*parts, "", Text(_verdict(told["agreement"])))
+    return Group(*parts, "", Text(_verdict(told)))
 
 
 def markdown(told: Document) -> str:
@@ -68,7 +68,7 @@ def markdown(told: Document) -> str:
         "",
         f"![{told['title']}]({told['name']}.svg)",
         "",
-        _verdict(told["agreement"]),
+        _verdict(told),
     ]
     for title, header, rows in _sections(told):
         lines += ["", f"## {title}", "", _row(header), _row(["---"] * len(header)), *map(_row, rows)]
@@ -150,7 +150,11 @@ def _compared(panel: Document) -> Rows:
     ]
 
 
-def _verdict(agreement: Document | None) -> str:
+def _verdict(told: Document) -> str:
+    agreement = told["agreement"]
+    points = [p for panel in told["panels"] for curve in panel["curves"] for p in curve["points"]]
+    if agreement is None and any(p["simulated"] is not None for p in points):
+        return "Simulated where nothing predicts it: no curve is compared with a prediction of its own."
     if agreement is None:
         return "Predicted only; --simulate has it carried out as well."
     word = "agree" if agreement["agree"] else "DISAGREE"

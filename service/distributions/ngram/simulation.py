@@ -137,6 +137,15 @@ class NgramKind(Kind[NgramSimulationRequest, StoredTokens]):
         """Perplexity on the held-out real text over generations."""
         return simulated.curves(simulation.measured, ("perplexity",), "perplexity on held-out real text")
 
+    def wanted(self, points: Sequence[Point]) -> Sequence[int]:
+        """The number of different n-grams of the last generation, n the order."""
+        rows = simulated.stored_rows(points)
+        generations = rows[-1]["generation"] + 1
+        shown = len(rows) // generations
+        order = (shown - 2) // len(BY_LENGTH)
+        kept = len(BY_LENGTH) * order + 1 + 2 * BINS  # outcomes of a generation
+        return [(generations - 1) * kept + len(BY_LENGTH) * (order - 1)]
+
 
 NGRAM: Final = NgramKind()
 

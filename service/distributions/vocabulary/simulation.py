@@ -120,6 +120,13 @@ class VocabularyKind(Kind[VocabularySimulationRequest, Vocabulary]):
         """Missing mass and diversity over generations."""
         return simulated.curves(simulation.measured, ("missing_mass", "diversity"), "probability")
 
+    def wanted(self, points: Sequence[Point]) -> Sequence[int]:
+        """Diversity, surviving types and entropy of the last generation: what is never 0 but by its own collapse."""
+        rows = simulated.stored_rows(points)
+        last = rows[-1]["generation"]
+        names = {"diversity", "surviving_types", "entropy"}
+        return [i for i, row in enumerate(rows) if row["generation"] == last and row["quantity"] in names]
+
 
 VOCABULARY: Final = VocabularyKind()
 

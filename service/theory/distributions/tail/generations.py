@@ -90,7 +90,7 @@ def _refreshed(recursion: Recursive, samples: int) -> Founders:
     for size, count in zip(reversed(sizes), reversed(repetitions), strict=True):
         state, sample = across(state, float(sample), float(size), fresh), size
         left, stretch = count - 1, _STRETCH
-        while left > 0 and not state.settled:
+        while left > 0 and not state.settled(size, fresh):
             step = min(left, stretch)
             state, _ = back(state, size, step, fresh)
             if state.mean < _LAST and state.founders_mean < FEW:

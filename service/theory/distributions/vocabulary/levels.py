@@ -112,13 +112,18 @@ def from_counts(counts: Array, types: Array | None = None) -> Vocabulary:
     at 4,096 levels this moves sums by less than 1e-6 of their value.
     """
     counts = np.asarray(counts, dtype=float)
-    types = np.ones_like(counts) if types is None else np.asarray(types, dtype=float)
-    present = (counts > 0) & (types > 0)
-    if not present.any():
+    if types is None:
+        distinct, occurrences = np.unique(counts[counts > 0], return_counts=True)
+        multiplicities = occurrences.astype(float)
+    else:
+        types = np.asarray(types, dtype=float)
+        present = (counts > 0) & (types > 0)
+        distinct, where = np.unique(counts[present], return_inverse=True)
+        multiplicities = np.bincount(where, weights=types[present]).astype(float)
+    if not distinct.size:
         raise ValueError("a vocabulary needs a type with a positive count")
-    distinct, where = np.unique(-counts[present], return_inverse=True)
-    multiplicities = np.bincount(where, weights=types[present]).astype(float)
-    p = -distinct / float(-distinct @ multiplicities)
+    distinct, multiplicities = distinct[::-1], multiplicities[::-1]
+    p = distinct / float(distinct @ multiplicities)
     total_types = float(multiplicities.sum())
     entropy = -float(multiplicities @ xlogy(p, p))
     if p.size > MAX_LEVELS:

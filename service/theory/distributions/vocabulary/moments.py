@@ -9,6 +9,7 @@ from typing import Final
 
 _SLOW: Final = 0.02  # share of the lineages lost per generation below which generations are taken in strides
 _STRIDE: Final = 0.05  # share of the lineages that a stride may lose
+_UNNOTICED: Final = 1e-11  # share of the founders that may still be lost
 _GONE: Final = 1e-3  # lineages below which none meets another one any more
 
 
@@ -43,10 +44,10 @@ class Lineages:
         """Var (R + k)."""
         return max(self.ended_variance + self.variance + 2.0 * self.covariance, 0.0)
 
-    @property
-    def settled(self) -> bool:
-        """Whether nothing more happens to the founders' number."""
-        return self.mean <= _GONE
+    def settled(self, boxes: float, fresh: Fresh) -> bool:
+        """Whether nothing more happens to the founders' number: k²/(4 a M) lineages will still meet."""
+        to_meet = self.mean * self.mean / (4.0 * fresh.share * boxes) if fresh.share > 0.0 else self.mean
+        return self.mean <= _GONE or to_meet <= _UNNOTICED * self.founders_mean
 
 
 def back(
@@ -57,7 +58,7 @@ def back(
     Returns the lineages, and the generations that were not taken.
     """
     left = generations
-    while left > 0 and not state.settled and state.mean >= least:
+    while left > 0 and not state.settled(boxes, fresh) and state.mean >= least:
         rate = 0.5 * state.mean / boxes + fresh.share
         length = min(float(left), _STRIDE / rate) if rate > 0.0 else float(left)
         if least > 0.0:  # a stride should not leap over the place where the law is no longer normal

@@ -39,12 +39,12 @@ def predict_sampled(
     types; entropy by a closure. Exact but where ``accuracy`` says otherwise.
     """
     related = kinship(training, models)
-    lineages = list(_founders(training, models))
+    lineages, last = _all_founders(training, models)
     found = tuple(
         Generation(int(model) - 1, _state(vocabulary, founders, float(phi), ranks))
         for model, founders, phi in zip(models, lineages, related, strict=True)
     )
-    limit = state_after(vocabulary, training, None, ranks)
+    limit = _state(vocabulary, last, kinship_limit(training), ranks)
     half = generations_to(training, 0.5) - 1.0 if vocabulary.simpson < 1.0 else inf
     return VocabularyPrediction(
         truth_state(vocabulary, ranks),
@@ -65,6 +65,14 @@ def state_after(
     models = np.array([model])
     (founders,) = _founders(training, models)
     return _state(vocabulary, founders, float(kinship(training, models)[0]), ranks)
+
+
+def _all_founders(training: Training, models: Models) -> tuple[list[Founders], Founders]:
+    """Founders of the models, and of infinitely many generations, in one pass where sizes are equal."""
+    if isinstance(training, FreshReal) and len(training.schedule.sizes) == 1 and training.shares()[0] > 0.0:
+        *lineages, last = _founders(training, np.append(models, _FOR_EVER))
+        return lineages, last
+    return list(_founders(training, models)), _last_founders(training)
 
 
 def _founders(training: Training, models: Models) -> Iterator[Founders]:

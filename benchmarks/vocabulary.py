@@ -1,0 +1,73 @@
+"""How long a vocabulary's prediction takes, beside a simulation as accurate: ``python -m benchmarks.vocabulary``.
+
+Processor time, least of several runs, one core. The simulation's time for a relative accuracy of 1e-3 is that of one
+replicate times (relative standard deviation of one replicate / 1e-3)².
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from service.distributions.vocabulary.engine import predicted
+from service.distributions.vocabulary.schemas import VocabularyRequest
+from service.distributions.vocabulary.simulation import VOCABULARY, VocabularySimulationRequest
+
+ACCURACY = 1e-3
+REPLICATES = 12
+MILLION = {"vocabulary": {"kind": "zipf", "types": 10**6, "exponent": 1.1}, "generations": 10**6}
+PREDICTIONS = {
+    "a million generations, 1e12 tokens": {**MILLION, "samples": 10**12, "workflow": {"kind": "replace"}},
+    "a million generations, 1e6 tokens": {**MILLION, "samples": 10**6, "workflow": {"kind": "replace"}},
+    "a million generations, 1e12 tokens, 1e9 fresh": {
+        **MILLION, "samples": 10**12, "workflow": {"kind": "fresh", "real_samples": 10**9},
+    },
+    "a million generations, accumulated": {**MILLION, "samples": 10**6, "workflow": {"kind": "accumulate"}},
+    "endless Zipf law 1.05, 1e12 tokens": {
+        "vocabulary": {"kind": "zipf", "types": None, "exponent": 1.05}, "generations": 10**6, "samples": 10**12,
+        "workflow": {"kind": "replace"},
+    },
+    "a million listed counts": {
+        "vocabulary": {"kind": "counts", "values": [10**9 // i + 1 for i in range(1, 10**6 + 1)]},
+        "generations": 10**6, "samples": 10**12, "workflow": {"kind": "replace"},
+    },
+}  # fmt: skip
+SIMULATED = {
+    "vocabulary": {"kind": "zipf", "types": 10**5, "exponent": 1.1}, "samples": 10**6, "generations": 20,
+    "workflow": {"kind": "replace"}, "at": [20],
+}  # fmt: skip
+
+
+def least(function: Callable[[], object], runs: int = 7) -> float:
+    times = []
+    for _ in range(runs):
+        start = time.process_time()
+        function()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def main() -> None:
+    print("| prediction | ms |\n| --- | --- |")
+    for name, body in PREDICTIONS.items():
+        request = VocabularyRequest.model_validate(body)
+        print(f"| {name} | {1e3 * least(lambda request=request: predicted(request, None)):.1f} |")  # type: ignore[misc]
+    request = VocabularySimulationRequest.model_validate({**SIMULATED, "replicates": REPLICATES})
+    planned = VOCABULARY.plan(request, None)
+    start = time.process_time()
+    outcomes = VOCABULARY.work(request, planned.points, None).outcomes(0, 0, REPLICATES)
+    seconds = (time.process_time() - start) / REPLICATES
+    prediction = least(lambda: predicted(VocabularyRequest.model_validate(SIMULATED), None))
+    print(f"\nPrediction of 20 generations of 1e6 tokens: {1e3 * prediction:.1f} ms; to {ACCURACY:g} of\n")
+    print(
+        "| quantity | replicates | seconds of simulation | times the prediction |\n| --- | --- | --- | --- |"
+    )
+    spread = outcomes.std(axis=1, ddof=1) / np.abs(outcomes.mean(axis=1))
+    for row, relative in zip(planned.points[0]["rows"], spread, strict=True):
+        replicates = max((relative / ACCURACY) ** 2, 1.0)
+        total = replicates * seconds
+        print(f"| {row['quantity']} | {replicates:.0f} | {total:.1f} | {total / prediction:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
