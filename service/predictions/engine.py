@@ -16,6 +16,8 @@ from service.theory.joint_penalties import evaluations
 from service.theory.limits import limits
 from service.theory.matrices.prediction import MAX_PRODUCTS, products
 from service.theory.model import Population, Stage, TrainingMix
+from service.theory.plain_correction import unbiased
+from service.theory.plain_prediction import is_plain
 from service.theory.prediction import predict
 
 # Modes × sources × stages up to which a prediction takes about a millisecond and may run on the event loop.
@@ -24,6 +26,8 @@ INLINE_WORK = 20_000
 _SHIFTED = 1000
 # Every fit on accumulated data has its own number of rows, so it is solved by itself for every penalty that is tried.
 _KEPT = 100
+# The finite-size correction of a mix without a closed form for it.
+_CORRECTED = 15
 # Beyond this a prediction would take minutes or not fit in memory.
 MAX_WORK = 200_000_000
 
@@ -63,6 +67,12 @@ def work_of(population: Population, mix: TrainingMix) -> float:
         return float(modes * len(mix.stages) * _KEPT)
     once = sum(modes * len(s.sources) ** 2 * (_SHIFTED if _shifted(s) else 1) for s in mix.stages)
     return float(once * evaluations(mix))
+
+
+def is_quick(population: Population, mix: TrainingMix, order: Literal[0, 1]) -> bool:
+    """Whether a prediction takes about a millisecond and may run on the event loop."""
+    closed = order == 0 or mix.keeps_data or (is_plain(population, mix) and unbiased(population, mix))
+    return work_of(population, mix) * (1 if closed else _CORRECTED) <= INLINE_WORK
 
 
 def _shifted(stage: Stage) -> bool:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from service.datasets import store as datasets
 from service.errors import DatabaseUnavailable, InvalidInput, NotFound
 from service.predictions import responses, schemas, store
-from service.predictions.engine import INLINE_WORK, compiled, predicted, work_of
+from service.predictions.engine import compiled, is_quick, predicted
 from service.predictions.populations import has_matrices
 from service.predictions.record import recorded
 from service.theory.model import Population
@@ -78,6 +78,6 @@ async def _compute(
     if has_matrices(request.training_mix):  # their checks alone take a while
         return await asyncio.to_thread(lambda: predicted(request, *compiled(request, stored), order))
     population, mix = compiled(request, stored)
-    if work_of(population, mix) <= INLINE_WORK:
+    if is_quick(population, mix, order):
         return predicted(request, population, mix, order)
     return await asyncio.to_thread(predicted, request, population, mix, order)

@@ -44,7 +44,9 @@ def corrected(population: Population, prediction: Prediction) -> Prediction:
 
 
 def with_expected_error(population: Population, prediction: Prediction) -> Prediction:
-    """An asymptotic prediction with the relative error that its correction shows it to have."""
+    """An asymptotic prediction with the relative error that its correction, where there is one, shows it to have."""
+    if prediction.mix.keeps_data or prediction.mix.has_matrices:
+        return prediction
     moved = corrected(population, prediction).moved
     if moved is None:
         return prediction
@@ -88,6 +90,10 @@ class _Errors:
             float(moved) / total if total > 0 else 0.0,
         )
 
+    def variance(self, noise: float) -> float:
+        """Of a single fit to labels of this noise."""
+        return noise * float(self.noise[-1].sum())
+
     def total(self, stages: tuple[Stage, ...]) -> float:
         """The test error."""
         variances = ([source.noise_variance for source in stage.sources] for stage in stages)
@@ -112,79 +118,87 @@ class _Corrector:
         if work > MAX_WORK:
             raise NotSmall
         self.earlier = solve_all(population, mix.stages[:-1])
-        self.labels = label_indices(mix.stages)
         self.real_noise = real_noise(population, self.final)
-        self.known: dict[float, _Point] = {}
 
     def apply(self, found: Prediction) -> Prediction:
         """The prediction with all its errors corrected."""
-        regularization = found.regularization
-        given = self.at(regularization.penalty)
-        error, at_best = given.error, self.at(regularization.recommended.penalty).error
-        clean_penalty = regularization.clean_optimal_penalty
-        cost = inf
-        if regularization.cost_of_clean_choice < inf:
-            cost = max(self.at(clean_penalty).error.total - at_best.total, 0.0)
-        clean = Baseline(
-            found.clean.samples, error.bias + error.variance, error.bias, error.variance,
-            Best(clean_penalty, sum(self.bias_and_variance(clean_stage(self.population, self.final), clean_penalty))),
-        )  # fmt: skip
+        chosen = found.regularization
+        best, clean_best = chosen.recommended.penalty, chosen.clean_optimal_penalty
+        penalties = [chosen.penalty, best]
+        if chosen.cost_of_clean_choice < inf:
+            penalties.append(clean_best)
+        clean = self.clean([*penalties[:2], clean_best])
+        points = self.at(penalties, clean)
+        given, at_best = points[0], points[1].error
+        error, optimum = given.error, clean[2]
+        cost = max(points[2].error.total - at_best.total, 0.0) if len(points) == 3 else inf
         return replace(
             found,
             test_error=error,
-            clean=clean,
-            real_only=None
-            if found.real_only is None
-            else self.real_only(found.real_only, regularization.penalty),
+            clean=Baseline(
+                found.clean.samples, error.bias + error.variance, error.bias, error.variance,
+                Best(clean_best, optimum.truth + optimum.variance(self.real_noise)),
+            ),
+            real_only=None if found.real_only is None else self.real_only(found.real_only, chosen.penalty),
             regularization=replace(
-                regularization,
-                recommended=Best(regularization.recommended.penalty, at_best.total),
+                chosen,
+                recommended=Best(best, at_best.total),
                 at_recommended=at_best,
                 cost_of_clean_choice=cost,
             ),
             expected_relative_error=left_over(given.moved, given.room),
             moved=given.moved,
             order=1,
-        )
+        )  # fmt: skip
 
-    def at(self, penalty: float) -> _Point:
-        """The mix at a penalty of its last stage."""
-        if penalty not in self.known:
-            stages = (*self.stages[:-1], replace(self.final, penalty=penalty))
-            responses = (*self.earlier, solve(self.population, self.final, penalty))
-            found = self.errors(stages, responses, self.labels)
-            bias, variance = self.bias_and_variance(clean_stage(self.population, self.final), penalty)
+    def at(self, penalties: Sequence[float], clean: Sequence[_Errors]) -> list[_Point]:
+        """The mix at penalties of its last stage; ``clean``: the same with all samples real."""
+        last = [solve(self.population, self.final, penalty) for penalty in penalties]
+        noise = np.array([source.noise_variance for source in self.final.sources])
+        points = []
+        for found, real, response in zip(
+            self.errors(self.stages, self.earlier, last), clean, last, strict=False
+        ):
             by_source = tuple(
                 SourceNoise(stage.name, source.name, value * source.noise_variance)
-                for stage, parts in zip(stages[:-1], found.noise, strict=False)
+                for stage, parts in zip(self.stages[:-1], found.noise, strict=False)
                 for source, value in zip(stage.sources, parts.tolist(), strict=True)
             )
-            noise = np.array([source.noise_variance for source in self.final.sources])
             error = assemble(
-                found.total(stages), bias, variance, by_source,
+                found.total(self.stages), real.truth, real.variance(self.real_noise), by_source,
                 shift=found.shift, mismatch=float(found.noise[-1] @ (noise - self.real_noise)),
             )  # fmt: skip
-            room = min(samples_to_spare(*pair) for pair in zip(stages, responses, strict=True))
-            self.known[penalty] = _Point(error, found.moved, room)
-        return self.known[penalty]
+            room = min(
+                samples_to_spare(*pair) for pair in zip(self.stages, (*self.earlier, response), strict=True)
+            )
+            points.append(_Point(error, found.moved, room))
+        return points
 
     def errors(
-        self, stages: tuple[Stage, ...], responses: tuple[Response, ...], labels: list[tuple[int, ...]]
-    ) -> _Errors:
+        self, stages: tuple[Stage, ...], earlier: tuple[Response, ...], last: Sequence[Response]
+    ) -> list[_Errors]:
         """Of any stages. Raises NotSmall, at an interpolation threshold too."""
-        if any(response.regime is Regime.THRESHOLD for response in responses):
+        if any(response.regime is Regime.THRESHOLD for response in (*earlier, *last)):
             raise NotSmall
-        return _Errors.of(stages, contributions(Chain(self.population, stages, responses, labels)))
+        chain = Chain(self.population, stages, (*earlier, last[0]), label_indices(stages))
+        return [_Errors.of(stages, found) for found in contributions(chain, last)]
 
-    def bias_and_variance(self, stage: Stage, penalty: float) -> tuple[float, float]:
-        """Of a stage whose labels are all real."""
-        found = self.errors((stage,), (solve(self.population, stage, penalty),), label_indices((stage,)))
-        return found.truth, found.total((stage,)) - found.truth
+    def clean(self, penalties: Sequence[float]) -> list[_Errors]:
+        """The last stage with all its samples real."""
+        stage = clean_stage(self.population, self.final)
+        return self.errors((stage,), (), [solve(self.population, stage, penalty) for penalty in penalties])
 
     def real_only(self, found: Baseline, penalty: float) -> Baseline:
         """The real samples alone."""
         stage = real_stage(self.final)
         assert stage is not None
-        bias, variance = self.bias_and_variance(stage, penalty)
-        best = Best(found.best.penalty, sum(self.bias_and_variance(stage, found.best.penalty)))
-        return Baseline(found.samples, bias + variance, bias, variance, best)
+        responses = [solve(self.population, stage, at) for at in (penalty, found.best.penalty)]
+        given, best = self.errors((stage,), (), responses)
+        total = given.total((stage,))
+        return Baseline(
+            found.samples,
+            total,
+            given.truth,
+            total - given.truth,
+            Best(found.best.penalty, best.total((stage,))),
+        )

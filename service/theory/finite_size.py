@@ -16,6 +16,7 @@ expansion of the resolvent by parts gives the same. The error left is O(1/N²), 
 Every stage adds its own correction to the final error, which is linear in it; one pass backward collects them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -42,19 +43,18 @@ class Contributions:
     shift: list[Array]
 
 
-def contributions(chain: Chain) -> Contributions:
+def contributions(chain: Chain, last: Sequence[Response]) -> list[Contributions]:
     """The final test error Σ_i c_i E e_i² (c: the population's weight) by its origins, to both orders.
 
-    For chains whose values are all finite. Cost: O(stages × sources³ × modes).
+    For one chain with each of the responses ``last`` of its last stage, say at several penalties; finite ones only.
+    Cost: O(stages × sources³ × modes) each.
     """
-    final = len(chain.stages) - 1
-    truth = np.zeros(2)
-    noise = [np.zeros((2, len(stage.sources))) for stage in chain.stages]
-    shift = [np.zeros((2, len(stage.sources))) for stage in chain.stages]
-    # weights of E[e_f e_u] in the final error, (orders, modes), for the stages f not yet passed, by u <= f or TRUTH
-    pending: dict[int, dict[int, Array]] = {
-        final: {final: np.stack([chain.population.weight, np.zeros_like(chain.population.weight)])}
-    }
+    final, points = len(chain.stages) - 1, len(last)
+    truth = np.zeros((points, 2))
+    noise = [np.zeros((points, 2, len(stage.sources))) for stage in chain.stages]
+    shift = [np.zeros((points, 2, len(stage.sources))) for stage in chain.stages]
+    # weights of E[e_f e_u] in the final error, (points, orders, modes), for stages f not yet passed, by u <= f or TRUTH
+    pending: dict[int, dict[int, Array]] = {}
     expansions: dict[int, Expansion] = {}
     power = chain.population.target_power
 
@@ -66,41 +66,59 @@ def contributions(chain: Chain) -> Contributions:
         kept = pending.setdefault(max(u, v), {})
         kept[min(u, v)] = kept[min(u, v)] + weights if min(u, v) in kept else weights
 
-    for f in range(final, -1, -1):
+    def named(f: int) -> dict[int, int]:
+        """What each direction of the mean stands for, where that is a model or the truth."""
+        return {**{s: u for s, u in enumerate(chain.labels[f]) if u != TRUTH}, _W: TRUTH}
+
+    def passed(f: int, back: Back) -> None:
+        """Hand the weights of stage f's labels on."""
+        noise[f] += back.noise
+        for s, source in enumerate(chain.stages[f].sources):
+            if isinstance(source.labels, Shift):
+                shift[f][..., s] += back.square[:, :, s, s] @ source.labels.power
+        for s, u in named(f).items():
+            for t, v in named(f).items():
+                add(u, v, back.square[:, :, s, t])
+
+    weight = chain.population.weight
+    backs = [
+        Expansion.of(chain, chain.stages[final], response).back(
+            np.stack([weight, np.zeros_like(weight)])[None]
+        )
+        for response in last
+    ]
+    passed(
+        final,
+        Back(*(np.concatenate(parts) for parts in zip(*((b.noise, b.square) for b in backs), strict=True))),
+    )
+    for f in range(final - 1, -1, -1):
         wanted = pending.pop(f, None)
         if wanted is None:
             continue
-        stage, response = chain.stages[f], chain.responses[f]
+        response = chain.responses[f]
         expansion = expansions.get(id(response))
         if expansion is None:
-            expansion = expansions[id(response)] = Expansion.of(chain, stage, response)
-        back = expansion.back(wanted.get(f))
-        noise[f] += back.noise
-        # what each direction of the mean stands for: a model, the truth, or labels of mean error 0
-        kinds = [source.labels for source in stage.sources]
-        models = {s: u for s, u in enumerate(chain.labels[f]) if u != TRUTH}
-        named = {**models, _W: TRUTH}
-        for s, kind in enumerate(kinds):
-            if isinstance(kind, Shift):
-                shift[f][:, s] += back.square[:, s, s] @ kind.power
-        for s, u in named.items():
-            for t, v in named.items():
-                add(u, v, back.square[:, s, t])
+            expansion = expansions[id(response)] = Expansion.of(chain, chain.stages[f], response)
+        if f in wanted:
+            passed(f, expansion.back(wanted[f]))
         for u, weights in wanted.items():
-            if u == f:
-                continue
-            for s, v in named.items():
-                value, correction = expansion.mean[s], expansion.mean_correction[s]
-                add(u, v, np.stack([value * weights[0], value * weights[1] + correction * weights[0]]))
-    return Contributions(truth, noise, shift)
+            if u != f:
+                for s, v in named(f).items():
+                    handed = expansion.mean[s] * weights
+                    handed[:, 1] += expansion.mean_correction[s] * weights[:, 0]
+                    add(u, v, handed)
+    return [
+        Contributions(truth[i], [part[i] for part in noise], [part[i] for part in shift])
+        for i in range(points)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
 class Back:
     """Derivatives of the final error by what a stage is fitted on.
 
-    ``noise``: by its sources' noise variances, shape (orders, sources); ``square``: by E[e_s e_t] of its labels' models
-    and the truth (last), shape (orders, sources + 1, sources + 1, modes).
+    ``noise``: by its sources' noise variances, shape (points, orders, sources); ``square``: by E[e_s e_t] of the models
+    of its labels and the truth (last), shape (points, orders, sources + 1, sources + 1, modes).
     """
 
     noise: Array
@@ -158,10 +176,10 @@ class Expansion:
         return self._inverse(self.x)
 
     def _inverse(self, x: Array) -> Array:
-        gram = (self.multiplicities * x) @ x.T
+        gram = (self.multiplicities * x) @ x.swapaxes(-1, -2)
         if self.width is not None:
-            kept = np.where(self.resolvent > 0, 1.0 - x[-1], 0.0)
-            gram[-1, -1] = (self.multiplicities * kept) @ kept
+            kept = np.where(self.resolvent > 0, 1.0 - x[..., -1, :], 0.0)
+            gram[..., -1, -1] = (kept * kept) @ self.multiplicities
         return np.asarray(np.linalg.inv(np.diag(self.sizes) - gram))
 
     @cached_property
@@ -176,40 +194,39 @@ class Expansion:
         pull = self.x * (by_residual[:, None] + by_product @ self.x)
         return np.asarray(np.einsum("jm,jam->am", pull, self._residuals(self.x, self.left, None)))
 
-    def back(self, weights: Array | None) -> Back:
-        """From the weights of E e² of the stage's model, shape (orders, modes), or None where they are all 0."""
-        count, modes = self.sources, self.multiplicities.size
-        if weights is None:
-            return Back(np.zeros((2, count)), np.zeros((2, count + 1, count + 1, modes)))
-        residuals = self._residuals(self.x, self.left, None)
-        noise, square = np.empty((2, count)), np.empty((2, count + 1, count + 1, modes))
+    def back(self, weights: Array) -> Back:
+        """From the weights of E e² of the stage's model, shape (points, orders, modes)."""
+        count, residuals = self.sources, self._residuals(self.x, self.left, None)
         probe = self.resolvent * weights  # y, times the multiplicities
         response = (probe @ self.x.T) @ self.inverse  # η: how the fields answer the probe
-        for order in range(2):
-            pull = response[order][:, None] * self.drive * self.multiplicities
-            square[order] = np.einsum("jm,jam,jbm->abm", pull, residuals, residuals)
-            square[order] += weights[order] * self.mean[:, None] * self.mean[None]
-            noise[order] = response[order, :count] * self.shares
-        more_noise, more_square = self._next_order(probe[0] / self.multiplicities, response[0])
-        noise[1] += more_noise
-        square[1] += more_square
+        pull = response[..., None] * (self.drive * self.multiplicities)
+        square = np.einsum("pojm,jam,jbm->poabm", pull, residuals, residuals)
+        square += weights[:, :, None, None] * (self.mean[:, None] * self.mean[None])
+        noise = response[..., :count] * self.shares
+        more_noise, more_square = self._next_order(probe[:, 0] / self.multiplicities, response[:, 0])
+        noise[:, 1] += more_noise
+        square[:, 1] += more_square
         return Back(noise, square)
 
     def _next_order(self, probe: Array, response: Array) -> tuple[Array, Array]:
-        """The derivative of F_1's part linear in the labels' moments, by complex step along the probe."""
+        """The derivative of F_1's part linear in the labels' moments, by complex step along the probe.
+
+        ``probe``: shape (points, modes); ``response``: shape (points, fields).
+        """
         slope = probe + response @ self.x  # D: every mode's resolvent falls by this share
-        x = _probed(self.x, self.x * (response[:, None] - slope))
-        own = response[-1] if self.width is not None else 0.0
+        x = _probed(self.x, self.x * (response[..., None] - slope[:, None]))
+        own = response[:, -1:] if self.width is not None else 0.0
         left = _probed(self.left, self.left * (own - slope))
-        drive = _probed(self.drive, self.drive * response[:, None])
+        drive = _probed(self.drive, self.drive * response[..., None])
         by_residual, by_product = self._functional(x, self._inverse(x))
         residuals = self._residuals(x, left, probe)
-        square = np.einsum("jm,jam,jbm->abm", by_residual[:, None] * drive, residuals, residuals)
-        others = np.einsum("jk,km,kbm->jbm", by_product, drive, residuals)
-        square += np.einsum("jam,jbm->abm", x[:, None] * residuals, others)
-        shares = _probed(self.shares, self.shares * response[: self.sources])
-        noise = by_residual[: self.sources] * shares
-        square = 0.5 * (square + square.transpose(1, 0, 2))
+        by_field = by_residual[..., None] * drive
+        square = np.einsum("pjam,pjbm->pabm", by_field[:, :, None] * residuals, residuals)
+        others = np.einsum("pjk,pkbm->pjbm", by_product, drive[:, :, None] * residuals)
+        square += np.einsum("pjam,pjbm->pabm", x[:, :, None] * residuals, others)
+        shares = _probed(self.shares, self.shares * response[:, : self.sources])
+        noise = by_residual[:, : self.sources] * shares
+        square = 0.5 * (square + square.swapaxes(1, 2))
         return noise.imag / _PROBE, self.multiplicities * square.imag / _PROBE
 
     def _functional(self, x: Array, W: Array) -> tuple[Array, Array]:
@@ -218,33 +235,32 @@ class Expansion:
         ρ_j = Σ_i drive_ji E f_ji², with the label noise times F_s, and χ_jk = Σ_i x_ji drive_ki E f_ji f_ki.
         """
         Wx = W @ x
-        spread = (x * Wx).sum(axis=0)
+        spread = (x * Wx).sum(axis=-2, keepdims=True)
         tilt = 2.0 * (x * (Wx - spread)) @ self.multiplicities
-        by_residual = 0.5 * W @ tilt
         if self.width is not None:
-            last = W[-1, -1]
-            left = self.multiplicities * x[-1]
-            tilt = 2.0 * last * (x @ left)
-            tilt[-1] -= 2.0 * last * left.sum()
-            by_residual = by_residual + 0.5 * W @ tilt
-            by_residual[-1] += last
+            last, left = W[..., -1, -1], self.multiplicities * x[..., -1, :]
+            tilt += 2.0 * last[..., None] * (x @ left[..., None])[..., 0]
+            tilt[..., -1] -= 2.0 * last * left.sum(axis=-1)
+        by_residual = 0.5 * (W @ tilt[..., None])[..., 0]
+        if self.width is not None:
+            by_residual[..., -1] += last
         return by_residual, -W
 
     def _residuals(self, x: Array, left: Array, probe: Array | None) -> Array:
         """f_j, what the mean model leaves of each field's label: coefficients of the labels' errors and the truth.
 
-        e_s − ē for a source, −ē − w for κ; shape (fields, sources + 1, modes). Σ_s L_s + U + probe = 1.
+        e_s − ē for a source, −ē − w for κ; shape (…, fields, sources + 1, modes). Σ_s L_s + U + probe = 1.
         """
         count = self.sources
-        f = np.empty((x.shape[0], count + 1, x.shape[1]), dtype=np.result_type(x, left))
-        f[:, :count] = -x[None, :count]
-        f[:, count] = left
-        learned = x[:count].sum(axis=0)
+        f = np.empty((*x.shape[:-1], count + 1, x.shape[-1]), dtype=np.result_type(x, left))
+        f[..., :count, :] = -x[..., None, :count, :]
+        f[..., count, :] = left[..., None, :]
+        learned = x[..., :count, :].sum(axis=-2)
         rest = (
             left if probe is None else left + _probed(np.zeros_like(probe), probe)
         )  # 1 − learned, without loss
         for s in range(count):
-            f[s, s] = learned - x[s] + rest
+            f[..., s, s, :] = learned - x[..., s, :] + rest
         if self.width is not None:
-            f[-1, count] = left - rest - learned
+            f[..., -1, count, :] = left - rest - learned
         return f

@@ -23,7 +23,8 @@ from tests.theory.problems import isotropic, power_law
 
 def found(population: Population, mix: TrainingMix) -> Contributions:
     responses = solve_all(population, mix.stages)
-    return contributions(Chain(population, mix.stages, responses, label_indices(mix.stages)))
+    chain = Chain(population, mix.stages, responses, label_indices(mix.stages))
+    return contributions(chain, responses[-1:])[0]
 
 
 def total(mix: TrainingMix, parts: Contributions) -> Array:
