@@ -54,7 +54,7 @@ def carried_out(replicates: int, **body: Any) -> Any:
     ids=str,
 )
 def test_theory_and_process_agree(body: dict[str, Any]) -> None:
-    found = carried_out(300, **body)
+    found = carried_out(150, **body)
     assert found.verdict == "agree"
     assert all(point.prediction is not None for point in found.points)
     exact = [point for point in found.points if point.expected_relative_error < 1e-4]
