@@ -1,6 +1,5 @@
 """From the replicates of a simulation to what is reported: means, standard errors, the spread of single runs."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -68,49 +67,3 @@ def _heavy(totals: Array) -> bool:
     totals = totals / totals.max()
     squares = (totals - totals.mean()) ** 2
     return bool(squares.max() > _HEAVY_SHARE * squares.sum())
-
-
-# --- precision on demand --------------------------------------------------------------------------
-
-LEAST_REPLICATES: Final = 8
-"""Fewer do not tell their own standard error."""
-
-
-def checkpoints(most: int) -> Iterator[int]:
-    """Numbers of replicates at which precision is looked at: from ``LEAST_REPLICATES`` by a quarter up to ``most``.
-
-    Few looks, since every look is a chance to stop at an error that is small by luck.
-    """
-    count = min(LEAST_REPLICATES, most)
-    while count < most:
-        yield count
-        count = min(count + max(count // 4, 1), most)
-    yield most
-
-
-def relative_standard_errors(totals: Array) -> Array:
-    """Standard error of each mean by the mean itself, shape (points,), for ``totals`` (points, replicates ≥ 2).
-
-    0 for a total that is always 0; infinite where the mean is not a positive number.
-    """
-    replicates = totals.shape[1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = totals.mean(axis=1)
-        relative = totals.std(axis=1, ddof=1) / np.sqrt(replicates) / mean
-    return np.where((totals == 0).all(axis=1), 0.0, np.where((mean > 0) & (relative >= 0), relative, np.inf))
-
-
-def stopping_point(totals: Array, target: float, most: int) -> int | None:
-    """The first checkpoint at which every total is known to a relative standard error of ``target``; None: not yet.
-
-    ``totals``: shape (points, replicates), replicates 0, 1, 2, … without a gap. Only the first n of them decide about
-    stopping at n, so the answer does not depend on who computed what when; at ``most`` it always stops.
-    """
-    for count in checkpoints(most):
-        if count > totals.shape[1]:
-            return None
-        if count == most:
-            return most
-        if count > 1 and np.all(relative_standard_errors(totals[:, :count]) <= target):
-            return count
-    return None

@@ -1,4 +1,4 @@
-"""Summaries, precision on demand, and whether theory and simulation agree."""
+"""Summaries, and whether theory and simulation agree."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,9 @@ from scipy.stats import ttest_1samp
 
 from service.simulation import verdict
 from service.simulation.reduce import (
-    LEAST_REPLICATES,
     MEASURED,
     QUANTILES,
-    checkpoints,
     reduce,
-    relative_standard_errors,
-    stopping_point,
 )
 from service.simulation.verdict import Cause, Comparison, Conditions
 
@@ -58,48 +54,6 @@ def test_a_single_run_that_makes_the_spread_is_seen() -> None:
     assert reduce(values).heavy == (True,)
     values[0, 17] = np.inf
     assert reduce(values).heavy == (False,)
-
-
-# --- precision on demand --------------------------------------------------------------------------
-
-
-def test_stopping_is_at_the_first_precise_checkpoint() -> None:
-    totals = 1 + 0.1 * RNG.standard_normal((2, 3000))
-    point = stopping_point(totals, 0.004, 3000)
-    assert point is not None
-    looks = list(checkpoints(3000))
-    assert point in looks
-    assert np.all(relative_standard_errors(totals[:, :point]) <= 0.004)
-    for before in looks[: looks.index(point)]:
-        assert np.any(relative_standard_errors(totals[:, :before]) > 0.004)
-    assert 300 < point < 1200  # (0.1/0.004)² = 625
-
-
-def test_stopping_depends_on_the_first_replicates_alone() -> None:
-    """Whatever has been computed beyond: any prefix that reaches the point says the same."""
-    totals = 1 + 0.3 * RNG.standard_normal((3, 2000))
-    point = stopping_point(totals, 0.02, 5000)
-    assert point is not None
-    for computed in range(0, 2000, 7):
-        expected = point if computed >= point else None
-        assert stopping_point(totals[:, :computed], 0.02, 5000) == expected
-
-
-def test_the_cap_ends_it() -> None:
-    totals = 1 + RNG.standard_normal((1, 100))
-    assert stopping_point(totals, 1e-9, 100) == 100
-    assert stopping_point(totals[:, :99], 1e-9, 100) is None
-    assert stopping_point(np.ones((1, 3)), 0.1, 3) == 3
-    assert list(checkpoints(3)) == [3]
-    looks = list(checkpoints(10_000))
-    assert looks[0] == LEAST_REPLICATES
-    assert looks[-1] == 10_000
-    assert np.all(np.diff(looks) > 0)
-
-
-def test_errors_that_are_0_or_no_numbers() -> None:
-    totals = np.array([np.zeros(20), np.full(20, np.inf), -np.ones(20), np.ones(20)])
-    np.testing.assert_array_equal(relative_standard_errors(totals), [0.0, np.inf, np.inf, 0.0])
 
 
 # --- comparisons ----------------------------------------------------------------------------------
