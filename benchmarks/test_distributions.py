@@ -1,7 +1,7 @@
 """How long a prediction about a distribution takes, beside the Monte Carlo that reaches the same accuracy.
 
 ``make bench`` prints the table. An exact prediction has no Monte Carlo of the same accuracy: the comparison is with
-as many replicates as a relative standard error of the variance of 1 % takes, drawn by chi-squares in one array
+as many replicates as a relative standard error of the variance of 0.1 % takes, drawn by chi-squares in one array
 operation per fit, the fastest way there is.
 """
 
@@ -20,7 +20,7 @@ from service.distributions.kde.schemas import KdeRequest
 from service.distributions.mixture import engine as mixture
 from service.distributions.mixture.schemas import MixtureRequest
 
-SAMPLES, GENERATIONS, ACCURACY = 100, 20, 0.01
+SAMPLES, GENERATIONS, ACCURACY = 100, 20, 0.001
 BASE: dict[str, Any] = {"samples": SAMPLES, "generations": GENERATIONS}
 WORKFLOWS: dict[str, dict[str, Any]] = {
     "replace": {"kind": "replace"},
@@ -80,7 +80,7 @@ def test_mixture_prediction(benchmark: Any) -> None:
 
 
 def test_monte_carlo_of_the_fresh_mix(benchmark: Any) -> None:
-    """Peer: (e, v) of one direction by chi-squares, as many replicates as 1 % of the variance takes."""
+    """Peer: (e, v) of one direction by chi-squares, as many replicates as 0.1 % of the variance takes."""
     prediction = gaussian.predicted(
         GaussianRequest.model_validate({**BASE, "workflow": WORKFLOWS["fresh"]})
     ).final

@@ -16,6 +16,7 @@ from service.simulations.resource import SimulationOptions
 from service.theory.model import Array
 
 MAX_REPLICATE_FLOPS = 2e11
+LARGEST_ERROR = 0.25
 Request = TypeVar("Request", bound=SimulationOptions)
 
 
@@ -51,11 +52,15 @@ class SimulatedCurves(Answer):
 
 @dataclass(frozen=True)
 class Expected:
-    """The prediction of one quantity at the reported generations; or why there is none."""
+    """The prediction of one quantity at the reported generations; or why there is none.
+
+    ``spreads``: standard deviations of one replicate over the mean, where they are known.
+    """
 
     values: tuple[float | None, ...] = ()
     expected_relative_error: float | None = None
     reason: str | None = None
+    spreads: tuple[float | None, ...] = ()
 
 
 class Generational(Kind[Request, None], Generic[Request]):
@@ -98,6 +103,7 @@ class Generational(Kind[Request, None], Generic[Request]):
             curves.append({
                 "quantity": quantity,
                 "predicted": list(known.values or [None] * len(generations)),
+                "spreads": list(known.spreads or [None] * len(generations)),
                 "expected_relative_error": known.expected_relative_error,
                 "reason": known.reason,
             })  # fmt: skip
@@ -116,9 +122,9 @@ class Generational(Kind[Request, None], Generic[Request]):
                     expected_relative_error=curve["expected_relative_error"],
                     no_prediction=curve["reason"],
                     points=[
-                        compared(generation, predicted, sample)
-                        for generation, predicted, sample in zip(
-                            generations, curve["predicted"], rows, strict=True
+                        compared(generation, predicted, sample, spread)
+                        for generation, predicted, spread, sample in zip(
+                            generations, curve["predicted"], curve["spreads"], rows, strict=True
                         )
                     ],
                 )
@@ -147,13 +153,21 @@ class Generational(Kind[Request, None], Generic[Request]):
         return quantity in self.shown
 
 
-def compared(generation: int, predicted: float | None, sample: Array) -> Compared:
-    """Mean and standard error of the replicates so far; nothing of a sample with infinite values but its number."""
+def compared(
+    generation: int, predicted: float | None, sample: Array, spread: float | None = None
+) -> Compared:
+    """Mean and standard error of the replicates so far; nothing of a sample with infinite values but its number.
+
+    ``spread``: predicted standard deviation of one replicate over the mean. Where it leaves a relative standard
+    error above ``LARGEST_ERROR`` the sample's own one is far too small (the runs that carry the mean are missing):
+    no z-score.
+    """
     n = len(sample)
     mean = float(sample.mean()) if n and np.isfinite(sample).all() else None
     error = float(sample.std(ddof=1)) / sqrt(n) if mean is not None and n > 1 else None
     z = None
-    if mean is not None and predicted is not None and error:
+    shown = spread is None or spread <= LARGEST_ERROR * sqrt(n)
+    if mean is not None and predicted is not None and error and shown:
         z = (mean - predicted) / error
     return Compared(
         generation=generation, predicted=predicted, mean=mean, standard_error=error,

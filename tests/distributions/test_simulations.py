@@ -101,6 +101,18 @@ def test_infinite_outcomes_have_no_mean() -> None:
     assert "warnings" in (curves["kl_fit_true"].no_prediction or "")
 
 
+def test_a_mean_that_rare_runs_carry_gets_no_z_score() -> None:
+    """After 100 fits to 10 samples 1,000 runs say nothing of the expected variance, and do of its logarithm."""
+    request = GaussianSimulationRequest.model_validate(
+        {"workflow": {"kind": "replace"}, "samples": 10, "generations": 60, "at": [3, 60], "replicates": 200}
+    )
+    curves = {curve.quantity: curve.points for curve in simulated(GAUSSIAN, request, 200).curves}
+    assert curves["variance"][0].z_score is not None
+    assert curves["variance"][1].z_score is None
+    assert curves["variance"][1].standard_error is not None
+    assert abs(curves["log_variance_mean"][1].z_score or 9.0) < 4
+
+
 @pytest.mark.anyio
 async def test_they_are_queued_and_live_with_the_other_simulations(http: httpx.AsyncClient) -> None:
     body = {**GAUSSIANS[0], "replicates": 10}

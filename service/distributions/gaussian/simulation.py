@@ -1,6 +1,8 @@
 """The entry of the Gaussian recursions in the registry of simulations."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import expm1, log1p, sqrt
 from typing import Final, Literal
 
 import numpy as np
@@ -64,6 +66,11 @@ class GaussianKind(Generational[GaussianSimulationRequest]):
         answer = predicted(request)
         accuracies = {one.quantity: one.expected_relative_error for one in answer.validity.quantities}
         found = from_prediction(answer.curve, _VALIDITY, accuracies)
+        # relative variances of v and, as of a lognormal v, of v²
+        c = [(row.variance_relative_spread or 0.0) ** 2 for row in answer.curve]
+        for name, power in (("variance", 1), ("variance_second_moment", 4)):
+            spreads = tuple(sqrt(expm1(min(power * log1p(one), 700.0))) for one in c)
+            found[name] = replace(found[name], spreads=spreads)
         for index, threshold in enumerate(request.thresholds):
             values = tuple(row.below[index].probability for row in answer.curve)
             found[_below(threshold)] = Expected(values, accuracies["below"])

@@ -68,7 +68,7 @@ class Offline(Client):
         progress = {"completed": request["replicates"], "total": request["replicates"]}
         curve = {
             "quantity": "variance",
-            "points": [{"mean": 1.0, "standard_error": 0.1} for _ in request.get("at", [])],
+            "points": [{"mean": 1.0, "standard_error": 0.1, "z_score": 0.0} for _ in request.get("at", [])],
         }
         yield {
             "id": identity, "state": "succeeded", "progress": progress, "points": points, "curves": [curve],
