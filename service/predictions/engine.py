@@ -28,6 +28,9 @@ _SHIFTED = 1000
 _KEPT = 100
 # The finite-size correction of a mix without a closed form for it.
 _CORRECTED = 15
+# However small, each of the penalties that are tried takes its time: some 10 and 50 milliseconds together.
+_LEAST_KEPT = 200_000.0
+_LEAST_MATRICES = 0.005
 # Beyond this a prediction would take minutes or not fit in memory.
 MAX_WORK = 200_000_000
 
@@ -62,9 +65,9 @@ def work_of(population: Population, mix: TrainingMix) -> float:
     """A measure of a prediction's cost: modes × Σ over stages of sources², times the searches for joint optima."""
     modes = population.eigenvalues.size
     if mix.has_matrices:
-        return MAX_WORK * products(population, mix) / MAX_PRODUCTS
+        return MAX_WORK * max(products(population, mix) / MAX_PRODUCTS, _LEAST_MATRICES)
     if mix.keeps_data:
-        return float(modes * len(mix.stages) * _KEPT)
+        return float(modes * len(mix.stages) * _KEPT) + _LEAST_KEPT
     once = sum(modes * len(s.sources) ** 2 * (_SHIFTED if _shifted(s) else 1) for s in mix.stages)
     return float(once * evaluations(mix))
 

@@ -121,3 +121,12 @@ async def test_limits_of_size(http: httpx.AsyncClient) -> None:
     both = mixture(covariance=small, spectrum={"kind": "isotropic", "dimension": D})
     response = await http.post("/v1/predictions", json=body(both, **dataset()))
     assert assert_problem(response, 422, "invalid_input")["errors"][0]["code"] == "two_covariances"
+
+
+async def test_what_would_take_hours_is_refused(http: httpx.AsyncClient) -> None:
+    """Thousands of predictions with a matrix each."""
+    small = body(
+        mixture(covariance=matrix(np.diag(OWN).tolist())), **dataset(noise_variance={"low": 0.1, "high": 0.3})
+    )
+    response = await http.post("/v1/predictions:uncertain", json=small)
+    assert "seconds" in assert_problem(response, 422, "invalid_input")["detail"]
