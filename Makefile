@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help up install develop test lint format bench openapi docs lock clean
+.PHONY: help up install develop test lint format bench chaos openapi docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -43,6 +43,9 @@ bench: develop  ## Time the theory, the API and the simulations
 	$(PYTHON) -m benchmarks.http_rates
 	$(PYTHON) -m pytest benchmarks --benchmark-only
 	$(PYTHON) -m benchmarks.simulation_speed
+
+chaos: develop  ## Simulations while workers are killed and frozen and PostgreSQL restarted: the full run, minutes
+	cd tests/processes && PYTHONPATH=$(CURDIR) $(abspath $(PYTHON)) chaos.py
 
 openapi: install  ## Write openapi/openapi.json
 	$(PYTHON) -m openapi.export

@@ -63,11 +63,21 @@ def api() -> None:
 
 
 @app.command(rich_help_panel="Serve")
-def worker() -> None:
+def worker(
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=256, help="Shards to compute at once; default: WORKER_CONCURRENCY, or one per core."
+        ),
+    ] = None,
+) -> None:
     """Run one more worker on the same database."""
     from service.worker import run_worker  # heavy: the serving side
 
-    run_worker(_settings())
+    settings = _settings()
+    if concurrency is not None:
+        settings = settings.model_copy(update={"worker_concurrency": concurrency})
+    run_worker(settings)
 
 
 @app.command(rich_help_panel="Serve")

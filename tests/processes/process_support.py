@@ -245,8 +245,10 @@ def computing(program: Program, url: str, simulation_id: str) -> psutil.Process:
             before[process.pid] = spent
             if used > 0.01:
                 busy.append((process, used))
-        if len(busy) != 1:
+        time.sleep(0.4)  # the length of a look
+        if len(busy) > 1:
             alone.clear()
+        if len(busy) != 1:
             return None
         [(process, used)] = busy
         alone[process.pid] = alone.get(process.pid, 0.0) + used
