@@ -157,7 +157,7 @@ def binding(case: Case, found: Prediction) -> responses.Binding:
     if case.bound < floor < inf:
         text = (
             f"{sentence} More data in these proportions cannot help: a million times as many leave {number(floor)}, "
-            f"mostly {_CAUSES[_largest(found)]}."
+            f"mostly {_CAUSES.get(_largest(found), 'not known')}."
         )
         return responses.Binding(cause="floor", floor=floor, sentence=text)
     return responses.Binding(cause=cause, floor=finite(floor), sentence=sentence)

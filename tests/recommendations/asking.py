@@ -14,13 +14,13 @@ from tests.predictions.bodies import dataset
 Body = dict[str, Any]
 
 
-def recommend(body: Body, order: int = 1) -> Body:
+def recommend(body: Body, order: int = 0) -> Body:
     request = RecommendationRequest.model_validate(body)
     population, mix = compiled(request, None)
     return recommended(request, population, mix, 1 if order else 0).model_dump(mode="json")
 
 
-def error(body: Body, order: int = 1) -> float:
+def error(body: Body, order: int = 0) -> float:
     """The test error that a prediction of this request says; infinite where it diverges."""
     request = PredictionRequest.model_validate({name: body[name] for name in ("dataset", "training_mix")})
     population, mix = compiled(request, None)

@@ -155,6 +155,19 @@ def test_what_binds(body: Body, cause: str) -> None:
     assert found["binding"]["sentence"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        recursive(generator={"samples": 0}),
+        mixture(quality(40, 0.1, weight=0.0), real=0, penalty=1e-6),
+        mixture(quality(10**18, 1e50), real=10**18, penalty=0.0),
+    ],
+    ids=["generators without data", "weights 0", "absurd numbers"],
+)
+def test_where_nothing_is_known_of_the_cause(body: Body) -> None:
+    assert recommend({**body, "bound": {"test_error": 0.01}})["binding"]["sentence"]
+
+
 def test_the_cheapest_change() -> None:
     body = {**stages(penalty=0.005), "bound": {"test_error": 0.017}}
     found = recommend(body)
