@@ -148,6 +148,12 @@ class Generational(Kind[Request, None], Generic[Request]):
             tuple(_series(curve) for curve in simulation.curves if self.is_shown(curve.quantity)),
         )
 
+    def wanted(self, points: Sequence[Point]) -> Sequence[int]:
+        """A precision is about the quantities of the plot at the last generation."""
+        last = len(points[0]["generations"])
+        curves = enumerate(points[0]["curves"], start=1)
+        return [k * last - 1 for k, curve in curves if self.is_shown(curve["quantity"])]
+
     def is_shown(self, quantity: str) -> bool:
         """Whether the plot has this quantity."""
         return quantity in self.shown

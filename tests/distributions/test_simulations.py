@@ -91,6 +91,15 @@ def test_mixtures_agree_where_components_are_far_apart_and_say_so_where_not() ->
     assert all("no formula" in curve["reason"] for curve in near.points[0]["curves"])
 
 
+def test_a_precision_is_about_the_last_generation_of_what_is_plotted() -> None:
+    request = GaussianSimulationRequest.model_validate({**GAUSSIANS[0], "replicates": 2})
+    plan = GAUSSIAN.plan(request, None)
+    names = [curve["quantity"] for curve in plan.points[0]["curves"]]
+    generations = len(plan.points[0]["generations"])
+    found = [divmod(row, generations) for row in GAUSSIAN.wanted(plan.points)]
+    assert [(names[k], column) for k, column in found] == [("variance", 3), ("drift", 3)]
+
+
 def test_infinite_outcomes_have_no_mean() -> None:
     request = GaussianSimulationRequest.model_validate(
         {"workflow": {"kind": "replace"}, "samples": 1, "generations": 1, "replicates": 5}
