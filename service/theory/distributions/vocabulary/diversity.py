@@ -55,8 +55,8 @@ def kinship_limit(training: Training) -> float:
             return 1.0
         case FreshReal(schedule):
             size, share = schedule.last, training.shares()[-1]
-            start, factor = _affine(size, share, stratified=training.stratified)
-            return start / (1.0 - factor)
+            start, gap = _affine(size, share, stratified=training.stratified)
+            return start / gap
         case Retained():
             return _retained_limit(training)[0]
         case Accumulate(schedule):
@@ -81,11 +81,9 @@ def generations_to(training: Training, bound: float) -> float:
 
 
 def _affine(size: int, share: float, *, stratified: bool) -> tuple[float, float]:
-    """Φ' = start + factor Φ with fresh real samples."""
-    b = 1.0 - share
-    if stratified:
-        return 1.0 / size, b * b - b / size
-    return 1.0 / size, (1.0 - 1.0 / size) * b * b
+    """``start`` and ``gap`` of Φ' = start + (1 − gap) Φ with fresh real samples; 1 − b² as a (2 − a)."""
+    b, fresh = 1.0 - share, share * (2.0 - share)
+    return 1.0 / size, fresh + (b if stratified else b * b) / size
 
 
 def _fresh(training: FreshReal, models: Models) -> Array:
@@ -98,16 +96,11 @@ def _fresh(training: FreshReal, models: Models) -> Array:
     before = np.zeros(len(schedule.sizes))
     for model in models:
         counts = schedule.counts(int(model))
-        for (start, factor), count in zip(coefficients, counts - before, strict=True):
-            # Φ after r equal generations: factor^r Φ + start (1 − factor^r)/(1 − factor)
-            if count <= 0:
-                continue
-            if 1e-9 < factor < 1.0:
-                lost = -expm1(count * log1p(-(1.0 - factor)))
-                value = (1.0 - lost) * value + start * lost / (1.0 - factor)
-            else:
-                power = factor**count
-                value = power * value + start * (count if factor == 1.0 else (1.0 - power) / (1.0 - factor))
+        for (start, gap), count in zip(coefficients, counts - before, strict=True):
+            # Φ after r equal generations: (1 − gap)^r Φ + start (1 − (1 − gap)^r)/gap
+            if count > 0:
+                lost = -expm1(count * log1p(-gap)) if gap < 1.0 else 1.0
+                value = (1.0 - lost) * value + start * lost / gap
         before = counts
         values.append(value)
     # Model 1 is all real: Φ_1 = 1/M_1 either way, since Φ_0 = 0.
@@ -119,18 +112,21 @@ def _retained(training: Retained, models: Models) -> Array:
 
     A token of any model and one of the real set are the same real token with probability 1/m, for ever.
     """
-    limit, factor = _retained_limit(training)
-    return np.asarray(limit + (1.0 / training.real - limit) * factor ** (models.astype(float) - 1.0))
+    limit, gap = _retained_limit(training)
+    steps = models.astype(float) - 1.0
+    left = np.exp(steps * log1p(-gap)) if gap < 1.0 else np.where(steps > 0.0, 0.0, 1.0)
+    return np.asarray(limit + (1.0 / training.real - limit) * left)
 
 
 def _retained_limit(training: Retained) -> tuple[float, float]:
-    """The fixed point, and the factor by which the distance to it falls per generation."""
+    """The fixed point, and the share of the distance to it that a generation takes away."""
     m, k = training.real, training.samples - training.real
     if k == 0:
-        return 1.0 / m, 0.0
-    b = k / training.samples
-    factor = b * b * (1.0 - 1.0 / k)
-    return ((1.0 - b * b) / m + b * b / k) / (1.0 - factor), factor
+        return 1.0 / m, 1.0
+    a, b = m / training.samples, k / training.samples
+    kept = a * (2.0 - a)  # 1 − b²
+    gap = kept + b * b / k
+    return (kept / m + b * b / k) / gap, gap
 
 
 def _accumulated(schedule: Schedule, model: int | None) -> float:

@@ -10,6 +10,8 @@ from typing import Final
 _SLOW: Final = 0.02  # share of the lineages lost per generation below which generations are taken in strides
 _STRIDE: Final = 0.05  # share of the lineages that a stride may lose
 _UNNOTICED: Final = 1e-11  # share of the founders that may still be lost
+_LONE: Final = 3.0
+_RARE: Final = 0.5  # fresh samples per generation
 _GONE: Final = 1e-3  # lineages below which none meets another one any more
 
 
@@ -59,7 +61,10 @@ def back(
     """
     left = generations
     while left > 0 and not state.settled(boxes, fresh) and state.mean >= least:
-        rate = 0.5 * state.mean / boxes + fresh.share
+        if state.mean < _LONE and 0.0 < fresh.share * boxes < _RARE:
+            # Lone lineages that wait long for a fresh sample: no two moments carry that. Too few to answer with.
+            return Lineages(state.mean, max(state.variance, state.mean)), 0
+        rate = 0.5 * max(state.mean - 1.0, 0.0) / boxes + fresh.share  # of one lineage to end or to meet
         length = min(float(left), _STRIDE / rate) if rate > 0.0 else float(left)
         if least > 0.0:  # a stride should not leap over the place where the law is no longer normal
             length = min(length, max(1.9 * boxes * (1.0 / least - 1.0 / state.mean), 1.0))
