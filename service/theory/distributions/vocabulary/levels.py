@@ -1,19 +1,15 @@
 """The vocabulary itself: types and their true probabilities, as levels, so that a sum over a million types is short."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from scipy.special import xlogy, zeta
 
+from service.theory.distributions.ranks import rank_rule
 from service.theory.model import Array
-from service.theory.spectra import block_rule
 
-_HEAD: Final = 128  # ranks that are listed one by one
-_RATIO: Final = 1.7  # of the last rank of a block to its first
-_NODES: Final = 12
-_UNIFORM: Final = 10**9  # ranks in a block from which the sum is an integral to rounding
+_FIRST: Final = 512.0  # an endless law is summed to here at least
 _FAINTEST: Final = 40.0  # an endless law is summed down to probabilities of 1e-40; beyond, it is one level
 MAX_LEVELS: Final = 4096
 
@@ -71,8 +67,9 @@ class Vocabulary:
         assert self.exponent is not None
         if np.isinf(self.types):
             return float(zeta(self.exponent, rank + 1.0)) / self.normalizer
-        nodes, weights = _block_ranks(rank + 1.0, self.types)
-        return float(weights @ nodes**-self.exponent) / self.normalizer
+        ranks, weights = _ranks(self.types, self.exponent, (float(rank),))
+        outside = ranks > rank
+        return float(weights[outside] @ ranks[outside] ** -self.exponent) / self.normalizer
 
     def beyond(self, rank: float) -> float:
         """1 − C_k: the probability of all types after the k most frequent ones."""
@@ -86,18 +83,18 @@ class Vocabulary:
 def zipf(types: int | None, exponent: float, breaks: tuple[int, ...] = ()) -> Vocabulary:
     """p_i = i^-β / Σ_j j^-β for i = 1 … types, or for all i (None: β > 1).
 
-    Ranks beyond 128 are summed by Gauss rules of the uniform measure on blocks of ranks, so that sums of functions
-    smooth in ln i are exact to about 1e-12. ``breaks``: ranks at which a block must end, where a sum has a jump.
+    Sums over ranks are those of ``rank_rule``, exact to about 1e-12 for functions smooth in ln i. ``breaks``: ranks at
+    which a block must end, where a sum has a jump.
     Of an endless law, what lies beyond p = 1e-40 is one level of equal mass: exact for all that is linear in p there.
     """
     if types is not None:
-        ranks, weights = _ranks(float(types), breaks)
+        ranks, weights = _ranks(float(types), exponent, tuple(float(b) for b in breaks))
         powers = ranks**-exponent
         normalizer = float(weights @ powers)
         p = powers / normalizer
         return Vocabulary(p, weights, float(types), -float(weights @ xlogy(p, p)), exponent, normalizer)
-    last = np.floor(max(10.0 ** (_FAINTEST / exponent), 4.0 * _HEAD, 2.0 * max(breaks, default=0)))
-    ranks, weights = _ranks(last, breaks)
+    last = np.floor(max(10.0 ** (_FAINTEST / exponent), _FIRST, 2.0 * max(breaks, default=0)))
+    ranks, weights = _ranks(float(last), exponent, tuple(float(b) for b in breaks), closed=False)
     normalizer = float(zeta(exponent))
     p = ranks**-exponent / normalizer
     rest = float(zeta(exponent, last + 1.0)) / normalizer
@@ -163,44 +160,8 @@ def _zeta_entropy(exponent: float) -> float:
     return float(np.log(normalizer) + exponent * slope / normalizer)
 
 
-@lru_cache(maxsize=64)
-def _ranks(end: float, breaks: tuple[int, ...]) -> tuple[Array, Array]:
-    """Ranks and weights that stand for 1 … end; no block reaches across a break."""
-    edges = sorted({float(b) for b in breaks if 0 < b < end} | {end})
-    nodes, weights, start = [], [], 1.0
-    for edge in edges:
-        x, w = _block_ranks(start, edge)
-        nodes.append(x)
-        weights.append(w)
-        start = edge + 1.0
-    x, w = np.concatenate(nodes), np.concatenate(weights)
-    x.flags.writeable = w.flags.writeable = False  # shared by everybody who asks
-    return x, w
-
-
-def _block_ranks(first: float, end: float) -> tuple[Array, Array]:
-    """Ranks and weights that stand for first … end."""
-    stop = min(end, max(float(_HEAD), first + _HEAD / 4))
-    nodes = [np.arange(first, stop + 1.0)]
-    weights = [np.ones_like(nodes[0])]
-    while stop < end:
-        start = stop + 1.0
-        stop = min(np.floor(start * _RATIO), end)
-        x, w = _rule(start, stop)
-        nodes.append(x)
-        weights.append(w)
-    return np.concatenate(nodes), np.concatenate(weights)
-
-
-def _rule(first: float, last: float) -> tuple[Array, Array]:
-    count = last - first + 1.0
-    if count < _UNIFORM:
-        return block_rule(first, last, _NODES)
-    x, w = _legendre()
-    return (first + last) / 2.0 + x * count / 2.0, w * count / 2.0
-
-
-@lru_cache(maxsize=1)
-def _legendre() -> tuple[Array, Array]:
-    x, w = np.polynomial.legendre.leggauss(_NODES)
-    return x, w
+def _ranks(
+    end: float, exponent: float, breaks: tuple[float, ...], *, closed: bool = True
+) -> tuple[Array, Array]:
+    """Ranks and weights that stand for 1 … end in sums over p ~ i^-exponent; no block reaches across a break."""
+    return rank_rule(end, breaks, max(exponent, 1.0), closed=closed)
