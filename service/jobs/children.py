@@ -29,6 +29,10 @@ class ChildDied(Exception):
     """The process ended before it answered; the message says how."""
 
 
+class DiedIdle(ChildDied):
+    """The process ended before it took the call, which is not to blame."""
+
+
 class CallFailed(Exception):
     """The call raised; the message is the exception's name and text."""
 
@@ -62,12 +66,13 @@ class Child:
             self._ready = True
 
     def call(self, function: Callable[..., Any], args: tuple[object, ...]) -> Any:
-        """``function(*args)`` in the process. Raises CallFailed, ChildDied."""
+        """``function(*args)`` in the process. Raises CallFailed, ChildDied, DiedIdle."""
         work = pickle.dumps((function, args), pickle.HIGHEST_PROTOCOL)
         try:
             self._connection.send_bytes(work)
-        except OSError:
-            raise self._died() from None
+            self._connection.recv_bytes()  # it has taken the call
+        except (EOFError, OSError):
+            raise DiedIdle(str(self._died())) from None
         return self._answer()
 
     def kill(self) -> None:
@@ -111,6 +116,7 @@ def _serve(connection: Connection, parent: int, preload: str) -> None:
             work = connection.recv_bytes()
         except EOFError:
             return
+        connection.send_bytes(b"")  # taken: from here on it is the call that may be to blame
         connection.send_bytes(_answer_to(work))
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from service.jobs.children import CallFailed, Child, ChildDied
+from service.jobs.children import CallFailed, Child, ChildDied, DiedIdle
 
 T = TypeVar("T")
 
@@ -62,10 +62,7 @@ class Executor:
 
     async def _run(self, slot: _Slot, function: Callable[..., T], args: tuple[object, ...]) -> T:
         try:
-            await self._begin(slot)
-            async with asyncio.timeout(self._timeout):
-                result: T = await self._in_thread(slot.child.call, function, args)
-                return result
+            return await self._called(slot, function, args)
         except CallFailed as error:
             raise ComputationFailed(str(error)) from None
         except BaseException as error:
@@ -79,6 +76,23 @@ class Executor:
                     f"It took more than {self._timeout:g} seconds and was stopped."
                 ) from None
             raise
+
+    async def _called(self, slot: _Slot, function: Callable[..., T], args: tuple[object, ...]) -> T:
+        """The call, anew where the child died before it took it."""
+        for _ in range(_STARTS - 1):
+            try:
+                return await self._once(slot, function, args)
+            except DiedIdle:
+                if self._stopping:
+                    raise
+                self._replace(slot)
+        return await self._once(slot, function, args)
+
+    async def _once(self, slot: _Slot, function: Callable[..., T], args: tuple[object, ...]) -> T:
+        await self._begin(slot)
+        async with asyncio.timeout(self._timeout):
+            result: T = await self._in_thread(slot.child.call, function, args)
+            return result
 
     async def _begin(self, slot: _Slot) -> None:
         """See to it that the slot has a child that is ready.
