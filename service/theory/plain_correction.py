@@ -18,7 +18,7 @@ import numpy as np
 
 from service.theory.model import Array, Population, TrainingMix
 from service.theory.response import Regime
-from service.theory.results import Baseline, Best, Prediction, SourceNoise, assemble
+from service.theory.results import Baseline, Best, Decomposition, Prediction, SourceNoise, assemble
 from service.theory.stages import real_noise
 
 Number = TypeVar("Number", float, Array)
@@ -80,34 +80,24 @@ def plain_corrected(population: Population, prediction: Prediction) -> Predictio
     noise = real_noise(population, stages[-1])
     at = corrections(population, float(source.samples), np.array(prediction.ridges))
     generators = [
-        (s.name, s.sources[0].name, s.sources[0].noise_variance, float(s.sources[0].samples))
-        for s in stages[:-1]
+        (s.name, s.sources[0].name, s.sources[0].noise_variance, s.sources[0].samples) for s in stages[:-1]
     ]
-    fits, uncertain = [], []
-    for truth, by_noise, label in at:
-        bias, per_noise = added(*truth), continued(*by_noise)
-        past = [_generator_noise(population.rank, samples, label) for _, _, _, samples in generators]
+    noise_of: dict[float, float] = {}  # of all generators with so many samples: equal ones have equal parts
+    for _, _, variance, samples in generators:
+        noise_of[samples] = noise_of.get(samples, 0.0) + variance
+    fits = [_Fit.of(one, source.noise_variance, noise_of, population.rank) for one in at]
+
+    def decomposition(fit: _Fit) -> Decomposition:
         by_source = tuple(
-            SourceNoise(stage, name, variance * continued(*pair))
-            for (stage, name, variance, _), pair in zip(generators, past, strict=True)
+            SourceNoise(stage, name, variance * fit.past[samples])
+            for stage, name, variance, samples in generators
         )
-        total = bias + per_noise * source.noise_variance + sum(one.label_noise for one in by_source)
-        mismatch = per_noise * (source.noise_variance - noise)
-        fits.append(assemble(total, bias, per_noise * noise, by_source, shift=0.0, mismatch=mismatch))
-        parts = [
-            (source.noise_variance, by_noise),
-            *((g[2], pair) for g, pair in zip(generators, past, strict=True)),
-        ]
-        value, moved = (
-            abs(truth[k]) + sum(variance * abs(pair[k]) for variance, pair in parts) for k in (0, 1)
-        )
-        uncertain.append(moved / value if value > 0 else 0.0)
-    given, best, clean = fits
-    rooms = (
-        source.samples / (1.0 + at[0].noise[0]),
-        *(samples - population.rank for _, _, _, samples in generators),
-    )
-    clean_best = Best(found.clean_optimal_penalty, clean.bias + clean.variance)
+        mismatch = fit.by_noise * (source.noise_variance - noise)
+        return assemble(fit.total, fit.bias, fit.by_noise * noise, by_source, shift=0.0, mismatch=mismatch)
+
+    given, best, clean = decomposition(fits[0]), decomposition(fits[1]), fits[2]
+    rooms = (source.samples / (1.0 + at[0].noise[0]), *(samples - population.rank for samples in noise_of))
+    clean_best = Best(found.clean_optimal_penalty, clean.bias + clean.by_noise * noise)
     baseline = Baseline(
         prediction.clean.samples, given.bias + given.variance, given.bias, given.variance, clean_best
     )
@@ -122,10 +112,32 @@ def plain_corrected(population: Population, prediction: Prediction) -> Predictio
             at_recommended=best,
             cost_of_clean_choice=max(clean.total - best.total, 0.0),
         ),
-        expected_relative_error=left_over(uncertain[0], min(rooms)),
-        moved=uncertain[0],
+        expected_relative_error=left_over(fits[0].moved, min(rooms)),
+        moved=fits[0].moved,
         order=1,
     )  # fmt: skip
+
+
+class _Fit(NamedTuple):
+    """The corrected errors of one fit; ``past``: the derivative by the noise of a generator, by its samples."""
+
+    bias: float
+    by_noise: float
+    past: dict[float, float]
+    total: float
+    moved: float
+
+    @staticmethod
+    def of(at: "Corrections[float]", noise: float, noise_of: dict[float, float], rank: float) -> "_Fit":
+        """``noise``: of the labels; ``noise_of``: that of all generators with so many samples. Raises NotSmall."""
+        past = {samples: _generator_noise(rank, samples, at.label) for samples in noise_of}
+        parts = [(noise, at.noise), *((noise_of[samples], pair) for samples, pair in past.items())]
+        value = at.truth[0] + sum(variance * pair[0] for variance, pair in parts)
+        moved = abs(at.truth[1]) + sum(variance * abs(pair[1]) for variance, pair in parts)
+        bias, by_noise = added(*at.truth), continued(*at.noise)
+        response = {samples: continued(*pair) for samples, pair in past.items()}
+        total = bias + by_noise * noise + sum(noise_of[samples] * response[samples] for samples in noise_of)
+        return _Fit(bias, by_noise, response, total, moved / value if value > 0 else 0.0)
 
 
 def left_over(moved: float, room: float) -> float:

@@ -64,6 +64,11 @@ class _Powers:
             self.all, self.gains = fits.SS, fits.gain
             self.response = (1.0 / fits.room)[:, None, None]
             return
+        if not fits.U.any():  # unbiased: every error is handed on as it is
+            self.powers, self.all = np.ones((1, generations, modes)), fits.SS
+            self.gains = np.broadcast_to(fits.gain, (count, generations, modes))
+            self.response = np.eye(generations) / fits.room[:, None, None]
+            return
         self.powers = np.empty((count, generations, modes))
         self.powers[:, 0] = 1.0
         self.powers[:, 1] = fits.SS[:, 0]

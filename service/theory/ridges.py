@@ -21,14 +21,19 @@ def effective_ridges(population: Population, samples: Array, penalties: Array) -
     the population's grid; here by Halley's method from the grid, for all fits side by side. θ = 0 at penalty 0 with
     more samples than modes; nan at the interpolation threshold and where no root was found. Every mode has variance.
     """
-    rank = population.rank
-    unpenalized = penalties == 0
-    special = unpenalized.any()
+    ridgeless = (penalties == 0) & (samples >= population.rank)
+    if not ridgeless.any():
+        return _solved(population, samples, penalties)
+    found = np.where(samples == population.rank, np.nan, 0.0)
+    if not ridgeless.all():
+        found[~ridgeless] = _solved(population, samples[~ridgeless], penalties[~ridgeless])
+    return found
+
+
+def _solved(population: Population, samples: Array, penalties: Array) -> Array:
+    if samples.size == 1:  # by itself one root is found in half the time
+        return np.array([_alone(population, float(samples[0]), float(penalties[0]))])
     solved, settled = _halley(population.grid, samples, penalties)
-    if special:
-        ridgeless = unpenalized & (samples >= rank)
-        solved = np.where(ridgeless, np.where(samples == rank, np.nan, 0.0), solved)
-        settled |= ridgeless
     if not settled.all():
         for i in np.flatnonzero(~settled):
             solved[i] = _alone(population, float(samples[i]), float(penalties[i]))
