@@ -154,10 +154,11 @@ def run(simulations: int, shards: int, plan: Disturbances, seconds: float, seed:
             if state.get("succeeded") == simulations:
                 break
             if plan.left and state.get("running", 0) + state.get("succeeded", 0):
-                what = chance.choice(plan.left)
+                # the first kill comes first: the rest of a small run may be done before anything else is
+                what = chance.choice(plan.left) if plan.done["kills"] else "kills"
                 disturb(what, workers, start, server, chance)
                 plan.done[what] += 1
-            time.sleep(chance.uniform(0.2, 1.2))
+            time.sleep(chance.uniform(0.2, 1.2) if plan.done["kills"] else 0.02)
         check(server.url, ids, shards)
         attempts = query(server.url, "SELECT sum(attempts), max(attempts) FROM shards")[0]
     finally:

@@ -169,8 +169,8 @@ def test_api_killed_between_submit_and_answer(start: Up, data_dir: Path) -> None
     with psycopg.connect(url) as blocker:  # before: the transaction waits for a lock that we hold
         blocker.execute("LOCK TABLE shards IN EXCLUSIVE MODE")
         thread = post_unheard("before")
-        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO shards%%'"
-        until(lambda: query(url, waiting))
+        waits = "wait_event_type = 'Lock' AND query LIKE '%%INSERT INTO shards%%'"
+        until(lambda: query(url, "SELECT 1 FROM pg_stat_activity WHERE " + waits))
         killed(program, "api")
         thread.join()
     until(lambda: query(url, count + " WHERE true") == [(0,)])
