@@ -107,7 +107,7 @@ class _Accumulated:
             ),
             population.noise_variance,
             float((open_ / self.rows[self.rows > 0]).min()) if open_.size else 1.0,
-            0.0 if exact or not open_.size else self._expected_error(penalty_sum, at, float(open_.min())),
+            0.0 if exact or not open_.size else self._expected_error(penalty_sum, at),
             Method.EXACT if exact else Method.EQUIVALENT,
             1 if self.order > 0 else 0,
         )
@@ -130,17 +130,21 @@ class _Accumulated:
         at = fits(self.population, self.rows, penalty_sum, 0)
         return float(at.bias[0]) + float(_products(self.noise * self.shares, at.variance).sum())
 
-    def _expected_error(self, penalty_sum: float, at: Fits, room: float) -> float:
+    def _expected_error(self, penalty_sum: float, at: Fits) -> float:
         """Of the total, relative: see left_over; of asymptotic fits one over the samples to spare."""
+        live = self.rows > 0
+        rooms = at.room[live]
+        room = float(rooms.min())
         if self.order == 0:
             return 1.0 / max(room, 1.0)
+        closeness = float(((1.0 - rooms / self.rows[live]) / rooms).max()) if room > 0 else inf
         before, noise = fits(self.population, self.rows, penalty_sum, 0), self.noise * self.shares
         total = float(before.bias[0]) + float(_products(noise, before.variance).sum())
         if not 0 < total < inf:
             return 0.0
         moved = abs(float(at.bias[0] - before.bias[0]))
         moved += float(_products(noise, abs(at.variance - before.variance)).sum())
-        return left_over(moved / total, room)
+        return left_over(moved / total, room, closeness)
 
     def _decomposition(self, at: Fits) -> Decomposition:
         """What the noise of each batch adds, less what it would add if all rows were real."""

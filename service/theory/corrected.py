@@ -14,30 +14,27 @@ from service.theory.chain import Chain, label_indices
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.finite_size import Contributions, contributions
 from service.theory.model import Array, Population, Stage, TrainingMix
-from service.theory.plain_correction import (
-    NotSmall,
-    added,
-    continued,
-    has_closed_form,
-    left_over,
-    plain_corrected,
-)
+from service.theory.plain_correction import NEGLIGIBLE, NotSmall, added, continued, left_over, unbiased
+from service.theory.plain_prediction import is_plain, plain_prediction
 from service.theory.response import Regime, Response
 from service.theory.results import Baseline, Best, Decomposition, Prediction, SourceNoise, assemble
-from service.theory.stages import clean_stage, real_noise, real_stage, samples_to_spare, solve, solve_all
+from service.theory.stages import (
+    clean_stage,
+    crowding,
+    real_noise,
+    real_stage,
+    samples_to_spare,
+    solve,
+    solve_all,
+)
 
 MAX_WORK = 20_000_000  # modes × Σ over stages of (sources + 1)³: beyond it a correction would take seconds
-_ASYMPTOTIC = (
-    1.2  # of the correction: covers the asymptotic error of 19 in 20 random mixes (docs/finite-size.md)
-)
-_NEGLIGIBLE = 1e-3  # share of the total below which a contribution does not decide
+_ASYMPTOTIC = 1.2  # of the correction: covers the asymptotic error of 19 in 20 mixes (docs/finite-size.md)
 
 
 def corrected(population: Population, prediction: Prediction) -> Prediction:
     """The prediction to order 1, or as it is where a correction is not available or not small: ``order`` says which."""
     try:
-        if has_closed_form(prediction):
-            return plain_corrected(population, prediction)
         return _Corrector(population, prediction.mix).apply(prediction)
     except (NotSmall, NotConverged, Unsupported, np.linalg.LinAlgError):
         return prediction
@@ -47,10 +44,15 @@ def with_expected_error(population: Population, prediction: Prediction) -> Predi
     """An asymptotic prediction with the relative error that its correction, where there is one, shows it to have."""
     if prediction.mix.keeps_data or prediction.mix.has_matrices:
         return prediction
-    moved = corrected(population, prediction).moved
-    if moved is None:
+    mix, full = prediction.mix, None
+    if is_plain(population, mix) and unbiased(population, mix):
+        full = plain_prediction(population, mix, 1)
+    if full is None or full.order == 0:
+        full = corrected(population, prediction)
+    if full.moved is None:
         return prediction
-    return replace(prediction, expected_relative_error=min(_ASYMPTOTIC * moved, 1.0))
+    expected = _ASYMPTOTIC * full.moved + full.expected_relative_error
+    return replace(prediction, expected_relative_error=min(expected, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,7 @@ class _Errors:
         shift = sum((parts.sum(axis=1) for parts in found.shift), np.zeros(2))
         noise = sum((part @ v for part, v in zip(found.noise, variances, strict=True)), np.zeros(2))
         total = float(found.truth[0] + shift[0] + noise[0])
-        least = _NEGLIGIBLE * total
+        least = NEGLIGIBLE * total
         moved = abs(found.truth[1]) + abs(shift[1])
         moved += sum(abs(part[1]) @ v for part, v in zip(found.noise, variances, strict=True))
 
@@ -102,11 +104,12 @@ class _Errors:
 
 @dataclass(frozen=True)
 class _Point:
-    """The mix at a penalty; ``moved``: see Prediction; ``room``: the least samples to spare of a fit."""
+    """The mix at a penalty; ``moved``: see Prediction; ``room``, ``closeness``: see left_over."""
 
     error: Decomposition
     moved: float
     room: float
+    closeness: float
 
 
 class _Corrector:
@@ -146,7 +149,7 @@ class _Corrector:
                 at_recommended=at_best,
                 cost_of_clean_choice=cost,
             ),
-            expected_relative_error=left_over(given.moved, given.room),
+            expected_relative_error=left_over(given.moved, given.room, given.closeness),
             moved=given.moved,
             order=1,
         )  # fmt: skip
@@ -168,10 +171,11 @@ class _Corrector:
                 found.total(self.stages), real.truth, real.variance(self.real_noise), by_source,
                 shift=found.shift, mismatch=float(found.noise[-1] @ (noise - self.real_noise)),
             )  # fmt: skip
-            room = min(
-                samples_to_spare(*pair) for pair in zip(self.stages, (*self.earlier, response), strict=True)
-            )
-            points.append(_Point(error, found.moved, room))
+            fits = list(zip(self.stages, (*self.earlier, response), strict=True))
+            room, closeness = min(samples_to_spare(*fit) for fit in fits), max(crowding(*fit) for fit in fits)
+            if room < 1:
+                raise NotSmall
+            points.append(_Point(error, found.moved, room, closeness))
         return points
 
     def errors(

@@ -10,26 +10,26 @@ of S^j U^k are all it takes. A generator without penalty and with samples to spa
 own T − d becomes T − d − 1.
 """
 
-from dataclasses import dataclass, replace
-from math import inf
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from service.theory.model import Array, Population, TrainingMix
-from service.theory.response import Regime
-from service.theory.results import Baseline, Best, Decomposition, Prediction, SourceNoise, assemble
-from service.theory.stages import real_noise
+from service.theory.model import Array, Population, Source, TrainingMix
 
 Number = TypeVar("Number", float, Array)
 
-_LEFT = 1.5  # see left_over
+_NEAR = 0.45  # see left_over
 
+NEGLIGIBLE = (
+    1e-3  # share of the total below which a contribution does not decide whether corrections are small
+)
 LARGEST = 0.6  # of a contribution: a larger correction is not one; two samples to spare make it 1/2
 
 
 class NotSmall(Exception):
-    """A correction that is not small beside what it corrects, or beyond what is computed."""
+    """A correction that is not small beside what it corrects, less than one sample to spare, or too much work."""
 
 
 def added(value: float, correction: float, least: float = 0.0) -> float:
@@ -61,91 +61,73 @@ class Corrections(NamedTuple, Generic[Number]):
     label: tuple[Number, Number]
 
 
-def has_closed_form(prediction: Prediction) -> bool:
-    """Whether the prediction is of a plain recursion with unbiased generators."""
-    if prediction.ridges is None or prediction.regularization.recommended.penalty == inf:
-        return False
-    return all(regime is Regime.LEAST_SQUARES for regime in prediction.regimes[:-1])
-
-
 def unbiased(population: Population, mix: TrainingMix) -> bool:
     """Whether all generators of a plain recursion are least squares with samples to spare."""
     return all(s.penalty == 0 and s.sources[0].samples > population.rank for s in mix.stages[:-1])
 
 
-def plain_corrected(population: Population, prediction: Prediction) -> Prediction:
-    """The prediction with all its errors corrected. Raises NotSmall."""
-    stages, found = prediction.mix.stages, prediction.regularization
-    source = stages[-1].sources[0]
-    noise = real_noise(population, stages[-1])
-    at = corrections(population, float(source.samples), np.array(prediction.ridges))
-    generators = [
-        (s.name, s.sources[0].name, s.sources[0].noise_variance, s.sources[0].samples) for s in stages[:-1]
-    ]
-    noise_of: dict[float, float] = {}  # of all generators with so many samples: equal ones have equal parts
-    for _, _, variance, samples in generators:
-        noise_of[samples] = noise_of.get(samples, 0.0) + variance
-    fits = [_Fit.of(one, source.noise_variance, noise_of, population.rank) for one in at]
+class CorrectedFit(NamedTuple):
+    """The errors of one fit to order 1.
 
-    def decomposition(fit: _Fit) -> Decomposition:
-        by_source = tuple(
-            SourceNoise(stage, name, variance * fit.past[samples])
-            for stage, name, variance, samples in generators
-        )
-        mismatch = fit.by_noise * (source.noise_variance - noise)
-        return assemble(fit.total, fit.bias, fit.by_noise * noise, by_source, shift=0.0, mismatch=mismatch)
+    ``by_noise``: the derivative by the noise of its labels; ``past``: by the noise of a generator, by its samples;
+    ``moved``: see Prediction; ``room``, ``closeness``: see left_over.
+    """
 
-    given, best, clean = decomposition(fits[0]), decomposition(fits[1]), fits[2]
-    rooms = (source.samples / (1.0 + at[0].noise[0]), *(samples - population.rank for samples in noise_of))
-    clean_best = Best(found.clean_optimal_penalty, clean.bias + clean.by_noise * noise)
-    baseline = Baseline(
-        prediction.clean.samples, given.bias + given.variance, given.bias, given.variance, clean_best
-    )
-    return replace(
-        prediction,
-        test_error=given,
-        clean=baseline,
-        real_only=None if prediction.real_only is None else baseline,
-        regularization=replace(
-            found,
-            recommended=Best(found.recommended.penalty, best.total),
-            at_recommended=best,
-            cost_of_clean_choice=max(clean.total - best.total, 0.0),
-        ),
-        expected_relative_error=left_over(fits[0].moved, min(rooms)),
-        moved=fits[0].moved,
-        order=1,
-    )  # fmt: skip
-
-
-class _Fit(NamedTuple):
-    """The corrected errors of one fit; ``past``: the derivative by the noise of a generator, by its samples."""
-
+    total: float
     bias: float
     by_noise: float
     past: dict[float, float]
-    total: float
     moved: float
-
-    @staticmethod
-    def of(at: "Corrections[float]", noise: float, noise_of: dict[float, float], rank: float) -> "_Fit":
-        """``noise``: of the labels; ``noise_of``: that of all generators with so many samples. Raises NotSmall."""
-        past = {samples: _generator_noise(rank, samples, at.label) for samples in noise_of}
-        parts = [(noise, at.noise), *((noise_of[samples], pair) for samples, pair in past.items())]
-        value = at.truth[0] + sum(variance * pair[0] for variance, pair in parts)
-        moved = abs(at.truth[1]) + sum(variance * abs(pair[1]) for variance, pair in parts)
-        bias, by_noise = added(*at.truth), continued(*at.noise)
-        response = {samples: continued(*pair) for samples, pair in past.items()}
-        total = bias + by_noise * noise + sum(noise_of[samples] * response[samples] for samples in noise_of)
-        return _Fit(bias, by_noise, response, total, moved / value if value > 0 else 0.0)
+    room: float
+    closeness: float
 
 
-def left_over(moved: float, room: float) -> float:
-    """The relative error that is left after corrections of this share, with ``room`` samples to spare in some fit.
+def corrected_fits(population: Population, mix: TrainingMix, ridges: Sequence[float]) -> list[CorrectedFit]:
+    """The last stage of a plain recursion with unbiased generators at these effective ridges. Raises NotSmall."""
+    source = mix.stages[-1].sources[0]
+    noise_of: dict[float, float] = {}  # of all generators with so many samples: equal ones have equal parts
+    for stage in mix.stages[:-1]:
+        generator = stage.sources[0]
+        noise_of[generator.samples] = noise_of.get(generator.samples, 0.0) + generator.noise_variance
+    at = corrections(population, float(source.samples), np.array(ridges))
+    return [_corrected(one, source, noise_of, population.rank) for one in at]
 
-    Calibrated on random mixes: covers the true error of 19 in 20 (docs/finite-size.md).
+
+def _corrected(
+    at: Corrections[float], source: Source, noise_of: dict[float, float], rank: float
+) -> CorrectedFit:
+    noise = source.noise_variance
+    past = {samples: _generator_noise(rank, samples, at.label) for samples in noise_of}
+    parts = [(noise, at.noise), *((noise_of[samples], pair) for samples, pair in past.items())]
+    value = at.truth[0] + sum(variance * pair[0] for variance, pair in parts)
+    moved = abs(at.truth[1]) + sum(variance * abs(pair[1]) for variance, pair in parts)
+    bias, by_noise = added(*at.truth, NEGLIGIBLE * value), continued(*at.noise)
+    response = {samples: continued(*pair) for samples, pair in past.items()}
+    total = bias + by_noise * noise + sum(noise_of[samples] * response[samples] for samples in noise_of)
+    # samples and samples to spare of every fit
+    rooms = [(source.samples, source.samples / (1.0 + at.noise[0])), *((T, T - rank) for T in noise_of)]
+    spare = min(room for _, room in rooms)
+    if spare < 1.0:
+        raise NotSmall
+    closeness = max((1.0 - room / T) / room for T, room in rooms)
+    return CorrectedFit(
+        total, bias, by_noise, response, moved / value if value > 0 else 0.0, spare, closeness
+    )
+
+
+def left_over(moved: float, room: float, closeness: float) -> float:
+    """The relative error that is left after corrections of this share.
+
+    ``room``: the least samples to spare of a fit; ``closeness``: the most of (1 − openness)/(samples to spare), which
+    is what counts next to an interpolation threshold, where corrections may cancel. Calibrated on random mixes: covers
+    the true error of 19 in 20 (docs/finite-size.md).
     """
-    return min(_LEFT * moved / max(room, 1.0), 1.0)
+    return min(moved / max(room, 1.0) + near_threshold(closeness), 1.0)
+
+
+def near_threshold(closeness: float) -> float:
+    """What no correction shows; see left_over."""
+    return _NEAR * closeness * closeness
 
 
 def _generator_noise(rank: float, samples: float, label: tuple[float, float]) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The prediction of one plain recursion: a batch of one, see plain_chain.py."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from service.theory.flatness import EXCESS, flat_range, vouched
 from service.theory.model import OPTIMAL, REAL, Population, Stage, TrainingMix
 from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.plain_chain import outcomes
+from service.theory.plain_correction import CorrectedFit, NotSmall, corrected_fits, left_over, unbiased
 from service.theory.response import Regime, regime
 from service.theory.results import (
     Baseline,
@@ -71,21 +72,47 @@ def scenario(population: Population, mix: TrainingMix) -> Scenarios:
     )
 
 
-def plain_prediction(population: Population, mix: TrainingMix) -> Prediction | None:
-    """The prediction of a plain mix, or None where the general engine must look."""
+def plain_prediction(population: Population, mix: TrainingMix, order: Literal[0, 1] = 0) -> Prediction | None:
+    """The prediction of a plain mix, or None where the general engine must look.
+
+    ``order`` 1: with the finite-size correction where that has a closed form and is small.
+    """
     given = scenario(population, mix)
     found = outcomes(population, given, ends=True)
-    return _prediction(population, mix, given, found) if found.regular[0] else None
+    if not found.regular[0]:
+        return None
+    if order == 1 and unbiased(population, mix) and np.isfinite(found.best.penalty[0]):
+        ridges = [float(theta[0]) for theta in found.ridges]
+        try:
+            return _prediction(population, mix, given, found, corrected_fits(population, mix, ridges))
+        except NotSmall:
+            pass
+    return _prediction(population, mix, given, found, None)
 
 
-def _prediction(population: Population, mix: TrainingMix, given: Scenarios, found: Outcomes) -> Prediction:
+def _prediction(
+    population: Population,
+    mix: TrainingMix,
+    given: Scenarios,
+    found: Outcomes,
+    fits: list[CorrectedFit] | None,
+) -> Prediction:
+    """``fits``: of order 1, at the given, the recommended and the clean-optimal penalty."""
     final, generators = mix.stages[-1], mix.stages[:-1]
     T, penalty = float(given.samples[0]), float(found.given.penalty[0])
-    error, at_best = (_decomposition(generators, point) for point in (found.given, found.best))
-    best_clean = Best(float(found.clean_penalty[0]), float(found.clean_total[0]))
-    baseline = Baseline(T, error.bias + error.variance, error.bias, error.variance, best_clean)
     rooms = [*found.run_rooms[0].tolist(), float(found.given.room[0])]
     samples = [*given.run_samples[0].tolist(), T]
+    if fits is None:
+        error, at_best = (_decomposition(generators, point) for point in (found.given, found.best))
+        clean_total, total_at_clean = float(found.clean_total[0]), float(found.total_at_clean[0])
+        expected, moved = 1.0 / max(min(rooms), 1.0), None
+    else:
+        noise, real_noise = float(given.noise[0]), float(given.real_noise[0])
+        error, at_best = (_corrected(generators, fit, noise, real_noise) for fit in fits[:2])
+        clean_total, total_at_clean = fits[2].bias + fits[2].by_noise * real_noise, fits[2].total
+        expected, moved = left_over(fits[0].moved, fits[0].room, fits[0].closeness), fits[0].moved
+    best_clean = Best(float(found.clean_penalty[0]), clean_total)
+    baseline = Baseline(T, error.bias + error.variance, error.bias, error.variance, best_clean)
     regimes: list[Regime] = []
     for run, size, ridge in zip(given.runs, samples, given.run_penalties[0].tolist(), strict=False):
         regimes += [regime(size, population.rank, None, ridge)] * run
@@ -102,14 +129,29 @@ def _prediction(population: Population, mix: TrainingMix, given: Scenarios, foun
             _flat_range(population, given, found),
             at_best,
             best_clean.penalty,
-            max(float(found.total_at_clean[0]) - at_best.total, 0.0),
+            max(total_at_clean - at_best.total, 0.0),
             float(found.effective_samples[0]),
         ),
         population.noise_variance,
         min(room / size for room, size in zip(rooms, samples, strict=True)),
-        1.0 / max(min(rooms), 1.0),
-        ridges=tuple(float(theta[0]) for theta in found.ridges),
+        expected,
+        order=0 if fits is None else 1,
+        moved=moved,
     )
+
+
+def _corrected(
+    generators: tuple[Stage, ...], fit: CorrectedFit, noise: float, real_noise: float
+) -> Decomposition:
+    by_source = []
+    for stage in generators:
+        source = stage.sources[0]
+        value = source.noise_variance * fit.past[source.samples]
+        by_source.append(SourceNoise(stage.name, source.name, value))
+    return assemble(
+        fit.total, fit.bias, fit.by_noise * real_noise, tuple(by_source),
+        shift=0.0, mismatch=fit.by_noise * (noise - real_noise),
+    )  # fmt: skip
 
 
 def _resolved(mix: TrainingMix, penalty: float) -> TrainingMix:

@@ -60,11 +60,12 @@ def predict(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 
     if mix.has_matrices:
         return matrix_prediction(population, mix, partial(predict, population))
     mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
-    prediction = plain_prediction(population, mix) if is_plain(population, mix) else None
+    prediction = plain_prediction(population, mix, order) if is_plain(population, mix) else None
     prediction = prediction or general_prediction(population, mix)
     if order == 0:
         return prediction
-    prediction = corrected(population, prediction)
+    if prediction.order == 0:
+        prediction = corrected(population, prediction)
     prediction = refined(population, prediction) or prediction
     if prediction.regularization.recommended.total < _INFINITE:
         return prediction

@@ -126,8 +126,7 @@ class Prediction:
     ``openness``: the least over the stages that are fitted, see Response.openness; ``expected_relative_error``: of the
     total, for Gaussian features; ``method``: of the test error, the other values being deterministic equivalents;
     ``order``: of those, 0 for asymptotic errors, 1 with their finite-size correction;
-    ``moved``: sum of the absolute corrections of the total's contributions, as a share of it; ``ridges``: effective
-    ridges of a plain recursion's last stage at the given, the recommended and the clean-optimal penalty.
+    ``moved``: sum of the absolute corrections of the total's contributions, as a share of it.
     """
 
     mix: TrainingMix
@@ -143,4 +142,3 @@ class Prediction:
     method: Method = Method.EQUIVALENT
     order: Literal[0, 1] = 0
     moved: float | None = None
-    ridges: tuple[float, ...] | None = None

@@ -66,3 +66,8 @@ def samples_to_spare(stage: Stage, response: Response) -> float:
     weighting = sum(share**2 / source.samples for share, source in used if share)
     effective = 1.0 / weighting if weighting else inf
     return response.openness * min(effective, inf if response.features is None else response.features)
+
+
+def crowding(stage: Stage, response: Response) -> float:
+    """(1 − openness)/(samples to spare): how near a fit is to its interpolation threshold, O(1/N) away from it."""
+    return (1.0 - response.openness) / room if (room := samples_to_spare(stage, response)) > 0 else inf

@@ -14,7 +14,7 @@ from service.theory.chain import Chain, label_indices
 from service.theory.corrected import corrected
 from service.theory.finite_size import Contributions, Expansion, contributions
 from service.theory.model import OPTIMAL, REAL, Array, Population, Shift, Source, Stage, TrainingMix
-from service.theory.plain_correction import has_closed_form
+from service.theory.plain_prediction import plain_prediction
 from service.theory.prediction import predict
 from service.theory.stages import solve_all
 from tests.theory.designs import average_error
@@ -178,10 +178,9 @@ def test_the_closed_form_is_the_general_one(
     stages = list(generations(n, 1000, 0.0).stages[:-1]) if n else []
     label = stages[-1].name if n else REAL
     mix = TrainingMix((*stages, Stage("final", (Source("x", label, samples, 0.4),), penalty)))
-    prediction = predict(population, mix)
-    assert has_closed_form(prediction)
-    plain = corrected(population, prediction)
-    general = corrected(population, dataclasses.replace(prediction, ridges=None))
+    plain = plain_prediction(population, mix, order=1)
+    assert plain is not None
+    general = corrected(population, predict(population, mix))
     assert plain.order == general.order == 1
     for name in ("test_error", "clean", "real_only", "regularization"):
         assert flat(getattr(plain, name)) == pytest.approx(
