@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from scipy.stats import chi2
 
 from service.theory.chain import Chain, label_indices
-from service.theory.corrected import corrected
+from service.theory.corrected import corrected, with_expected_error
 from service.theory.finite_size import Contributions, Expansion, contributions
 from service.theory.model import OPTIMAL, REAL, Array, Population, Shift, Source, Stage, TrainingMix
 from service.theory.plain_prediction import plain_prediction
@@ -249,3 +249,21 @@ def test_no_correction_that_is_not_small(mix: TrainingMix) -> None:
     after = corrected(POPULATION, prediction)
     assert after.order == 0
     assert after.test_error == prediction.test_error
+
+
+@pytest.mark.parametrize(
+    ("d", "samples", "penalty"), [(14, 14, 1e-3), (14, 14, 4e-3), (30, 31, 1e-4), (30, 31, 1e-3)]
+)
+def test_the_expected_error_covers_what_is_left_near_the_threshold(
+    d: int, samples: float, penalty: float
+) -> None:
+    """There corrections may cancel, and what they leave is of the order of (samples to spare)^-2."""
+    population = power_law(d, beta=1.0)
+    mix = one(samples, penalty)
+    mean, standard_error = average_error(population, mix, 1500, 1)
+    for order in (0, 1):
+        prediction = with_expected_error(population, predict(population, mix)) if order == 0 else None
+        prediction = prediction or predict(population, mix, order=1)
+        error = abs(prediction.test_error.total / mean - 1)
+        assert error <= prediction.expected_relative_error + 3 * standard_error / mean
+        assert prediction.expected_relative_error < 0.5
