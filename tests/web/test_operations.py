@@ -77,6 +77,7 @@ async def test_the_backlog_is_read_from_the_database(http: httpx.AsyncClient, da
     async with database.transaction() as connection:
         simulation = {
             "request_id": "r", "engine_version": "1", "request": {}, "points": [], "replicates": 9,
+            "kind": "regression", "outcomes": 1, "wanted_shards": 3, "turn": 0,
             "shard_count": 3, "flops": 1.0, "created_at": func.now() - timedelta(seconds=100),
         }  # fmt: skip
         await connection.execute(insert(simulations).values(id="sim_1", state="running", **simulation))

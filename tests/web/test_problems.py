@@ -21,10 +21,12 @@ OPERATIONS = [
     for path, operations in create_app(Settings()).openapi()["paths"].items()
     for method in operations
 ]
+WITHOUT_BODY = (":cancel", ":retry")
 WITH_BODY = [
-    (method, path) for method, path in OPERATIONS if method == "POST" and not path.endswith(":cancel")
+    (method, path) for method, path in OPERATIONS if method == "POST" and not path.endswith(WITHOUT_BODY)
 ]
 IDS = {
+    "distributions/predictions/{prediction_id}": "distributions/predictions/dpr_00000000000000000000000000",
     "{prediction_id}": "prd_00000000000000000000000000",
     "{dataset_id}": "dst_00000000000000000000000000",
     "{simulation_id}": "sim_00000000000000000000000000",
@@ -54,7 +56,7 @@ async def test_a_method_that_is_not_there(http: httpx.AsyncClient, method: str, 
 
 @pytest.mark.parametrize("path", [path for _, path in OPERATIONS if "{" in path])
 async def test_an_id_that_is_not_there_and_one_that_is_none(http: httpx.AsyncClient, path: str) -> None:
-    method = "POST" if path.endswith(":cancel") else "GET"
+    method = "POST" if path.endswith(WITHOUT_BODY) else "GET"
     assert_problem(await http.request(method, filled(path)), 404, "not_found")
     none = path.partition("{")[0] + "SECRET" + path.partition("}")[2]
     answer = await http.request(method, none)

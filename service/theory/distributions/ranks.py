@@ -29,7 +29,7 @@ def rank_rule(
     seen), so blocks shorten towards it; an endless law has no such end. The arrays are shared: do not write to
     them.
     """
-    ratio = min(_RATIO, _FALL ** (1.0 / steepness))
+    ratio = min(_RATIO, _FALL ** (1.0 / max(steepness, 1.0)))
     edges = sorted({b for b in breaks if 0 < b < end} | {end})
     parts, first = [], 1.0
     for edge in edges:

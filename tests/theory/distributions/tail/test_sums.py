@@ -219,3 +219,10 @@ def test_a_noisy_memory_is_worse_than_a_true_one_by_the_stated_error(exponent: f
     stated = Memory(float(K), noisy=True).expected_error(law, CLEAN, T)
     assert 0.5 * stated - 3 * error < worse < stated + 3 * error
     assert stated == pytest.approx(0.14 * exponent / visits, rel=0.02)
+
+
+@pytest.mark.parametrize("steepness", [1e-300, 0.5, 1.0, 50.0])
+def test_sums_of_any_steepness(steepness: float) -> None:
+    ranks, weights = rank_rule(5000.0, (), steepness)
+    exact = float((np.arange(1.0, 5001.0) ** -steepness).sum())
+    assert float(weights @ ranks**-steepness) == pytest.approx(exact, rel=1e-12)
