@@ -256,15 +256,15 @@ async def test_the_event_loop_is_free_while_a_data_set_is_described(client: http
     rows = RNG.standard_normal((900, 5))
     text = "a,b,c,d,y\n" + "\n".join(",".join(map(repr, map(float, row))) for row in rows)
     upload = asyncio.create_task(post(client, file=text))
-    pauses = []
+    turns = 0
+    # what this thread computes, not how long it waits: a busy machine does not count
+    computed, began = time.thread_time(), time.perf_counter()
     while not upload.done():
-        before = time.perf_counter()
         await asyncio.sleep(0.01)
-        pauses.append(time.perf_counter() - before)
+        turns += 1
     assert (await upload).status_code == 201
-    assert len(pauses) > 5
-    assert np.median(pauses) < 0.05
-    assert max(pauses) < 0.5 * sum(pauses)
+    assert turns > 5
+    assert time.thread_time() - computed < 0.5 * (time.perf_counter() - began)
 
 
 # --- read -------------------------------------------------------------------------------------------------
