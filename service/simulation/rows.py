@@ -1,5 +1,6 @@
 """Real rows: samples are drawn with replacement from those of a stored data set."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -187,7 +188,7 @@ class EmpiricalProblem:
         return projected + gram_flops + values + system_flops(columns, N, None, penalties, thin=True)
 
 
-class RowSystem:
+class RowSystem(ABC):
     """Ridge fits of chosen rows, one penalty after another; what a subclass fits with is its own.
 
     ``roots``: of the loss weights, shape (samples,); the penalty is per sample: the ridge is N times it.
@@ -207,9 +208,9 @@ class RowSystem:
         )
         return list(self.values(len(self.roots) * penalty, Y).T)
 
+    @abstractmethod
     def values(self, ridge: float, Y: Array) -> Array:
         """Values on all rows, shape (n, fits), of the fits to weighted labels ``Y``, shape (samples, fits)."""
-        raise NotImplementedError
 
 
 class FeatureSystem(RowSystem):
