@@ -202,5 +202,7 @@ async def test_reference_point(http_without_database: httpx.AsyncClient, point: 
     answer = await http_without_database.post(f"/v1/distributions/{kind}/predictions", json=body)
     assert answer.status_code == 200, answer.text
     for pointer, value in values.items():
-        digits = 1e-9 if len(f"{value}".replace("0.", "").lstrip("-0")) < 14 else 0.0  # rounded when published
+        digits = (
+            1e-9 if len(f"{value}".replace("0.", "").lstrip("-0")) < 14 else 0.0
+        )  # rounded when published
         assert at(answer.json(), pointer) == pytest.approx(value, rel=max(rel, digits)), pointer

@@ -24,8 +24,10 @@ def truth_of(vocabulary: schemas.Vocabulary, stored: Vocabulary | None) -> Vocab
     if isinstance(vocabulary, schemas.ZipfVocabulary):
         return zipf(vocabulary.types, vocabulary.exponent)
     if isinstance(vocabulary, schemas.CountsVocabulary):
-        types = None if vocabulary.types is None else np.array(vocabulary.types, dtype=float)
-        return from_counts(np.array(vocabulary.values, dtype=float), types)
+        assert vocabulary.types is not None  # the schema merges a plain list
+        return from_counts(
+            np.asarray(vocabulary.values, dtype=float), np.asarray(vocabulary.types, dtype=float)
+        )
     assert stored is not None
     return stored
 

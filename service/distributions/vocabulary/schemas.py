@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, Strict, model_validator
 
 from service.distributions.schemas import At, Count, Generations, Recursion, Samples, Workflow
-from service.predictions.schemas import MAX_LIST, DatasetId, Model
+from service.distributions.vocabulary.counts import CountList, merged
+from service.predictions.schemas import DatasetId, Model
 
 MAX_TYPES = 10**15
 MAX_EXPONENT = 20.0
@@ -36,12 +38,14 @@ class ZipfVocabulary(Model):
 class CountsVocabulary(Model):
     """How often each type occurs; its probability is its share.
 
-    ``types``: how many types have each count, where that is shorter than listing them.
+    ``types``: how many types have each count. Without it, every entry of ``values`` is one type; such a list is kept
+    and hashed in the shorter form, its distinct counts, largest first, with the ``types`` of each: its order does not
+    matter.
     """
 
     kind: Literal["counts"]
-    values: Annotated[list[Count], Field(min_length=1, max_length=MAX_LIST)]
-    types: Annotated[list[Count], Field(min_length=1, max_length=MAX_LIST)] | None = None
+    values: CountList
+    types: CountList | None = None
 
     @model_validator(mode="after")
     def _same_length(self) -> "CountsVocabulary":
@@ -49,6 +53,15 @@ class CountsVocabulary(Model):
             raise ValueError(
                 f"values has {len(self.values)} entries and types {len(self.types)}; they must be of the same length"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _in_short(self) -> "CountsVocabulary":
+        if self.types is None:
+            distinct, types = merged(np.asarray(self.values))
+            # the model is frozen for everybody else
+            object.__setattr__(self, "values", distinct)
+            object.__setattr__(self, "types", types)
         return self
 
 

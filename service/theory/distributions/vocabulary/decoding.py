@@ -217,7 +217,7 @@ def _iterated(
         raise Unsupported(
             "this combination has no closed form for an endless vocabulary; give a finite number of types"
         )
-    truth = vocabulary
+    truth = vocabulary.condensed
     if decoding.top_k is not None or decoding.top_p < 1.0:
         truth = _listed(vocabulary)
     if truth.probabilities.size * float(generations[-1]) > MAX_WORK:

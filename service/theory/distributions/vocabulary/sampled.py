@@ -113,14 +113,15 @@ def _last_founders(training: Training) -> Founders:
 
 
 def _state(vocabulary: Vocabulary, founders: Founders, related: float, ranks: tuple[int, ...]) -> State:
-    p = vocabulary.probabilities
+    levels = vocabulary.condensed
+    p = levels.probabilities
     known = _is_known(founders)
     asked = np.array([vocabulary.of_rank(rank) for rank in ranks])
     return State(
         diversity=(1.0 - related) * (1.0 - vocabulary.simpson),
-        surviving_types=vocabulary.total(founders.present(p)) if known else None,
-        missing_mass=vocabulary.total(p * founders.absent(p)) if known else None,
-        entropy=expected_entropy(vocabulary, founders, related) if known else None,
+        surviving_types=levels.total(founders.present(p)) if known else None,
+        missing_mass=levels.total(p * founders.absent(p)) if known else None,
+        entropy=expected_entropy(levels, founders, related) if known else None,
         founders=founders.mean if known else None,
         gone=tuple(founders.absent(asked).tolist()) if known else (None,) * len(ranks),
     )

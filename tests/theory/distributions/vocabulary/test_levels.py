@@ -67,15 +67,26 @@ def test_counts_are_their_distribution(counts: list[int]) -> None:
     assert from_counts(np.array(counts[::-1], dtype=float)).entropy == vocabulary.entropy
 
 
-def test_many_distinct_counts_share_levels() -> None:
-    counts = np.random.default_rng(0).pareto(1.1, 50_000) * 1e6 + 1
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("types", [5_000, 50_000])
+def test_many_distinct_counts_are_condensed_for_sums_alone(types: int, seed: int) -> None:
+    counts = np.floor(np.random.default_rng(seed).pareto(1.1, types) * 1e6 + 1)
     vocabulary = from_counts(counts)
-    p = counts / counts.sum()
-    assert vocabulary.probabilities.size <= MAX_LEVELS
-    assert vocabulary.simpson == pytest.approx(p @ p, rel=1e-5)
-    for samples in (1e2, 1e5):
-        levels = vocabulary.total(np.exp(-samples * vocabulary.probabilities) * vocabulary.probabilities)
-        assert levels == pytest.approx(float(np.exp(-samples * p) @ p), rel=1e-6)
+    p = np.sort(counts)[::-1] / counts.sum()
+    levels = vocabulary.condensed
+    assert levels.probabilities.size <= MAX_LEVELS < vocabulary.probabilities.size
+    assert levels.multiplicities.sum() == pytest.approx(types, rel=1e-12)
+    assert levels.total(levels.probabilities) == pytest.approx(1.0, rel=1e-12)
+    # what is said of single ranks, and Σ p², is of the list itself
+    assert vocabulary.simpson == pytest.approx(p @ p, rel=1e-13)
+    for rank in (1, 10, 1000, types // 2, types):
+        assert vocabulary.of_rank(rank) == pytest.approx(p[rank - 1], rel=1e-13)
+        assert vocabulary.kept(rank) == pytest.approx(p[:rank].sum(), rel=1e-12)
+    for samples in (1e2, 1e3, 1e4, 1e5, 1e6):
+        absent = np.exp(samples * np.log1p(-p))
+        smooth = np.exp(samples * np.log1p(-levels.probabilities))
+        assert levels.total(smooth * levels.probabilities) == pytest.approx(float(absent @ p), rel=1e-9)
+        assert levels.total(1.0 - smooth) == pytest.approx(float((1.0 - absent).sum()), rel=1e-9)
 
 
 def test_counts_that_hold_nothing() -> None:
