@@ -58,6 +58,8 @@ async def create(
         description = None
         async with database.transaction() as connection:
             is_stored = await store.has_rows(connection, dataset_id, rows_dir)
+        if isinstance(ingested, IngestedText):
+            is_stored = is_stored and files.types_path(rows_dir, dataset_id).is_file()
         if not is_stored:
             description = await _described(describer, ingested, sent.options)
         async with database.transaction() as connection:
@@ -124,3 +126,5 @@ def _publish(ingested: Ingested | IngestedText, dataset_id: str, rows_dir: Path)
     """Move rows and truth into place, each at once; the same content may be there already."""
     files.publish(ingested.rows, files.rows_path(rows_dir, ingested.rows_hash))
     files.publish(ingested.labels, files.truth_path(rows_dir, dataset_id))
+    if isinstance(ingested, IngestedText):
+        files.publish(ingested.strings, files.types_path(rows_dir, dataset_id))

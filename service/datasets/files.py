@@ -23,6 +23,11 @@ def truth_path(rows_dir: Path, dataset_id: str) -> Path:
     return rows_dir / f"{dataset_id}.npy"
 
 
+def types_path(rows_dir: Path, dataset_id: str) -> Path:
+    """The types of a text by their strings, of one description."""
+    return rows_dir / f"{dataset_id}.types"
+
+
 @contextmanager
 def working_folder(rows_dir: Path) -> Iterator[Path]:
     """An empty folder beside the rows, gone afterwards; clears those that dead processes left."""

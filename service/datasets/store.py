@@ -1,6 +1,8 @@
 """Data sets in PostgreSQL: content-addressed, immutable; and whether their rows are still there."""
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from service.database.schema import datasets
 from service.datasets import files
 from service.datasets.schemas import Description, StoredDataset, Summary
 from service.datasets.text_schemas import DatasetPage, StoredText, TextDescription, TextSummary
+from service.datasets.words import ranks_of
 from service.errors import InvalidInput, NotFound, RowsDeleted
 from service.simulation.rows import EmpiricalProblem
 from service.theory import kernels
@@ -139,6 +142,7 @@ async def delete_rows(connection: AsyncConnection, dataset_id: str, rows_dir: Pa
         )
     )
     files.remove(files.truth_path(rows_dir, dataset_id))
+    files.remove(files.types_path(rows_dir, dataset_id))
     if users.scalar_one() == 0:
         files.remove(files.rows_path(rows_dir, row.rows_hash))
 
@@ -185,6 +189,39 @@ async def vocabulary(connection: AsyncConnection, dataset_id: str) -> Vocabulary
     return from_counts(
         np.array(frequencies["counts"], dtype=float), np.array(frequencies["types"], dtype=float)
     )
+
+
+async def token_ranks(
+    connection: AsyncConnection, dataset_id: str, rows_dir: Path, tokens: Sequence[str], pointer: str
+) -> tuple[int, ...]:
+    """The rank of each of the ``tokens`` in a stored text.
+
+    Raises NotFound, RowsDeleted, and InvalidInput at ``pointer`` (with ``#`` for the token's place) where one does
+    not occur, or this is no text.
+    """
+    if not tokens:
+        return ()
+    row = await _row(connection, dataset_id)
+    _needs(row, "/vocabulary", text=True)
+    types, counts = files.types_path(rows_dir, dataset_id), files.truth_path(rows_dir, dataset_id)
+    if row.rows_deleted_at is not None or not (types.is_file() and counts.is_file()):
+        raise RowsDeleted(
+            f"The tokens of {dataset_id} are not there, so that none can be looked up: ask for ranks, or upload the "
+            "same text with the same options again."
+        )
+    found = await asyncio.to_thread(ranks_of, tokens, types, counts)
+    for place, (token, rank) in enumerate(zip(tokens, found, strict=True)):
+        if rank is None:
+            how = {
+                "whitespace": "what white space separates, punctuation and case included",
+                "word": "words in lower case, without punctuation",
+                "character": "single characters",
+            }[row.description["tokens"]]
+            raise InvalidInput.at(
+                pointer.replace("#", str(place)), "unknown_token",
+                f"{token!r} does not occur in {dataset_id}. Its tokens are {how}; ask for one that occurs.",
+            )  # fmt: skip
+    return tuple(rank for rank in found if rank is not None)
 
 
 async def tokens(connection: AsyncConnection, dataset_id: str, rows_dir: Path, pointer: str) -> Path:

@@ -14,6 +14,7 @@ from service.datasets.containers import is_zip, unpacked
 from service.datasets.ingest import Upload
 from service.datasets.limits import refuse
 from service.datasets.text_schemas import TextOptions, Tokens
+from service.datasets.words import write_types
 from service.errors import InvalidInput
 
 MAX_TOKENS: Final = 100_000_000
@@ -29,7 +30,10 @@ _BOM: Final = "\ufeff"
 
 @dataclass(frozen=True)
 class IngestedText:
-    """Types in the order of their first occurrence, how often each occurs, and where the numbered tokens are."""
+    """Types in the order of their first occurrence.
+
+    ``rows``: the numbered tokens; ``labels``: how often each type occurs; ``strings``: the types again, on disk.
+    """
 
     count: int
     types: list[str]
@@ -37,6 +41,7 @@ class IngestedText:
     rows_hash: str
     rows: Path
     labels: Path
+    strings: Path
 
 
 def ingest_text(upload: Upload) -> IngestedText | InvalidInput:
@@ -79,7 +84,9 @@ def _ingest(upload: Upload) -> IngestedText:
     ids = np.memmap(numbered, dtype="<i4", mode="r")
     np.save(rows, ids)
     np.save(labels, np.bincount(ids, minlength=len(numbers)))
-    return IngestedText(count, list(numbers), text.digest, rows_digest.hexdigest(), rows, labels)
+    types, strings = list(numbers), upload.folder / "types"
+    write_types(types, strings)
+    return IngestedText(count, types, text.digest, rows_digest.hexdigest(), rows, labels, strings)
 
 
 def _check_size(count: int, types: int) -> None:

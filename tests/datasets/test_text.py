@@ -14,6 +14,7 @@ from service.datasets.describe_text import describe_text
 from service.datasets.ingest import Upload
 from service.datasets.text import IngestedText, ingest_text
 from service.datasets.text_schemas import TextDescription, TextOptions, Tokens
+from service.datasets.words import ranks_of
 from service.errors import InvalidInput
 from service.theory.distributions.vocabulary.zipf_fit import ZipfFit, fit_zipf
 from tests.web.asking import assert_problem
@@ -206,3 +207,57 @@ async def test_texts_and_rows_are_told_apart(client: httpx.AsyncClient) -> None:
     damaged = await upload(client, b"\xff\xfe" * 100)
     assert_problem(damaged, 422, "invalid_input")
     assert damaged.json()["errors"][0]["code"] == "invalid_utf8"
+
+
+@pytest.mark.parametrize("tokens", ["whitespace", "word", "character"])
+def test_ranks_of_tokens(tmp_path: Path, tokens: Tokens) -> None:
+    """Counted afresh: by falling count, ties as they first occur; what is a part of a token is none."""
+    found = ingested(tmp_path, TEXT.encode(), tokens)
+    counts = np.load(found.labels)
+    order = sorted(range(len(found.types)), key=lambda i: (-counts[i], i))
+    expected = {found.types[i]: rank for rank, i in enumerate(order, start=1)}
+    asked = [*expected, "sa", "nowhere", "mat ."]
+    assert ranks_of(asked, found.strings, found.labels) == [expected.get(token) for token in asked]
+
+
+@pytest.mark.anyio
+async def test_the_fate_of_a_token_by_its_string(client: httpx.AsyncClient) -> None:
+    text = (await upload(client)).json()
+    path = "/v1/distributions/vocabulary/predictions"
+    body = {
+        "vocabulary": text["id"], "samples": 20, "generations": 3, "workflow": {"kind": "replace"}, "ranks": [1],
+        "tokens": ["dog", "the"],
+    }  # fmt: skip
+    answer = (await client.post(path, json=body)).json()
+    by_rank, dog, the = answer["curve"][0]["gone"]
+    assert (by_rank["token"], dog["token"], the["token"]) == (None, "dog", "the")
+    assert the["rank"] == 1
+    assert the["true_probability"] == by_rank["true_probability"] == pytest.approx(9 / 39)
+    assert dog["true_probability"] == pytest.approx(3 / 39)
+    assert dog["probability"] == pytest.approx((1 - 3 / 39) ** 20, rel=1e-12)
+    assert the["probability"] == pytest.approx((1 - 9 / 39) ** 20, rel=1e-12)
+
+    unknown = await client.post(path, json={**body, "tokens": ["the", "Dog"]})
+    assert_problem(unknown, 422, "invalid_input")
+    (error,) = unknown.json()["errors"]
+    assert (error["pointer"], error["code"]) == ("/tokens/1", "unknown_token")
+    assert "lower case" in error["message"]
+    zipf = {"kind": "zipf", "types": 10, "exponent": 1.0}
+    assert_problem(await client.post(path, json={**body, "vocabulary": zipf}), 422, "invalid_input")
+
+    recommend = "/v1/distributions/vocabulary/recommendations"
+    bound = {"quantity": "gone", "limit": 0.2, "token": "dog"}
+    asked = {"vocabulary": text["id"], "samples": 20, "generations": 3, "bound": bound}
+    found = (await client.post(recommend, json=asked)).json()
+    same = {**asked, "bound": {"quantity": "gone", "limit": 0.2, "rank": dog["rank"]}}
+    assert found["recommended"] == (await client.post(recommend, json=same)).json()["recommended"]
+    missing = await client.post(recommend, json={**asked, "bound": {**bound, "token": "Dog"}})
+    assert missing.json()["errors"][0]["pointer"] == "/bound/token"
+    both = await client.post(recommend, json={**asked, "bound": {**bound, "rank": 1}})
+    assert_problem(both, 422, "invalid_input")
+
+    assert (await client.delete(f"/v1/datasets/{text['id']}")).status_code == 204
+    assert_problem(await client.post(path, json=body), 409, "rows_deleted")
+    assert (await client.post(path, json={**body, "tokens": []})).status_code == 200, "ranks stay"
+    assert (await upload(client)).status_code == 200, "the same text brings them back"
+    assert (await client.post(path, json=body)).json()["curve"] == answer["curve"]

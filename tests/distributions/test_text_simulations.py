@@ -10,8 +10,11 @@ import pytest
 from service.distributions.ngram.schemas import NgramResult, NgramSimulationRequest
 from service.distributions.ngram.simulation import NGRAM, StoredTokens
 from service.distributions.simulated import Simulated
+from service.distributions.vocabulary.asked import Text
 from service.distributions.vocabulary.simulation import VOCABULARY, VocabularySimulationRequest
 from service.errors import InvalidInput
+from service.simulation.distributions.vocabulary import VocabularyWork
+from service.theory.distributions.vocabulary.levels import from_counts
 from tests.web.asking import assert_problem
 
 VOCABULARY_BODY: dict[str, Any] = {
@@ -55,6 +58,20 @@ def test_vocabularies_agree_with_their_prediction(workflow: dict[str, Any]) -> N
     assert {one.quantity for one in found.measured} == {
         "diversity", "surviving_types", "missing_mass", "entropy", "gone:1", "gone:100",
     }  # fmt: skip
+
+
+def test_a_token_is_followed_by_its_string() -> None:
+    body = {**VOCABULARY_BODY, "vocabulary": "dst_" + "a" * 26, "tokens": ["rare"]}
+    request = VocabularySimulationRequest.model_validate(body)
+    text = Text(from_counts(np.array([50.0, 30.0, 15.0, 5.0])), ranks=(4,))
+    planned = VOCABULARY.plan(request, text)
+    work = VOCABULARY.work(request, planned.points, text)
+    assert isinstance(work, VocabularyWork)
+    assert work.ranks == (1, 100, 4)
+    names = [row["quantity"] for row in planned.points[0]["rows"]]
+    assert names[4:7] == ["gone:1", "gone:100", 'gone:"rare"']
+    first = planned.points[0]["rows"][6]
+    assert first["prediction"] == pytest.approx(0.95**400, rel=1e-9)
 
 
 def test_where_there_is_no_formula_it_is_said() -> None:

@@ -243,3 +243,29 @@ async def test_a_share_of_infinitely_many_types(http: httpx.AsyncClient) -> None
     endless = {"kind": "zipf", "types": None, "exponent": 1.5}
     response = await http.post(ADVICE, json={**ASKED, "vocabulary": endless, "bound": bound})
     assert_problem(response, 422, "invalid_input")
+
+
+async def test_the_order_of_counts_does_not_matter(http_without_database: httpx.AsyncClient) -> None:
+    """A list, its permutation, and its short form are one request: one hash, one id."""
+    values = [5, 1, 7, 1, 5, 5, 1]
+    ways = [
+        {"values": values},
+        {"values": sorted(values)},
+        {"values": [7, 5, 1], "types": [1, 3, 3]},
+    ]
+    answers = [
+        await answered(http_without_database, {**REPLACE, "vocabulary": {"kind": "counts", **way}})
+        for way in ways
+    ]
+    assert len({answer["input_hash"] for answer in answers}) == 1
+    other = {**REPLACE, "vocabulary": {"kind": "counts", "values": [*values, 1]}}
+    assert (await answered(http_without_database, other))["input_hash"] != answers[0]["input_hash"]
+    assert [one["true_probability"] for one in answers[0]["final"]["gone"]] == [pytest.approx(7 / 25), 0.0]
+
+
+@pytest.mark.parametrize("bad", [0, -1, True, 1.0, "3", None, 10**18 + 1, 10**30, [1]])
+async def test_a_count_that_is_none_is_named(http_without_database: httpx.AsyncClient, bad: Any) -> None:
+    body = {**REPLACE, "vocabulary": {"kind": "counts", "values": [3, 2, bad, 1]}}
+    response = await http_without_database.post(PATH, json=body)
+    assert_problem(response, 422, "invalid_input")
+    assert response.json()["errors"][0]["pointer"] == "/vocabulary/values/2"

@@ -5,6 +5,7 @@ from math import inf, isinf
 from service.distributions.answering import head
 from service.distributions.validity import Reasons, validity
 from service.distributions.vocabulary import responses
+from service.distributions.vocabulary.asked import Asked
 from service.distributions.vocabulary.schemas import VocabularyRequest
 from service.theory.distributions.schedule import Schedule
 from service.theory.distributions.vocabulary.levels import Vocabulary
@@ -28,10 +29,11 @@ def answer(
     request: VocabularyRequest,
     truth: Vocabulary,
     schedule: Schedule | None,
+    asked: Asked,
     prediction: VocabularyPrediction,
 ) -> responses.VocabularyPrediction:
     """Infinities and what has no formula become null, with the reason in ``validity``."""
-    states = States(truth, tuple(request.ranks), Reasons(prediction.cautions))
+    states = States(truth, asked, Reasons(prediction.cautions))
     curve = [
         responses.VocabularyGeneration(
             **states.fields(one.state),
@@ -61,8 +63,10 @@ def answer(
 class States:
     """Turns states into fields of an answer; ``reasons`` collects why something is null."""
 
-    def __init__(self, truth: Vocabulary, ranks: tuple[int, ...], reasons: Reasons) -> None:
-        self._asked = [(rank, truth.of_rank(rank)) for rank in ranks]
+    def __init__(self, truth: Vocabulary, asked: Asked, reasons: Reasons) -> None:
+        self._asked = [
+            (rank, token, truth.of_rank(rank)) for rank, token in zip(asked.ranks, asked.tokens, strict=True)
+        ]
         self.reasons = reasons
 
     def fields(self, state: State) -> dict[str, object]:
@@ -74,8 +78,8 @@ class States:
             "entropy": self._value(state.entropy),
             "founders": self._value(state.founders),
             "gone": [
-                responses.Gone(rank=rank, true_probability=p, probability=self._value(value))
-                for (rank, p), value in zip(self._asked, state.gone, strict=True)
+                responses.Gone(rank=rank, token=token, true_probability=p, probability=self._value(value))
+                for (rank, token, p), value in zip(self._asked, state.gone, strict=True)
             ],
         }
 

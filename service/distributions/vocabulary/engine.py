@@ -6,12 +6,12 @@ from service.distributions.schedules import mix_of, schedule_of
 from service.distributions.schemas import Accumulate, Fresh, Replace, Retained
 from service.distributions.vocabulary import schemas
 from service.distributions.vocabulary.answer import answer
+from service.distributions.vocabulary.asked import Text, asked_of, truth_of
 from service.distributions.vocabulary.responses import VocabularyPrediction
 from service.errors import InvalidInput
 from service.theory.distributions.schedule import Models, Schedule, reported_models
 from service.theory.distributions.vocabulary import training as theory
 from service.theory.distributions.vocabulary.decoding import Decoding
-from service.theory.distributions.vocabulary.levels import Vocabulary, from_counts, zipf
 from service.theory.distributions.vocabulary.prediction import Question, predict, predict_plentiful
 from service.theory.errors import Unsupported
 
@@ -19,33 +19,20 @@ POINTS = 31
 MAX_RUNS = 200
 
 
-def truth_of(vocabulary: schemas.Vocabulary, stored: Vocabulary | None) -> Vocabulary:
-    """The true distribution; ``stored``: that of the text data set that is named."""
-    if isinstance(vocabulary, schemas.ZipfVocabulary):
-        return zipf(vocabulary.types, vocabulary.exponent)
-    if isinstance(vocabulary, schemas.CountsVocabulary):
-        assert vocabulary.types is not None  # the schema merges a plain list
-        return from_counts(
-            np.asarray(vocabulary.values, dtype=float), np.asarray(vocabulary.types, dtype=float)
-        )
-    assert stored is not None
-    return stored
-
-
-def predicted(request: schemas.VocabularyRequest, stored: Vocabulary | None) -> VocabularyPrediction:
+def predicted(request: schemas.VocabularyRequest, stored: Text | None) -> VocabularyPrediction:
     """The answer to a request. Raises InvalidInput where there is none."""
     truth = truth_of(request.vocabulary, stored)
-    ranks, how = tuple(request.ranks), decoding_of(request.decoding)
+    asked, how = asked_of(request, stored), decoding_of(request.decoding)
     models = models_of(request)
     try:
         if request.samples is None:
             generations = tuple(int(n) - 1 for n in models)
-            found = predict_plentiful(truth, how, _plentiful_share(request), generations, ranks)
-            return answer(request, truth, None, found)
+            found = predict_plentiful(truth, how, _plentiful_share(request), generations, asked.ranks)
+            return answer(request, truth, None, asked, found)
         schedule = schedule_of(request, request.workflow)
         trained = training_of(request)
-        found = predict(Question(truth, trained, how, models, ranks))
-        return answer(request, truth, schedule, found)
+        found = predict(Question(truth, trained, how, models, asked.ranks))
+        return answer(request, truth, schedule, asked, found)
     except Unsupported as error:
         raise InvalidInput.at("/decoding", "unsupported", f"{error}.") from error
 

@@ -10,7 +10,7 @@ from service.distributions.answering import head
 from service.distributions.validity import Reasons, validity
 from service.distributions.vocabulary import responses
 from service.distributions.vocabulary.answer import ASSUMPTIONS
-from service.distributions.vocabulary.engine import truth_of
+from service.distributions.vocabulary.asked import Text, truth_of
 from service.distributions.vocabulary.schemas import Bound, VocabularyRecommendationRequest
 from service.errors import InvalidInput
 from service.theory.distributions.accuracy import Caution
@@ -45,6 +45,7 @@ class _Search:
     request: VocabularyRecommendationRequest
     truth: Vocabulary
     limit: float
+    rank: int | None
 
     @property
     def iid(self) -> bool:
@@ -59,10 +60,11 @@ class _Search:
 
     def value(self, real: float) -> float | None:
         """The quantity; None where the theory does not know."""
-        rank = self.request.bound.rank
         generations = self.request.generations
         model = None if generations is None else generations + 1
-        state: State = state_after(self.truth, self.training(real), model, () if rank is None else (rank,))
+        state: State = state_after(
+            self.truth, self.training(real), model, () if self.rank is None else (self.rank,)
+        )
         quantity = self.request.bound.quantity
         found: float | None = state.gone[0] if quantity == "gone" else getattr(state, quantity)
         return found
@@ -81,11 +83,12 @@ class _Search:
 
 
 def recommended(
-    request: VocabularyRecommendationRequest, stored: Vocabulary | None
+    request: VocabularyRecommendationRequest, stored: Text | None
 ) -> responses.VocabularyRecommendation:
     """Bisection over the real samples: more of them never lose what fewer keep. Raises InvalidInput."""
     truth = truth_of(request.vocabulary, stored)
-    search = _Search(request, truth, limit_of(request.bound, truth))
+    rank = stored.ranks[0] if stored is not None and stored.ranks else request.bound.rank
+    search = _Search(request, truth, limit_of(request.bound, truth), rank)
     least = 1.0 if request.workflow == "retained" else 0.0
     most = 1.0 if search.iid else float(request.samples)
     found, below = _least(search.keeps, least, most, whole=not search.iid)

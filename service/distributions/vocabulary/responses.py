@@ -12,6 +12,7 @@ class Gone(Answer):
     """The probability that a model can no longer produce the type of this rank."""
 
     rank: int
+    token: str | None = Field(None, description="The type's string, where it was asked for by it.")
     true_probability: float
     probability: Value
 

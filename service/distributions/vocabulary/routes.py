@@ -1,45 +1,55 @@
 """HTTP of the vocabularies."""
 
+from pathlib import Path
+
 from fastapi import APIRouter
 
 from service.database.engine import Database
-from service.datasets import store as datasets
 from service.distributions.answering import Reply
 from service.distributions.vocabulary import recommend
 from service.distributions.vocabulary.answer import KIND
+from service.distributions.vocabulary.asked import Text, text_of
 from service.distributions.vocabulary.engine import predicted
 from service.distributions.vocabulary.responses import VocabularyPrediction, VocabularyRecommendation
-from service.distributions.vocabulary.schemas import VocabularyRecommendationRequest, VocabularyRequest
+from service.distributions.vocabulary.schemas import (
+    Vocabulary,
+    VocabularyRecommendationRequest,
+    VocabularyRequest,
+)
 from service.distributions.vocabulary.simulation import (
     VOCABULARY,
     VocabularySimulation,
     VocabularySimulationRequest,
 )
-from service.errors import DatabaseUnavailable, InvalidInput, NotFound
+from service.errors import DatabaseUnavailable, InvalidInput, NotFound, RowsDeleted
 from service.simulations.create import Submission, created
 from service.simulations.resource import SimulationEstimate
-from service.theory.distributions.vocabulary.levels import Vocabulary
-from service.web.dependencies import DatabaseDep
+from service.web.dependencies import DatabaseDep, SettingsDep
 from service.web.problems import responses as problem_responses
 
 router = APIRouter(prefix="/vocabulary")
 
 
-@router.post("/predictions", responses=problem_responses(InvalidInput, NotFound, DatabaseUnavailable))
+@router.post(
+    "/predictions", responses=problem_responses(InvalidInput, NotFound, RowsDeleted, DatabaseUnavailable)
+)
 async def create_vocabulary_prediction(
-    request: VocabularyRequest, reply: Reply, database: DatabaseDep
+    request: VocabularyRequest, reply: Reply, database: DatabaseDep, settings: SettingsDep
 ) -> VocabularyPrediction:
     """Predict which types a vocabulary loses when its models are trained on each other's text."""
-    stored = await _stored(request.vocabulary, database)
+    stored = await _text(database, request.vocabulary, settings.rows_dir, request.tokens, "/tokens/#")
     return await reply.prediction(KIND, request, lambda one: predicted(one, stored), inline=False)
 
 
-@router.post("/recommendations", responses=problem_responses(InvalidInput, NotFound, DatabaseUnavailable))
+@router.post(
+    "/recommendations", responses=problem_responses(InvalidInput, NotFound, RowsDeleted, DatabaseUnavailable)
+)
 async def create_vocabulary_recommendation(
-    request: VocabularyRecommendationRequest, reply: Reply, database: DatabaseDep
+    request: VocabularyRecommendationRequest, reply: Reply, database: DatabaseDep, settings: SettingsDep
 ) -> VocabularyRecommendation:
     """Find the least real data per generation that keep a vocabulary's diversity, types, mass or a token."""
-    stored = await _stored(request.vocabulary, database)
+    tokens = [] if request.bound.token is None else [request.bound.token]
+    stored = await _text(database, request.vocabulary, settings.rows_dir, tokens, "/bound/token")
     return await reply.prediction(
         recommend.KIND, request, lambda one: recommend.recommended(one, stored), inline=False
     )
@@ -54,8 +64,10 @@ async def create_vocabulary_simulation(
     return answer
 
 
-async def _stored(vocabulary: object, database: Database) -> Vocabulary | None:
+async def _text(
+    database: Database, vocabulary: Vocabulary, rows_dir: Path, tokens: list[str], pointer: str
+) -> Text | None:
     if not isinstance(vocabulary, str):
-        return None
+        return None  # which needs no database
     async with database.transaction() as connection:
-        return await datasets.vocabulary(connection, vocabulary)
+        return await text_of(connection, vocabulary, rows_dir, tokens, pointer)

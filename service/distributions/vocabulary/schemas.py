@@ -13,6 +13,11 @@ MAX_TYPES = 10**15
 MAX_EXPONENT = 20.0
 MAX_RANKS = 100
 
+_ONLY_IN_A_TEXT = (
+    "strings are known of a stored text alone: name one as the vocabulary, or say which types by their ranks"
+)
+
+Token = Annotated[str, Field(min_length=1, max_length=1000), Strict()]
 Rank = Annotated[int, Field(ge=1, le=MAX_TYPES), Strict()]
 
 
@@ -89,6 +94,9 @@ class VocabularyRequest(Recursion):
     ranks: Annotated[list[Rank], Field(max_length=MAX_RANKS)] = Field(
         [], description="Types, by rank of their true frequency, whose probability of being gone is wanted."
     )
+    tokens: Annotated[list[Token], Field(max_length=MAX_RANKS)] = Field(
+        [], description="The same by the types' strings, where the vocabulary is a stored text."
+    )
     at: At = Field(
         None,
         max_length=1000,
@@ -96,23 +104,32 @@ class VocabularyRequest(Recursion):
         "log(generation + 1).",
     )
 
+    @model_validator(mode="after")
+    def _tokens_of_a_text(self) -> "VocabularyRequest":
+        if self.tokens and not isinstance(self.vocabulary, str):
+            raise ValueError(f"tokens: {_ONLY_IN_A_TEXT}")
+        return self
+
 
 class Bound(Model):
     """What must be kept: a quantity and a limit on it.
 
     diversity, entropy (nats), surviving_types: at least ``limit``, or ``limit`` times the truth's where
-    ``relative``. missing_mass, gone (of the type of ``rank``): at most ``limit``.
+    ``relative``. missing_mass, gone (of the type of ``rank``, or of this ``token`` of a stored text): at most
+    ``limit``.
     """
 
     quantity: Literal["diversity", "entropy", "surviving_types", "missing_mass", "gone"]
     limit: Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False), Strict()]
     relative: bool = False
     rank: Rank | None = None
+    token: Token | None = None
 
     @model_validator(mode="after")
     def _says_what_it_needs(self) -> "Bound":
-        if (self.quantity == "gone") != (self.rank is not None):
-            raise ValueError("rank belongs to the quantity gone, which needs it")
+        said = (self.rank is not None) + (self.token is not None)
+        if said != (self.quantity == "gone"):
+            raise ValueError("the quantity gone needs either rank or token, and no other quantity has them")
         if self.relative and self.quantity in {"missing_mass", "gone"}:
             raise ValueError("missing_mass and gone are probabilities already; leave relative out")
         return self
@@ -138,4 +155,10 @@ class VocabularyRecommendationRequest(Model):
     def _allocation_of_fresh(self) -> "VocabularyRecommendationRequest":
         if self.workflow == "retained" and self.allocation == "iid":
             raise ValueError("allocation iid is about fresh samples; retained ones are a fixed set")
+        return self
+
+    @model_validator(mode="after")
+    def _token_of_a_text(self) -> "VocabularyRecommendationRequest":
+        if self.bound.token is not None and not isinstance(self.vocabulary, str):
+            raise ValueError(f"bound.token: {_ONLY_IN_A_TEXT}")
         return self

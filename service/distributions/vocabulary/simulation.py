@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import Field
 
 from service.database.engine import Connection
-from service.datasets import store as datasets
 from service.distributions import simulated
 from service.distributions.schedules import mix_of, schedule_of
 from service.distributions.schemas import Fresh, Replace, Retained
 from service.distributions.simulated import Agreement, Measured
-from service.distributions.vocabulary.engine import decoding_of, models_of, training_of, truth_of
+from service.distributions.vocabulary.asked import Asked, Text, asked_of, text_of, truth_of
+from service.distributions.vocabulary.engine import decoding_of, models_of, training_of
 from service.distributions.vocabulary.schemas import VocabularyRequest
 from service.errors import InvalidInput
 from service.jobs.compute import Work
@@ -46,11 +46,11 @@ class VocabularySimulation(SimulationSummary):
     replicates_done: int
     agreement: Agreement
     measured: list[Measured] = Field(
-        description="diversity, surviving_types, missing_mass, entropy, and gone:RANK, by generation."
+        description='diversity, surviving_types, missing_mass, entropy, and gone:RANK or gone:"TOKEN", by generation.'
     )
 
 
-class VocabularyKind(Kind[VocabularySimulationRequest, Vocabulary]):
+class VocabularyKind(Kind[VocabularySimulationRequest, Text]):
     """Multinomial models of a vocabulary, each trained on samples of the one before."""
 
     name = "vocabulary"
@@ -61,18 +61,16 @@ class VocabularyKind(Kind[VocabularySimulationRequest, Vocabulary]):
         self,
         connection: Connection,
         request: VocabularySimulationRequest,
-        rows_dir: Path,  # noqa: ARG002 - the counts are in the database
-    ) -> Vocabulary | None:
-        """The frequencies of the stored text that the request names."""
-        if not isinstance(request.vocabulary, str):
-            return None
-        return await datasets.vocabulary(connection, request.vocabulary)
+        rows_dir: Path,
+    ) -> Text | None:
+        """The stored text that the request names."""
+        return await text_of(connection, request.vocabulary, rows_dir, request.tokens, "/tokens/#")
 
-    def plan(self, request: VocabularySimulationRequest, data: Vocabulary | None) -> Planned:
+    def plan(self, request: VocabularySimulationRequest, data: Text | None) -> Planned:
         """The predictions of every reported generation, where there are any."""
         truth = truth_of(request.vocabulary, data)
         _check(request, truth)
-        rows = _expected(request, truth)
+        rows = _expected(request, truth, asked_of(request, data))
         replicates = request.replicates or 1  # the cap of a precision adapts itself
         if len(rows) * replicates > MAX_OUTCOMES:
             raise InvalidInput.at(
@@ -87,7 +85,7 @@ class VocabularyKind(Kind[VocabularySimulationRequest, Vocabulary]):
         self,
         request: VocabularySimulationRequest,
         points: Sequence[Point],  # noqa: ARG002 - nothing of it was computed at submit
-        data: Vocabulary | None,
+        data: Text | None,
     ) -> Work:
         """The probabilities of all types, and the sizes of all generations."""
         truth = truth_of(request.vocabulary, data)
@@ -102,7 +100,7 @@ class VocabularyKind(Kind[VocabularySimulationRequest, Vocabulary]):
             sizes=sizes,
             real=real,
             reported=tuple(int(n) - 1 for n in models_of(request)),
-            ranks=tuple(request.ranks),
+            ranks=asked_of(request, data).ranks,
             temperature=request.decoding.temperature,
             top_k=request.decoding.top_k,
             top_p=request.decoding.top_p,
@@ -175,9 +173,13 @@ def _workflow(request: VocabularySimulationRequest) -> Workflow:
     return "retained" if isinstance(workflow, Retained) else "accumulate"
 
 
-def _expected(request: VocabularySimulationRequest, truth: Vocabulary) -> list[dict[str, Any]]:
-    models, ranks = models_of(request), tuple(request.ranks)
-    names = (*QUANTITIES, *(f"gone:{rank}" for rank in ranks))
+def _expected(request: VocabularySimulationRequest, truth: Vocabulary, asked: Asked) -> list[dict[str, Any]]:
+    models, ranks = models_of(request), asked.ranks
+    names = (
+        *QUANTITIES,
+        *(f"gone:{rank}" if token is None else f'gone:"{token}"'
+          for rank, token in zip(ranks, asked.tokens, strict=True)),
+    )  # fmt: skip
     try:
         found = predict(Question(truth, training_of(request), decoding_of(request.decoding), models, ranks))
     except Unsupported as error:

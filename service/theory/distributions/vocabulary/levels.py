@@ -150,21 +150,19 @@ def from_counts(counts: Array, types: Array | None = None) -> Vocabulary:
 
 def _condensed(p: Array, multiplicities: Array) -> tuple[Array, Array]:
     """Two levels for each of MAX_LEVELS/2 intervals, even in ln p; p decreasing."""
-    logs = np.log(p)
-    cells = MAX_LEVELS // 2
-    place = np.minimum(((logs[0] - logs) * (cells / (logs[0] - logs[-1]))).astype(np.intp), cells - 1)
-    first = np.flatnonzero(np.diff(place, prepend=-1))
-    count = np.add.reduceat(multiplicities, first)
-    mean = np.add.reduceat(multiplicities * p, first) / count
+    edges = np.geomspace(p[0], p[-1], MAX_LEVELS // 2 + 1)[:-1]
+    first = np.unique(p.size - np.searchsorted(p[::-1], edges, side="right"))
+    first = first[first < p.size]  # edges are rounded where the counts are nearly equal
+    first[0] = 0
+    mass, count = multiplicities * p, np.add.reduceat(multiplicities, first)
+    mean = np.add.reduceat(mass, first) / count
     off = p - np.repeat(mean, np.diff(first, append=p.size))
+    square = multiplicities * off * off
     # clipped: of one type the spread is rounding
-    variance = np.add.reduceat(multiplicities * off**2, first) / count
+    variance = np.add.reduceat(square, first) / count
     spread = np.sqrt(np.where(variance > 1e-24 * mean**2, variance, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        skew = (
-            np.where(spread > 0.0, np.add.reduceat(multiplicities * off**3, first) / count / spread**3, 0.0)
-            / 2.0
-        )
+        skew = np.where(spread > 0.0, np.add.reduceat(square * off, first) / count / spread**3, 0.0) / 2.0
     root = np.sqrt(1.0 + skew**2)
     high, low = mean + spread * (skew + root), mean + spread * (skew - root)
     share = 0.5 * (1.0 - skew / root)
