@@ -7,7 +7,7 @@ import numpy as np
 from service.errors import InvalidInput
 from service.predictions import schemas
 from service.predictions.covariances import matrix_of
-from service.predictions.populations import eigenvalues_of, same_size
+from service.predictions.populations import eigenvalues_of, modes_of
 from service.theory.model import OPTIMAL, PREVIOUS, REAL, Array, Population, Shift, Source, Stage, TrainingMix
 
 _MIX = "/training_mix"
@@ -57,40 +57,25 @@ class _Compiler:
         return Shift(power)
 
     def _covariance(self, spectrum: schemas.Spectrum, pointer: str) -> Array | None:
-        """Eigenvalues of a source's own spectrum, mode by mode in the population's basis."""
+        """Eigenvalues of a source's own spectrum on the population's levels; None where they are the same."""
         mine = self.dataset.spectrum if self.dataset is not None else None
         if mine is not None and spectrum == mine:
             return None
-        if isinstance(spectrum, schemas.IsotropicSpectrum) and not isinstance(mine, schemas.PowerLawSpectrum):
-            self._dimension_agrees(float(spectrum.dimension), f"{pointer}/dimension")
-            return np.full(self.population.eigenvalues.size, spectrum.variance)
-        if isinstance(spectrum, schemas.PowerLawSpectrum) and isinstance(mine, schemas.PowerLawSpectrum):
-            if spectrum.dimension != mine.dimension:
-                raise InvalidInput.at(
-                    f"{pointer}/dimension", "wrong_length",
-                    f"the data set has dimension {mine.dimension}; a source's own spectrum must have the same",
-                )  # fmt: skip
-            explicit = mine.dimension is not None and self.population.eigenvalues.size == mine.dimension
-            values, _, _ = eigenvalues_of(spectrum, pointer, explicit=explicit)
-            return values
-        return self._listed(spectrum, pointer)
-
-    def _listed(self, spectrum: schemas.Spectrum, pointer: str) -> Array:
-        values, _, _ = eigenvalues_of(
-            spectrum, pointer, explicit=not isinstance(spectrum, schemas.LevelsSpectrum)
-        )
-        modes = self.population.eigenvalues.size
-        same_size(values.size, modes, "eigenvalues, in the order of the data set's", pointer)
-        return values
-
-    def _dimension_agrees(self, dimension: float, pointer: str) -> None:
-        modes = float(self.population.multiplicities.sum())
-        if dimension != modes:
+        counts = self.population.multiplicities
+        modes = mine.dimension if isinstance(mine, schemas.PowerLawSpectrum) else round(counts.sum())
+        if (given := modes_of(spectrum)) != modes:
             raise InvalidInput.at(
-                pointer,
-                "wrong_length",
-                f"the data set has {modes:.0f} modes; a source's own spectrum must have as many",
-            )
+                pointer, "wrong_length",
+                f"the data set has {_many(modes)} modes and this spectrum {_many(given)}; "
+                "a source's own spectrum must have as many as the data set's",
+            )  # fmt: skip
+        values, weights, nodes = eigenvalues_of(spectrum, pointer, explicit=False)
+        if nodes is not None and np.array_equal(weights[:-1], counts[:-1]):
+            values[-1] *= weights[-1] / counts[-1]  # the tail of an endless spectrum has its own trace
+            return values
+        if nodes is not None:
+            values, weights, _ = eigenvalues_of(spectrum, pointer, explicit=True)
+        return values[np.searchsorted(np.cumsum(weights), np.cumsum(counts))]
 
     # --- kinds ----------------------------------------------------------------------------------
 
@@ -209,6 +194,10 @@ class _Compiler:
             name = "final" if k == n else f"generation-{k}"
             stages.append(Stage(name, (Source(label, label, float(added), noise),), penalty))
         return TrainingMix(tuple(stages), keeps_data=True)
+
+
+def _many(modes: int | None) -> str:
+    return "infinitely many" if modes is None else f"{modes:,}"
 
 
 def _width(width: int | None) -> float | None:

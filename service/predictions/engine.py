@@ -9,7 +9,13 @@ from service.predictions import responses, schemas
 from service.predictions.answer import answer
 from service.predictions.compile import compile_mix
 from service.predictions.identity import identifier, input_hash
-from service.predictions.populations import has_matrices, population, single_modes
+from service.predictions.populations import (
+    has_matrices,
+    own_spectra,
+    population,
+    single_modes,
+    with_levels_of,
+)
 from service.theory.corrected import with_expected_error
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.joint_penalties import evaluations
@@ -43,7 +49,7 @@ def compiled(request: schemas.PredictionRequest, stored: Population | None) -> t
         training = compile_mix(mix, found, dataset)
     else:
         assert stored is not None
-        found = single_modes(stored) if has_matrices(mix) else stored
+        found = with_levels_of(single_modes(stored) if has_matrices(mix) else stored, own_spectra(mix))
         training = compile_mix(mix, found)
     if training.has_matrices and (cost := products(found, training)) > MAX_PRODUCTS:
         raise InvalidInput.at(

@@ -1,9 +1,11 @@
 """From what a client says about a data set to the population that the theory is about."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeGuard, assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.errors import InvalidInput
 from service.predictions import schemas
@@ -12,6 +14,8 @@ from service.theory.matrices.prediction import MAX_MODES
 from service.theory.model import Array, Population
 
 _DATASET = "/dataset"
+
+Index = NDArray[np.intp]
 
 
 def eigenvalues_of(
@@ -35,6 +39,19 @@ def eigenvalues_of(
             return np.array(spectrum.values), np.ones(len(spectrum.values)), None
         case schemas.LevelsSpectrum():
             return np.array(spectrum.values), np.array(spectrum.multiplicities, dtype=float), None
+        case _:
+            assert_never(spectrum)
+
+
+def modes_of(spectrum: schemas.Spectrum) -> int | None:
+    """How many modes a spectrum has; None: infinitely many."""
+    match spectrum:
+        case schemas.IsotropicSpectrum() | schemas.PowerLawSpectrum():
+            return spectrum.dimension
+        case schemas.EigenvaluesSpectrum():
+            return len(spectrum.values)
+        case schemas.LevelsSpectrum():
+            return sum(spectrum.multiplicities)
         case _:
             assert_never(spectrum)
 
@@ -93,10 +110,10 @@ def population(
     dataset: schemas.Dataset, mix: schemas.TrainingMix | None = None, pointer: str = _DATASET
 ) -> Population:
     """The population of an inline data set, with as few levels as ``mix`` allows. Raises InvalidInput."""
-    target, spectrum = dataset.target, dataset.spectrum
-    shifted = any(not isinstance(own, type(spectrum)) for own in own_spectra(mix))
+    target, spectrum, others = dataset.target, dataset.spectrum, own_spectra(mix)
     matrices = has_matrices(mix)
-    listed = shifted or matrices or isinstance(target, schemas.CoefficientsTarget)
+    listed = any(not isinstance(own, schemas.PowerLawSpectrum | schemas.IsotropicSpectrum) for own in others)
+    listed = listed or matrices or isinstance(target, schemas.CoefficientsTarget)
     explicit = listed and not isinstance(spectrum, schemas.LevelsSpectrum)
     if explicit and isinstance(spectrum, schemas.PowerLawSpectrum) and spectrum.dimension is None:
         raise InvalidInput.at(
@@ -105,15 +122,64 @@ def population(
             "give a finite dimension",
         )  # fmt: skip
     values, weights, rank = eigenvalues_of(spectrum, f"{pointer}/spectrum", explicit=explicit)
-    power = _target_power(dataset, values, weights, rank, f"{pointer}/target")
+    level: Index = np.arange(values.size)
+    if rank is None and others:
+        level, weights = _split(weights, others, listed=listed)
+        values = values[level]
+    power = _target_power(dataset, values, weights, rank, level=level, pointer=f"{pointer}/target")
     if matrices:
         modes = single_modes(
             Population(values, weights, power, dataset.noise_variance), f"{pointer}/spectrum"
         )
         return replace(modes, target=np.array(target.values)) if _signed(target) else modes
-    if rank is None and values.size > 1 and not own_spectra(mix):
+    if rank is None and values.size > 1 and not others:
         values, weights, power = _merged(values, weights, power)
     return Population(values, weights, power, dataset.noise_variance)
+
+
+def with_levels_of(found: Population, others: Sequence[schemas.Spectrum]) -> Population:
+    """The population with levels on which the other spectra are constant, too."""
+    if not others:
+        return found
+    level, weights = _split(found.multiplicities, others, listed=True)
+    return replace(
+        found,
+        eigenvalues=found.eigenvalues[level],
+        multiplicities=weights,
+        target_power=found.target_power[level],
+    )
+
+
+def _split(weights: Array, others: Sequence[schemas.Spectrum], *, listed: bool) -> tuple[Index, Array]:
+    """Levels cut where those of other spectra end: which level each is part of, and how many modes it has.
+
+    Flat and power-law spectra alone (not ``listed``) share the nodes of the latter. Spectra of another number of modes
+    are left alone here, compiling the mix refuses them.
+    """
+    modes = weights.sum()
+    if not listed and weights.size == 1:
+        laws = [own for own in others if isinstance(own, schemas.PowerLawSpectrum) and own.dimension == modes]
+        counts = spectra.ranks(laws[0].dimension)[1] if laws else weights
+        return np.zeros(counts.size, dtype=np.intp), counts
+    before = np.cumsum(weights)
+    ends = np.unique(np.concatenate([before, *(e for e in map(_level_ends, others) if e[-1] == modes)]))
+    return np.searchsorted(before, ends), np.diff(ends, prepend=0.0)
+
+
+def _level_ends(spectrum: schemas.Spectrum) -> Array:
+    """The number of modes up to and with each level."""
+    match spectrum:
+        case schemas.IsotropicSpectrum():
+            return np.array([float(spectrum.dimension)])
+        case schemas.LevelsSpectrum():
+            return np.cumsum(np.array(spectrum.multiplicities, dtype=float))
+        case schemas.EigenvaluesSpectrum():
+            return np.arange(1.0, len(spectrum.values) + 1)
+        case schemas.PowerLawSpectrum():
+            modes = spectrum.dimension or 0
+            return np.arange(1.0, modes + 1) if 0 < modes <= schemas.MAX_LIST else np.zeros(1)
+        case _:
+            assert_never(spectrum)
 
 
 def _signed(target: schemas.Target) -> TypeGuard[schemas.CoefficientsTarget]:
@@ -131,8 +197,15 @@ def _merged(values: Array, weights: Array, power: Array) -> tuple[Array, Array, 
 
 
 def _target_power(
-    dataset: schemas.Dataset, values: Array, weights: Array, rank: Array | None, pointer: str
+    dataset: schemas.Dataset,
+    values: Array,
+    weights: Array,
+    rank: Array | None,
+    *,
+    level: Index,
+    pointer: str,
 ) -> Array:
+    """``level``: which of the spectrum's levels each of these is part of."""
     target, spectrum = dataset.target, dataset.spectrum
     match target:
         case schemas.IsotropicTarget():
@@ -156,15 +229,11 @@ def _target_power(
             )  # fmt: skip
         case schemas.CoefficientsTarget():
             squares = np.array(target.values) ** 2
-            if isinstance(spectrum, schemas.LevelsSpectrum):
-                counts = np.array(spectrum.multiplicities)
-                same_size(
-                    squares.size, int(counts.sum()), "coefficients, one for each mode", f"{pointer}/values"
-                )
-                starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-                return np.asarray(np.add.reduceat(squares, starts) / counts)
-            same_size(squares.size, values.size, "coefficients, one for each mode", f"{pointer}/values")
-            return np.asarray(squares)
+            same_size(
+                squares.size, int(weights.sum()), "coefficients, one for each mode", f"{pointer}/values"
+            )
+            starts = np.cumsum(weights) - weights
+            return np.asarray(np.add.reduceat(squares, starts.astype(np.intp)) / weights)
         case schemas.PowerTarget():
             if rank is not None and values.size != _dimension(spectrum):
                 raise InvalidInput.at(
@@ -174,11 +243,11 @@ def _target_power(
                 )
             same_size(
                 len(target.values),
-                values.size,
+                int(level[-1]) + 1,
                 "values, one for each level of the spectrum",
                 f"{pointer}/values",
             )
-            return np.array(target.values)
+            return np.array(target.values)[level]
         case _:
             assert_never(target)
 

@@ -18,7 +18,7 @@ def effective_samples(
 
     0 for errors of at least the null predictor's, infinite where no number is enough (``width``: random features).
     """
-    if error >= population.signal or population.rank == 0:
+    if population.is_null(error) or population.rank == 0:
         return 0.0
     if error == 0:
         return _INFINITE

@@ -20,6 +20,7 @@ Mask = NDArray[np.bool_]
 REAL: Final = "real"
 OPTIMAL: Final = "optimal"
 PREVIOUS: Final = "previous"
+ROUNDING: Final = 1e-14  # of sums over modes that cancel, relative
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +84,10 @@ class Population:
     def signal(self) -> float:
         """E‖w_0‖²_Σ: the test error of predicting zero."""
         return float(self.weight @ self.target_power)
+
+    def is_null(self, error: float) -> bool:
+        """Whether a fit that has this test error is, to rounding, no better than predicting zero."""
+        return error >= (1.0 - ROUNDING) * self.signal
 
 
 @dataclass(frozen=True, eq=False)

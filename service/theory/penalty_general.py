@@ -7,6 +7,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from service.theory.flatness import EXCESS, crossing
+from service.theory.model import ROUNDING
 from service.theory.results import Best, FlatRange
 
 _DECADES = (-13.0, 7.0)
@@ -38,7 +39,7 @@ def minimize_penalty(error: Callable[[float], float], scale: float, null: float)
     at_zero = error(0.0)
     if at_zero <= best:
         return Best(0.0, at_zero)
-    if best >= null:
+    if best >= (1.0 - ROUNDING) * null:
         return Best(np.inf, null)
     return Best(scale * 10.0**best_x, best)
 

@@ -314,7 +314,7 @@ class _Engine:
             # without any noise the fit at the threshold is exact, and only there does the curve not show it
             zero = self._at(stage, design, replace(found, theta=lowest), lowest, is_mix=is_mix)
             optimal = zero if zero.total <= optimal.total else optimal
-        return optimal if optimal.total < population.signal else self._predict_zero(stage, found)
+        return self._predict_zero(stage, found) if population.is_null(optimal.total) else optimal
 
     def _at(self, stage: Stage, design: Design, found: Optimum, lowest: float, *, is_mix: bool) -> _Optimal:
         """A stage at an optimum; ``lowest``: the effective ridge of penalty 0."""

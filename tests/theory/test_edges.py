@@ -178,6 +178,19 @@ def test_sources_of_weight_zero(penalty: float, order: int) -> None:
     assert math.isclose(nothing.test_error.total, population.signal, rel_tol=1e-14)
 
 
+@ORDERS
+@pytest.mark.parametrize("own", [None, np.linspace(5.0, 0.01, 30)])
+def test_labels_of_a_model_that_learnt_nothing(own: Array | None, order: int) -> None:
+    """They are noise: predicting zero is best, which no real sample would be needed for."""
+    population = power_law(30, 1.2, 0.3)
+    blank = Stage("blank", (Source("x", REAL, 50, 0.3, 0.0),), 0.1)
+    final = Stage("final", (Source("blank", "blank", 40, 0.3, eigenvalues=own),), 0.1)
+    found = predict(population, TrainingMix((blank, final)), order=order).regularization  # type: ignore[arg-type]
+    assert found.recommended.penalty == math.inf
+    assert math.isclose(found.recommended.total, population.signal, rel_tol=1e-14)
+    assert found.effective_samples == 0
+
+
 @pytest.mark.parametrize("T", [10.0**k for k in range(3, 19, 3)])
 def test_errors_of_very_many_samples_keep_their_digits(T: float) -> None:
     population = isotropic(10, 0.3)
