@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from service.distributions.estimator.simulation import ESTIMATOR
 from service.distributions.gaussian.simulation import GAUSSIAN
 from service.distributions.kde.simulation import KDE
 from service.distributions.mixture.simulation import MIXTURE
@@ -12,5 +13,5 @@ from service.simulations.kinds import Kind
 from service.simulations.regression import REGRESSION
 
 KINDS: Final[dict[str, Kind[Any, Any]]] = {
-    kind.name: kind for kind in (REGRESSION, GAUSSIAN, KDE, MIXTURE, TAIL, VOCABULARY, NGRAM)
+    kind.name: kind for kind in (REGRESSION, ESTIMATOR, GAUSSIAN, KDE, MIXTURE, TAIL, VOCABULARY, NGRAM)
 }

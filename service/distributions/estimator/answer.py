@@ -123,18 +123,22 @@ def _trust(request: EstimatorRequest, schedule: Schedule, walk: Walk) -> tuple[l
         law = approximate("error_variance", neglected, "first order in parameters × V")
     elif isinstance(family, Exponential):
         law = exact("error_variance", "linear recursion; of the scale itself see squared_error")
+    if isinstance(workflow, Pool) and workflow.fixed_budget:
+        # M draws with replacement from a pool's own values: its variance, below 1 by 1/M, in place of 1
+        error = max(law.expected_relative_error, 1.0 / (2 * schedule.last - 1))
+        law = approximate("error_variance", error, "first order in 1/M of draws from a pool")
     found = [law]
     if isinstance(family, Exponential) and isinstance(workflow, Replace):
         found += [exact(name, "products of gamma laws") for name in ("squared_error", "kl", "log_variance")]
     else:
-        squared = isinstance(family, Linear | Poisson)
+        first = _first_order(request) and not isinstance(family, Poisson)
         found.append(
-            exact("squared_error", law.basis) if squared
-            else approximate("squared_error", neglected, law.basis) if _first_order(request)
+            approximate("squared_error", max(neglected, law.expected_relative_error), law.basis) if first
             else Accuracy("squared_error", law.method, law.expected_relative_error, law.basis)
         )  # fmt: skip
         found.append(
-            approximate("kl", neglected, "first order in parameters × V") if _first_order(request)
+            approximate("kl", max(neglected, law.expected_relative_error), "first order in parameters × V")
+            if _first_order(request)
             else Accuracy("kl", law.method, law.expected_relative_error, law.basis)
         )  # fmt: skip
     if isinstance(family, Poisson) and isinstance(workflow, Replace):

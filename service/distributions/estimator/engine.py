@@ -54,7 +54,7 @@ def work_of(request: EstimatorRequest) -> int:
 
 def predicted(request: EstimatorRequest) -> EstimatorPrediction:
     """The answer to a request. Raises InvalidInput where there is none."""
-    schedule = _schedule(request)
+    schedule = schedule_for(request)
     return answer(request, schedule, walk(request, schedule))
 
 
@@ -79,7 +79,7 @@ def walk(request: EstimatorRequest, schedule: Schedule) -> Walk:
     return found
 
 
-def _schedule(request: EstimatorRequest) -> Schedule:
+def schedule_for(request: EstimatorRequest) -> Schedule:
     """The sizes of all fits. Raises InvalidInput where the law does not cover them."""
     workflow = request.workflow
     fits = mix_of(request, workflow) if isinstance(workflow, WeightedFresh | WeightedRetained) else None

@@ -8,7 +8,14 @@ from service.distributions.estimator.answer import KIND
 from service.distributions.estimator.engine import INLINE_WORK, predicted, work_of
 from service.distributions.estimator.responses import EstimatorPrediction, EstimatorRecommendation
 from service.distributions.estimator.schemas import EstimatorRecommendationRequest, EstimatorRequest
+from service.distributions.estimator.simulation import (
+    ESTIMATOR,
+    EstimatorSimulation,
+    EstimatorSimulationRequest,
+)
 from service.errors import DatabaseUnavailable, InvalidInput
+from service.simulations.create import Submission, created
+from service.simulations.resource import SimulationEstimate
 from service.web.problems import responses as problem_responses
 
 router = APIRouter(prefix="/estimator")
@@ -18,6 +25,15 @@ router = APIRouter(prefix="/estimator")
 async def create_estimator_prediction(request: EstimatorRequest, reply: Reply) -> EstimatorPrediction:
     """Predict the error of an efficient estimator that is fitted to data of its predecessors, and the best weights."""
     return await reply.prediction(KIND, request, predicted, inline=work_of(request) <= INLINE_WORK)
+
+
+@router.post("/simulations", status_code=202, responses=created(ESTIMATOR))
+async def create_estimator_simulation(
+    request: EstimatorSimulationRequest, submission: Submission
+) -> EstimatorSimulation | SimulationEstimate:
+    """Queue a simulation of a chain of estimators by generation; it lives at /v1/simulations."""
+    answer: EstimatorSimulation | SimulationEstimate = await submission.accepted(ESTIMATOR, request)
+    return answer
 
 
 @router.post("/recommendations", responses=problem_responses(InvalidInput, DatabaseUnavailable))
