@@ -22,7 +22,6 @@ from service.theory.joint_penalties import evaluations
 from service.theory.limits import limits
 from service.theory.matrices.prediction import MAX_PRODUCTS, products
 from service.theory.model import Population, Stage, TrainingMix
-from service.theory.plain_correction import unbiased
 from service.theory.plain_prediction import is_plain
 from service.theory.prediction import predict
 
@@ -80,7 +79,7 @@ def work_of(population: Population, mix: TrainingMix) -> float:
 
 def is_quick(population: Population, mix: TrainingMix, order: Literal[0, 1]) -> bool:
     """Whether a prediction takes about a millisecond and may run on the event loop."""
-    closed = order == 0 or mix.keeps_data or (is_plain(population, mix) and unbiased(population, mix))
+    closed = order == 0 or mix.keeps_data or is_plain(population, mix)
     return work_of(population, mix) * (1 if closed else _CORRECTED) <= INLINE_WORK
 
 

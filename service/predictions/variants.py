@@ -19,7 +19,6 @@ from service.errors import InvalidInput
 from service.predictions.engine import compiled, work_of
 from service.predictions.schemas import PredictionRequest
 from service.theory.model import Array, Population, TrainingMix
-from service.theory.plain_correction import unbiased
 from service.theory.plain_prediction import is_plain
 from service.theory.variations import COLUMNS, Columns, Slot, predictions
 from service.web.pointers import input_errors
@@ -142,7 +141,7 @@ class Family:
         """About how long ``points`` take, with so many ``combinations`` of the slow fields' values."""
         population, mix = self._first.compiled
         work = work_of(population, mix)
-        if self._first.side_by_side and (self.order == 0 or unbiased(population, mix)):
+        if self._first.side_by_side:
             return combinations * (_COMPILATION + _BY_ITSELF) + points * work * _SIDE_BY_SIDE * (
                 1 + self.order
             )

@@ -14,7 +14,7 @@ from service.theory.chain import Chain, label_indices
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.finite_size import Contributions, contributions
 from service.theory.model import Array, Population, Stage, TrainingMix
-from service.theory.plain_correction import NEGLIGIBLE, NotSmall, added, continued, left_over, unbiased
+from service.theory.plain_correction import NEGLIGIBLE, NotSmall, added, continued, left_over
 from service.theory.plain_prediction import is_plain, plain_prediction
 from service.theory.response import Regime, Response
 from service.theory.results import Baseline, Best, Decomposition, Prediction, SourceNoise, assemble
@@ -45,7 +45,7 @@ def with_expected_error(population: Population, prediction: Prediction) -> Predi
     if prediction.mix.keeps_data or prediction.mix.has_matrices:
         return prediction
     mix, full = prediction.mix, None
-    if is_plain(population, mix) and unbiased(population, mix):
+    if is_plain(population, mix):
         full = plain_prediction(population, mix, 1)
     if full is None or full.order == 0:
         full = corrected(population, prediction)

@@ -105,6 +105,7 @@ class _Batch:
             totals[clean_there],
             samples,
             rooms,
+            tuple(self.thetas[:-1]),
             (given, best, clean),
             None if self.curve is None else self._found_ends(points, best, useless),
         )

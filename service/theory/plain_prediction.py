@@ -12,7 +12,8 @@ from service.theory.flatness import EXCESS, flat_range, vouched
 from service.theory.model import OPTIMAL, REAL, Population, Stage, TrainingMix
 from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.plain_chain import outcomes
-from service.theory.plain_correction import CorrectedFit, NotSmall, corrected_fits, left_over, unbiased
+from service.theory.plain_corrected import CorrectedFit, corrected_fits
+from service.theory.plain_correction import NotSmall, left_over
 from service.theory.response import Regime, regime
 from service.theory.results import (
     Baseline,
@@ -81,10 +82,11 @@ def plain_prediction(population: Population, mix: TrainingMix, order: Literal[0,
     found = outcomes(population, given, ends=True)
     if not found.regular[0]:
         return None
-    if order == 1 and unbiased(population, mix) and np.isfinite(found.best.penalty[0]):
-        ridges = [float(theta[0]) for theta in found.ridges]
+    if order == 1 and np.isfinite(found.best.penalty[0]):
+        ridges = np.concatenate(found.ridges)
         try:
-            return _prediction(population, mix, given, found, corrected_fits(population, mix, ridges))
+            fits = corrected_fits(population, given, found.run_ridges, found.run_rooms, ridges)
+            return _prediction(population, mix, given, found, fits)
         except NotSmall:
             pass
     return _prediction(population, mix, given, found, None)
@@ -144,10 +146,9 @@ def _corrected(
     generators: tuple[Stage, ...], fit: CorrectedFit, noise: float, real_noise: float
 ) -> Decomposition:
     by_source = []
-    for stage in generators:
+    for stage, by_noise in zip(generators, fit.past, strict=True):
         source = stage.sources[0]
-        value = source.noise_variance * fit.past[source.samples]
-        by_source.append(SourceNoise(stage.name, source.name, value))
+        by_source.append(SourceNoise(stage.name, source.name, source.noise_variance * by_noise))
     return assemble(
         fit.total, fit.bias, fit.by_noise * real_noise, tuple(by_source),
         shift=0.0, mismatch=fit.by_noise * (noise - real_noise),

@@ -80,8 +80,8 @@ class Outcomes:
     ``regular``: where it holds; elsewhere the general engine must look. ``given``, ``best``: at the given penalty and
     at the recommended one. ``clean_penalty``, ``clean_total``: the best on clean data; ``total_at_clean``: of it
     there, ``effective_samples``: real samples of the same least error. ``run_rooms``: see Point, of each run of
-    generators, shape (scenarios, runs). ``ridges``: effective ridges of the last stage at the given, the best and the
-    clean-optimal penalty. ``ends``: where asked for.
+    generators, shape (scenarios, runs); ``run_ridges``: their effective ridges, each of shape (scenarios or 1,).
+    ``ridges``: those of the last stage at the given, the best and the clean-optimal penalty. ``ends``: where asked for.
     """
 
     regular: Mask
@@ -92,5 +92,6 @@ class Outcomes:
     total_at_clean: Array
     effective_samples: Array
     run_rooms: Array
+    run_ridges: tuple[Array, ...]
     ridges: tuple[Array, Array, Array]
     ends: FoundEnds | None = None
