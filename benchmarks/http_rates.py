@@ -1,7 +1,8 @@
 """Requests per second of predictions over HTTP, beside an endpoint that does nothing with the same body.
 
-Both are routes of the same server process, asked in turn in the same run over kept-alive connections. Predictions are
-stored: in DATABASE_URL (migrated to head), else in an embedded server of this run.
+All are routes of the same server process, asked in turn in the same run over kept-alive connections. Predictions are
+stored: in DATABASE_URL (migrated to head), else in an embedded server of this run. A body that is sent again is answered
+from memory (and stored again as asked for); "new bodies" have label noise of their own each, so that all is computed.
 """
 
 import asyncio
@@ -11,15 +12,17 @@ import shutil
 import statistics
 import sys
 import tempfile
+from itertools import count
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from service.database.embedded import EmbeddedServer
 from service.database.migrate import migrate
 
 ROUNDS, SECONDS, CONNECTIONS = 5, 1.5, 16
-BODY = {
+BODY: dict[str, Any] = {
     "dataset": {
         "spectrum": {"kind": "power_law", "dimension": 1000, "exponent": 1.5},
         "target": {"kind": "isotropic", "squared_norm": 1.0},
@@ -30,7 +33,13 @@ BODY = {
         "penalty": 0.01,
     },
 }  # fmt: skip
-PATHS = {"no-op": "/noop", "prediction, order 0": "/v1/predictions?order=0", "prediction": "/v1/predictions"}
+ROWS = {  # path, and whether every body is a new one
+    "no-op": ("/noop", False),
+    "prediction, same body": ("/v1/predictions", False),
+    "prediction, new bodies": ("/v1/predictions", True),
+    "prediction of order 0, new bodies": ("/v1/predictions?order=0", True),
+}
+_numbers = count(1)
 
 
 def serve(ready: Connection, url: str) -> None:
@@ -55,13 +64,19 @@ def serve(ready: Connection, url: str) -> None:
     uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False)).run(sockets=[listener])
 
 
-async def rate(address: tuple[str, int], path: str) -> float:
-    """Answers per second over all connections."""
-    content = json.dumps(BODY).encode()
-    request = (
+def asking(path: str, noise: float) -> bytes:
+    """A request for the prediction with this label noise."""
+    body = {**BODY, "dataset": {**BODY["dataset"], "noise_variance": noise}}
+    content = json.dumps(body).encode()
+    return (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(content)}\r\n\r\n"
     ).encode() + content
+
+
+async def rate(address: tuple[str, int], path: str, new: bool) -> float:
+    """Answers per second over all connections."""
+    request = asking(path, 0.25)
     loop = asyncio.get_running_loop()
     end = loop.time() + SECONDS
     answered = 0
@@ -70,7 +85,7 @@ async def rate(address: tuple[str, int], path: str) -> float:
         nonlocal answered
         reader, writer = await asyncio.open_connection(*address)
         while loop.time() < end:
-            writer.write(request)
+            writer.write(asking(path, 0.25 + 1e-7 * next(_numbers)) if new else request)
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200"), head
             length = next(
@@ -109,10 +124,10 @@ def measure(url: str) -> None:
     server.start()
     address = ours.recv()
     try:
-        found: dict[str, list[float]] = {name: [] for name in PATHS}
+        found: dict[str, list[float]] = {name: [] for name in ROWS}
         for _ in range(ROUNDS):
-            for name, path in PATHS.items():
-                found[name].append(asyncio.run(rate(address, path)))
+            for name, (path, new) in ROWS.items():
+                found[name].append(asyncio.run(rate(address, path, new)))
     finally:
         server.terminate()
         server.join()

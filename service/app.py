@@ -14,6 +14,8 @@ from service.datasets.describer import Describer
 from service.datasets.routes import router as datasets
 from service.distributions.routes import router as distributions
 from service.predictions.batch import router as prediction_batches
+from service.predictions.recent import RecentAnswers
+from service.predictions.record import Records
 from service.predictions.routes import router as predictions
 from service.recommendations.routes import router as recommendations
 from service.scaling_laws.routes import router as scaling_laws
@@ -41,6 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await app.state.describer.close()
+        await app.state.records.close()
         await app.state.database.dispose()
 
     app = FastAPI(
@@ -64,6 +67,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.database = Database(database_url(settings))
+    app.state.records = Records(app.state.database)
+    app.state.recent = RecentAnswers()
     app.state.describer = Describer()
     for router in (
         predictions,

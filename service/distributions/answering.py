@@ -8,14 +8,14 @@ from fastapi import Depends, Response
 from pydantic import BaseModel, ValidationError
 
 from service import __version__
-from service.database.engine import Database
 from service.distributions.responses import DistributionPrediction
 from service.errors import InvalidInput
+from service.predictions.dependencies import RecordsDep
 from service.predictions.identity import identifier, input_hash
-from service.predictions.record import recorded
+from service.predictions.record import audit_of
 from service.predictions.responses import Record
 from service.theory.errors import NotConverged, Unsupported
-from service.web.dependencies import DatabaseDep, IdempotencyKey, RequestId
+from service.web.dependencies import IdempotencyKey, RequestId
 
 PREFIX = "dpr"
 Request = TypeVar("Request", bound=BaseModel)
@@ -57,12 +57,12 @@ class Replies:
     def __init__(
         self,
         response: Response,
-        database: DatabaseDep,
+        records: RecordsDep,
         request_id: RequestId,
         idempotency_key: IdempotencyKey = None,
     ) -> None:
         self._response = response
-        self._database: Database = database
+        self._records = records
         self._request_id = request_id
         self._key = idempotency_key
 
@@ -71,11 +71,10 @@ class Replies:
     ) -> Prediction:
         """The prediction with its ``record``, and its ETag set. ``inline``: whether it takes about a millisecond."""
         answer = await computed(compute, request, inline=inline)
-        stored = await recorded(
-            self._database, f"distributions/{kind}", request, answer, self._request_id, self._key
-        )
-        self._response.headers["ETag"] = f'"{stored.id}"'
-        return stored
+        audit = audit_of(request, answer, self._request_id)
+        record = await self._records.keep(audit, f"distributions/{kind}", self._key)
+        self._response.headers["ETag"] = f'"{answer.id}"'
+        return answer if record.stored else answer.model_copy(update={"record": record})
 
 
 Reply = Annotated[Replies, Depends()]

@@ -13,6 +13,7 @@ from service.datasets import store as datasets
 from service.errors import DatabaseUnavailable, FieldError, InvalidInput, NotFound, ServiceError
 from service.predictions import responses, schemas, store
 from service.predictions.engine import MAX_WORK, compiled, predicted, work_of
+from service.predictions.record import audit_of
 from service.theory.model import Population
 from service.web.dependencies import DatabaseDep, RequestId
 from service.web.pointers import input_errors
@@ -169,20 +170,14 @@ async def _stored(
     request_id: str,
 ) -> list[responses.Prediction | ServiceError]:
     """The answers with their records, all in one transaction."""
+    audits = [
+        audit_of(asked, answer, request_id)
+        for asked, answer in zip(found, outcomes, strict=False)
+        if not (isinstance(asked, ServiceError) or isinstance(answer, ServiceError))
+    ]
     try:
         async with database.transaction() as connection:
-            for asked, answer in zip(found, outcomes, strict=False):
-                if isinstance(asked, ServiceError) or isinstance(answer, ServiceError):
-                    continue
-                await store.save(
-                    connection,
-                    prediction_id=answer.id,
-                    input_hash=answer.input_hash,
-                    engine_version=answer.engine_version,
-                    request=asked.model_dump(mode="json"),
-                    response=answer.model_dump(mode="json"),
-                    request_id=request_id,
-                )
+            await store.save(connection, audits)
     except DatabaseUnavailable as error:
         record = responses.Record(stored=False, reason=error.detail)
         return [

@@ -87,6 +87,11 @@ def _shifted(stage: Stage) -> bool:
     return any(source.eigenvalues is not None for source in stage.sources)
 
 
+def prediction_id(digest: str, order: Literal[0, 1]) -> str:
+    """What the answer to the request of this hash is called."""
+    return identifier("prd", digest, f"order={order}")
+
+
 def predicted(
     request: schemas.PredictionRequest, population: Population, mix: TrainingMix, order: Literal[0, 1] = 1
 ) -> responses.Prediction:
@@ -109,7 +114,7 @@ def predicted(
             prediction,
             bounds,
             population,
-            prediction_id=identifier("prd", digest, f"order={order}"),
+            prediction_id=prediction_id(digest, order),
             input_hash=digest,
             dataset=request.dataset,
         )

@@ -1,18 +1,21 @@
-"""A computed answer, stored for audit: a database that is away does not cost the client the numbers."""
+"""Computed answers, stored for audit: a database that is away does not cost the client the numbers."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol, Self, TypeVar
+from typing import Protocol
 
 from pydantic import BaseModel
 
 from service.database import idempotency
 from service.database.engine import Database
+from service.database.grouping import GroupedWrites
 from service.errors import DatabaseUnavailable
-from service.predictions import responses, store
+from service.predictions import store
+from service.predictions.responses import Record
+
+STORED = Record(stored=True, reason=None)
 
 
 class Recordable(Protocol):
-    """An answer with an identity and a ``record``."""
+    """An answer with an identity."""
 
     @property
     def id(self) -> str:
@@ -29,36 +32,47 @@ class Recordable(Protocol):
         """The version that computed it."""
         ...
 
-    def model_dump(self, *, mode: str) -> dict[str, Any]:
-        """As JSON values."""
-        ...
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
-        """With some fields replaced."""
+    def model_dump_json(self) -> str:
+        """As JSON."""
         ...
 
 
-Stored = TypeVar("Stored", bound=Recordable)
+def audit_of(request: BaseModel, answer: Recordable, request_id: str) -> store.Audit:
+    """What is stored of an answer."""
+    return store.Audit(
+        answer.id,
+        answer.input_hash,
+        answer.engine_version,
+        request.model_dump_json(),
+        answer.model_dump_json(),
+        request_id,
+    )
 
 
-async def recorded(  # noqa: PLR0917 (what every stored answer consists of)
-    database: Database, scope: str, request: BaseModel, answer: Stored, request_id: str, key: str | None
-) -> Stored:
-    """The answer, stored; its ``record`` says why where it could not be. ``scope``: of the idempotency ``key``."""
-    try:
-        async with database.transaction() as connection:
-            if key is not None:
-                await idempotency.claim(connection, scope, key, answer.input_hash)
-                await idempotency.bind(connection, scope, key, answer.id)
-            await store.save(
-                connection,
-                prediction_id=answer.id,
-                input_hash=answer.input_hash,
-                engine_version=answer.engine_version,
-                request=request.model_dump(mode="json"),
-                response=answer.model_dump(mode="json"),
-                request_id=request_id,
-            )
-    except DatabaseUnavailable as error:
-        return answer.model_copy(update={"record": responses.Record(stored=False, reason=error.detail)})
-    return answer
+class Records:
+    """The way into the audit; what concurrent requests store is committed together."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writes = GroupedWrites(database, store.save)
+
+    async def keep(self, audit: store.Audit, scope: str, key: str | None) -> Record:
+        """Store an answer; the record says why where it could not be. ``scope``: of the idempotency ``key``.
+
+        Raises IdempotencyConflict.
+        """
+        try:
+            if key is None:
+                await self._writes.add(audit)
+            else:
+                async with self._database.transaction() as connection:
+                    await idempotency.claim(connection, scope, key, audit.input_hash)
+                    await idempotency.bind(connection, scope, key, audit.prediction_id)
+                    await store.save(connection, [audit])
+        except DatabaseUnavailable as error:
+            return Record(stored=False, reason=error.detail)
+        return STORED
+
+    async def close(self) -> None:
+        """Return once everything is written."""
+        await self._writes.close()

@@ -5,12 +5,14 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from service import __version__
 from service.datasets import store as datasets
 from service.errors import DatabaseUnavailable, InvalidInput, NotFound
 from service.predictions import responses, schemas, store
-from service.predictions.engine import compiled, is_quick, predicted
+from service.predictions.dependencies import RecentDep, RecordsDep
+from service.predictions.engine import compiled, is_quick, predicted, prediction_id
+from service.predictions.identity import input_hash
 from service.predictions.populations import has_matrices
-from service.predictions.record import recorded
 from service.theory.model import Population
 from service.web.conditional import matches
 from service.web.dependencies import DatabaseDep, IdempotencyKey, RequestId
@@ -24,8 +26,9 @@ PredictionId = Annotated[str, Path(pattern=r"^prd_[a-z0-9]{26}$")]
 @router.post("", responses=problem_responses(InvalidInput, NotFound, DatabaseUnavailable))
 async def create_prediction(  # noqa: PLR0917
     request: schemas.PredictionRequest,
-    response: Response,
     database: DatabaseDep,
+    records: RecordsDep,
+    recent: RecentDep,
     request_id: RequestId,
     idempotency_key: IdempotencyKey = None,
     order: Annotated[
@@ -35,16 +38,26 @@ async def create_prediction(  # noqa: PLR0917
 ) -> responses.Prediction:
     """Predict the test error of a training mix, its decomposition, and the penalty to use.
 
-    Computed without the database and stored for audit in the same request; `record` says whether that succeeded.
+    Computed without the database and stored for audit in the same request; `record` says whether that succeeded. What
+    was asked lately is not computed again.
     """
     population = None
     if isinstance(request.dataset, str):
         async with database.transaction() as connection:
             population = await datasets.population(connection, request.dataset)
-    prediction = await _compute(request, population, 1 if order else 0)
-    answer = await recorded(database, "predictions", request, prediction, request_id, idempotency_key)
-    response.headers["ETag"] = _etag(answer.id)
-    return answer
+    digest = input_hash(request)
+    terms: Literal[0, 1] = 1 if order else 0
+    name = prediction_id(digest, terms)
+    answer = recent.get(name)
+    if answer is None:
+        answer = (await _compute(request, population, terms)).model_dump_json()
+        recent.put(name, answer)
+    audit = store.Audit(name, digest, __version__, request.model_dump_json(), answer, request_id)
+    record = await records.keep(audit, "predictions", idempotency_key)
+    if not record.stored:
+        found = responses.Prediction.model_validate_json(answer)
+        answer = found.model_copy(update={"record": record}).model_dump_json()
+    return Response(answer, media_type="application/json", headers={"ETag": _etag(name)})  # type: ignore[return-value]
 
 
 @router.get(

@@ -40,8 +40,10 @@ class Recursion:
     (recursive); or each has real data of its own and is itself what is evaluated (replace_with_real).
     """
 
+    regime = UNKNOWN
+
     def __init__(self, population: Population, mix: TrainingMix, again: Stage, order: int) -> None:
-        self.population, self.again, self.order = population, again, order
+        self.population, self.again, self.order, self.sources = population, again, order, len(again.sources)
         self.fresh = any(source.labels == REAL for source in again.sources)
         self.closing = again if self.fresh else mix.stages[-1]
         self.first = mix.stages[0]
@@ -50,7 +52,6 @@ class Recursion:
         self.silent = Population(
             population.eigenvalues, population.multiplicities, np.zeros_like(population.target_power), 0.0
         )
-        self.regime = UNKNOWN
 
     # --- limits ---------------------------------------------------------------------------------
 
@@ -157,8 +158,7 @@ class Recursion:
                 return floor(first) + 1
             missing[name] = f"Not before generation {_COUNTABLE:g}."
             return None
-        sources = len(self.again.sources)
-        last = max(_SCAN_WORK // (self.population.eigenvalues.size * sources * sources), 16)
+        last = max(_SCAN_WORK // (self.population.eigenvalues.size * self.sources**2), 16)
         last = min(last, _MOST_GENERATIONS)
         for n in range(1, last + 1):
             if not self.fresh:

@@ -8,8 +8,9 @@ import numpy as np
 from service.theory.accumulate_limits import accumulated_limit, accumulated_null_generation
 from service.theory.chain import covariances_of
 from service.theory.errors import NotConverged, Unsupported
-from service.theory.generations import NO_RECURSION, UNKNOWN, Recursion
+from service.theory.generations import NO_RECURSION, UNKNOWN
 from service.theory.model import OPTIMAL, Population, Stage, TrainingMix
+from service.theory.plain_limits import recursion
 from service.theory.unlimited import floors
 
 _ROUNDING = 1e-14
@@ -89,7 +90,7 @@ def _generations(
     if again is None or reason is not None:
         missing.update(dict.fromkeys(_FIELDS, reason or ""))
         return None, None, None, regime
-    found = Recursion(population, mix, again, order)
+    found = recursion(population, mix, again, order)
     limit, growth = found.limit(missing)
     worse = found.null_generation(limit, growth, missing)
     return limit, growth, worse, found.regime

@@ -39,8 +39,7 @@ class _Corrected:
         shape = np.broadcast_shapes(scenarios.samples.shape, ridges.shape, found.run_rooms.shape[:1])
         samples, ridges = np.broadcast_to(scenarios.samples, shape), np.broadcast_to(ridges, shape)
         if unbiased(population, scenarios):
-            truth, noise, past = _unbiased(population, scenarios, samples, ridges)
-            clean = truth
+            clean, noise, truth, past = _unbiased(population, scenarios, samples, ridges)
         else:
             clean, noise, truth, past = _biased(population, scenarios, found, samples, ridges)
         self.bias: Array = clean[0] + clean[1]
@@ -70,25 +69,21 @@ def unbiased(population: Population, scenarios: Scenarios) -> bool:
     return bool(np.all((scenarios.run_penalties == 0) & (scenarios.run_samples > population.rank)))
 
 
-_Pair = tuple[Array, Array]
-
-
 def _unbiased(
     population: Population, scenarios: Scenarios, samples: Array, ridges: Array
-) -> tuple[_Pair, _Pair, _Pair]:
-    """By truth, the last labels' noise and the generators': value and correction; generators hand all errors on."""
+) -> tuple[Array, Array, Array, Array]:
+    """The fields of PlainOrigins where generators hand all errors on."""
     step = max(1, _CHUNK // population.eigenvalues.size)
     parts = [
         corrections(population, samples[i : i + step], ridges[i : i + step])
         for i in range(0, ridges.size, step)
     ]
     truth, noise, label = (
-        (np.concatenate([part[k][0] for part in parts]), np.concatenate([part[k][1] for part in parts]))
-        for k in range(3)
+        np.array([np.concatenate([part[k][order] for part in parts]) for order in (0, 1)]) for k in range(3)
     )
     room = np.repeat(scenarios.run_samples - population.rank, scenarios.runs, axis=1)
-    value, change = label[0][:, None] / room, label[1][:, None]
-    return truth, noise, (value, (change + value) / room)
+    value, change = label[..., None] / room
+    return truth, noise, truth, np.array([value, change + value / room])
 
 
 def _biased(

@@ -61,12 +61,13 @@ def corrected_fits(
             raise NotSmall
         value = float(values[i])
         least = NEGLIGIBLE * value
-        bias, by_noise = added(*found.clean[:, i].tolist(), least), continued(*found.noise[:, i].tolist())
+        truth, clean, own = (pair[:, i].tolist() for pair in (found.truth, found.clean, found.noise))
+        bias, by_noise = added(clean[0], clean[1], least), continued(own[0], own[1])
         past = [
             continued(part, change, least / s2 if s2 else np.inf)
             for part, change, s2 in zip(*found.past[:, i].tolist(), past_noise.tolist(), strict=True)
         ]
-        total = added(*found.truth[:, i].tolist(), least) + noise * by_noise + float(np.dot(past, past_noise))
+        total = added(truth[0], truth[1], least) + noise * by_noise + float(np.dot(past, past_noise))
         fits.append(
             CorrectedFit(
                 total, bias, by_noise, past,

@@ -6,6 +6,7 @@ the floor, positive under strong model collapse: p_2² tr ΔΣ for one covarianc
 Feng, Subramonian, Kempe, arXiv 2410.04840).
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from math import inf
 
@@ -19,6 +20,7 @@ from service.theory.moments import error_moments, history
 from service.theory.one_covariance import effective_ridge
 from service.theory.penalty import interpolated_minima
 from service.theory.penalty_general import minimize_penalty
+from service.theory.plain_prediction import is_plain
 from service.theory.response import FixedResponse, Regime, Response, empty_response
 
 
@@ -89,6 +91,8 @@ def floors(population: Population, mix: TrainingMix) -> tuple[float, float]:
 
     Both >= 0. Raises NotConverged.
     """
+    if is_plain(population, mix) and mix.stages[-1].penalty < inf:
+        return _plain_floors(population, mix)
     stages, final = mix.stages, mix.stages[-1]
     responses = [unlimited(population, stage, float(stage.penalty)) for stage in stages]
     past = history(Chain(population, stages, responses, label_indices(stages)))
@@ -110,17 +114,33 @@ def floors(population: Population, mix: TrainingMix) -> tuple[float, float]:
     return given, min(given, best.total)
 
 
+def _plain_floors(population: Population, mix: TrainingMix) -> tuple[float, float]:
+    """Nothing fluctuates: a recursion learns the share Π_k σ/(σ + λ_k) of every mode."""
+    sigma, weight, power = population.eigenvalues, population.weight, population.target_power
+    counts = Counter(float(stage.penalty) for stage in mix.stages[:-1])
+    with np.errstate(divide="ignore"):  # a mode of which nothing is learned
+        fading = [n * np.log1p(-penalty / (sigma + penalty)) for penalty, n in counts.items() if penalty > 0]
+    lost = -np.expm1(sum(fading)) if fading else np.zeros_like(sigma)
+    last = float(mix.stages[-1].penalty)
+    left = last / (sigma + last)
+    given = float((weight * power) @ (lost + left * (1.0 - lost)) ** 2)
+    return given, min(given, _lowest(population, lost * lost * power, -lost * power))
+
+
 def _least(population: Population, final: Stage, past: History) -> float:
-    """The least of Σ σ (S² E ē² − 2 S U E ē w + U² w²) over θ >= 0, ē the weighted mean of the labels' errors."""
-    labels = past.labels
-    if not labels.second.any() and not labels.cross.any():
-        return 0.0
+    """The least error at any penalty of a stage of one covariance, see _lowest."""
     F = unlimited(population, final, 0.0).shares
+    second = np.einsum("s,stm,t->m", F, past.labels.second, F)
+    return _lowest(population, second, F @ past.labels.cross)
+
+
+def _lowest(population: Population, second: Array, cross: Array) -> float:
+    """The least of Σ σ (S² E e² − 2 S U E[e w] + U² w²) over θ >= 0, e the weighted mean of the labels' errors."""
+    if not second.any() and not cross.any():
+        return 0.0
     weight, grid, sigma = population.weight, population.grid, population.eigenvalues
-    second = weight * np.einsum("s,stm,t->m", F, labels.second, F)
-    rows = np.array(
-        [second * sigma * sigma, weight * (F @ labels.cross) * sigma, weight * population.target_power]
-    )
+    second = weight * second
+    rows = np.array([second * sigma * sigma, weight * cross * sigma, weight * population.target_power])
     ss, su, uu = grid.products(rows)
     theta = grid.theta
     values = ss - 2.0 * theta * su + theta * theta * uu
