@@ -1,7 +1,7 @@
 """Requests per second of predictions over HTTP, beside an endpoint that does nothing with the same body.
 
 All are routes of the same server process, asked in turn in the same run over kept-alive connections. Predictions are
-stored: in DATABASE_URL (migrated to head), else in an embedded server of this run. A body that is sent again is answered
+stored: in DATABASE_URL (migrated to head), else in an embedded server of this run. A body sent again is answered
 from memory (and stored again as asked for); "new bodies" have label noise of their own each, so that all is computed.
 """
 
