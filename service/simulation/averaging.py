@@ -1,110 +1,117 @@
 """Averaging over the label noise: the expectation of every error given the designs (Rao-Blackwell).
 
-Every model is linear in the noises of all labels. Given the designs, projections and shifts, labels have moments
-b = G w + Xᵀε (G = XᵀX, Var Xᵀε = σ² G, w the model that labels) and models are ŵ = R Σ_s ω_s b_s, so means and
-covariances follow exactly, and E‖ŵ − w_0‖²_Σ = ‖E ŵ − w_0‖²_Σ + tr(Σ Cov ŵ). The mean over replicates is the same as
-without averaging; what is left of its variance is that of the designs alone.
+Every model is linear in the noises of all labels. Given the designs, projections and shifts, labels are those of the
+model before plus independent noise, and a model is a linear map of its labels; so means and covariances follow exactly,
+and E‖ŵ − w_0‖² = ‖E ŵ − w_0‖² + E‖ŵ − E ŵ‖². The mean over replicates is the same as without averaging; what is left
+of its variance is that of the designs alone.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from service.simulation.plan import Plan
-from service.simulation.problem import Streams
+from service.simulation.problem import Burden, LabelResponse, Problem, Streams
 from service.simulation.replicate import Replicate
-from service.simulation.solvers import symmetric
-from service.simulation.spectrum import SpectrumProblem
-from service.simulation.systems import WeightSystem
 from service.theory.model import Array
 
-Node = tuple[int, int, int]
-"""Position, 0 for the labels of a batch and 1 for a fit, number: whatever a node depends on is smaller."""
 
-
-def averaged(problem: SpectrumProblem, planned: Plan, streams: Streams) -> list[float]:
+def averaged(problem: Problem[Any], planned: Plan, streams: Streams) -> list[float]:
     """The expected parts of every outcome given the designs, in the order of ``PARTS``."""
-    means = Replicate(cast(Any, problem), planned, streams, noisy=False)
-    moments = _Moments(planned)
+    means = Replicate(problem, planned, streams, noisy=False)
+    moments = _Moments(problem, planned)
     for task, solver in means.run():
-        assert isinstance(solver, WeightSystem)
-        for design in planned.systems[task.system].designs:
-            if design not in moments.grams:
-                moments.grams[design] = symmetric(means.drawn[design].gram_matrix())
+        system = planned.systems[task.system]
+        drawn = [means.drawn[design] for design in system.designs]
+        for design, features in zip(system.designs, drawn, strict=True):
+            if design not in moments.remembered:
+                moments.remembered[design] = problem.remembered(features)
         for penalty in task.penalties:
-            moments.operators[task.system, penalty] = solver.operator(penalty)
+            response = problem.response(solver, system.weights, penalty, drawn)
+            moments.responses[task.system, penalty] = response
     values: list[float] = []
     for outcome in planned.outcomes:
         values += (
-            problem.test_error(means.models[outcome.total]) + moments.spread(problem, outcome.total),
+            problem.test_error(means.models[outcome.total]) + moments.spread(outcome.total),
             problem.test_error(means.models[outcome.bias]),
-            moments.spread(problem, outcome.variance),
+            moments.spread(outcome.variance),
         )
     return values
 
 
+def burden(problem: Problem[Any], planned: Plan) -> Burden:
+    """Of averaging, beside the replicate itself."""
+    samples = [design.samples for design in planned.designs]
+    size = float(max(map(problem.label_size, samples), default=0))
+    responses = []
+    for task in (task for tasks in planned.schedule for task in tasks):
+        system = planned.systems[task.system]
+        one = problem.response_burden([samples[design] for design in system.designs], system.width)
+        responses += [one] * len(task.penalties)
+    totals = {outcome.total for outcome in planned.outcomes}
+    fitted = [planned.fits[fit].batches for fit in totals]
+    batches = {batch for one in fitted for batch in one}
+    pairs = min(sum(len(one) ** 2 for one in fitted), len(batches) ** 2) + len(batches)
+    parents = max(map(len, fitted), default=0)
+    return Burden(
+        sum(one.flops for one in responses) + 2.0 * pairs * parents * size**3,
+        sum(one.memory for one in responses) + (pairs + len(batches) * parents) * size**2,
+    )
+
+
 class _Moments:
-    """Covariances of labels and models given the designs, each computed when it is first needed."""
+    """Covariances of labels given the designs, each computed when it is first needed."""
 
-    def __init__(self, planned: Plan) -> None:
-        self.plan = planned
-        self.grams: dict[int, Array] = {}
-        self.operators: dict[tuple[int, float], Array] = {}
-        self._known: dict[tuple[Node, Node], Array | None] = {}
+    def __init__(self, problem: Problem[Any], planned: Plan) -> None:
+        self.problem, self.plan = problem, planned
+        self.remembered: dict[int, Any] = {}
+        self.responses: dict[tuple[int, float], LabelResponse] = {}
+        self._onto: dict[tuple[int, int, int], Array] = {}
+        self._known: dict[tuple[int, int], Array | None] = {}
 
-    def spread(self, problem: SpectrumProblem, fit: int) -> float:
-        """tr(Σ Cov ŵ) of a fit."""
-        node = self._fit(fit)
-        found = self.covariance(node, node)
-        return 0.0 if found is None else float(problem.variances @ found.diagonal())
+    def spread(self, fit: int) -> float:
+        """E‖ŵ − E ŵ‖² of a fit."""
+        response, batches = self._response(fit), self.plan.fits[fit].batches
+        handed = [isinstance(self.plan.batches[batch].labels, int) for batch in batches]
+        total = 0.0
+        for s, one in enumerate(batches):
+            for t, other in enumerate(batches[: s + 1]):
+                if s != t and not handed[s] and not handed[t]:
+                    continue  # independent
+                found = self.covariance(one, other)
+                if found is not None:
+                    total += (1.0 if s == t else 2.0) * float(np.vdot(response.square(s, t), found))
+        return total
 
-    def _fit(self, fit: int) -> Node:
-        return (self.plan.systems[self.plan.fits[fit].system].position, 1, fit)
-
-    def _batch(self, batch: int) -> Node:
-        return (self.plan.batches[batch].place[0], 0, batch)
-
-    def covariance(self, one: Node, other: Node) -> Array | None:
-        """Cov(one, other), shape (dimension, dimension); None: zero. The later of the two is expanded."""
-        if one < other:
+    def covariance(self, one: int, other: int) -> Array | None:
+        """Of the labels of two batches, None where it is zero: the later one's are expanded in those of its model."""
+        if (self.plan.batches[one].place, one) < (self.plan.batches[other].place, other):
             found = self.covariance(other, one)
             return None if found is None else found.T
         if (one, other) not in self._known:
-            expand = self._of_fit if one[1] else self._of_batch
-            self._known[one, other] = expand(one[2], one, other)
+            self._known[one, other] = self._expanded(one, other)
         return self._known[one, other]
 
-    def _of_batch(self, number: int, node: Node, other: Node) -> Array | None:
-        """b = G w + Xᵀε, with ε new to everything before."""
-        batch = self.plan.batches[number]
-        G = self.grams[batch.design]
-        found: Array | None = None
-        if isinstance(batch.labels, int):
-            if node == other:
-                inner = self.covariance(self._fit(batch.labels), self._fit(batch.labels))
-                found = None if inner is None else G @ inner @ G
-            else:
-                inner = self.covariance(self._fit(batch.labels), other)
-                found = None if inner is None else G @ inner
-        if node == other and batch.noise_variance > 0:
-            own = batch.noise_variance * G
-            found = own if found is None else found + own
-        return found
-
-    def _of_fit(self, number: int, node: Node, other: Node) -> Array | None:
-        """ŵ = R Σ_s ω_s b_s; with itself, R (Σ_st ω_s ω_t Cov(b_s, b_t)) R."""
-        fit = self.plan.fits[number]
-        R = self.operators[fit.system, fit.penalty]
-        weights = self.plan.systems[fit.system].weights
-        nodes = [self._batch(batch) for batch in fit.batches]
+    def _expanded(self, one: int, other: int) -> Array | None:
+        batch = self.plan.batches[one]
         total: Array | None = None
-        for s, weight in zip(nodes, weights, strict=True):
-            for t, factor in zip(nodes, weights, strict=True) if node == other else ((other, 1.0),):
-                if weight * factor == 0:
-                    continue
-                inner = self.covariance(s, t)
+        if one == other and batch.noise_variance > 0:
+            noise = self.problem.noise_covariance(self.remembered[batch.design])
+            total = batch.noise_variance * noise
+        if isinstance(batch.labels, int):
+            for s, before in enumerate(self.plan.fits[batch.labels].batches):
+                inner = self.covariance(before, other)
                 if inner is not None:
-                    total = weight * factor * inner if total is None else total + weight * factor * inner
-        if total is None:
-            return None
-        return np.asarray(R @ total @ R if node == other else R @ total)
+                    part = self._handed(batch.labels, s, batch.design) @ inner
+                    total = part if total is None else total + part
+        return total
+
+    def _handed(self, fit: int, batch: int, design: int) -> Array:
+        """The matrix from the labels of a fit's batch to those that its model gives a design."""
+        key = (fit, batch, design)
+        if key not in self._onto:
+            self._onto[key] = self._response(fit).onto(batch, self.remembered[design])
+        return self._onto[key]
+
+    def _response(self, fit: int) -> LabelResponse:
+        return self.responses[self.plan.fits[fit].system, self.plan.fits[fit].penalty]

@@ -5,12 +5,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.simulation.averaging import averaged
+from service.simulation.averaging import averaged, burden
 from service.simulation.plan import PARTS, Plan, plan
 from service.simulation.problem import Problem, Streams, UnsupportedError
 from service.simulation.process import Process
 from service.simulation.replicate import measured
-from service.simulation.spectrum import SpectrumProblem
 from service.theory.model import OPTIMAL, Array
 
 MAX_KEPT: Final = 60e6
@@ -39,10 +38,6 @@ def check(problem: Problem[Any], processes: Sequence[Process], *, average_noise:
             if stage.penalty == OPTIMAL:
                 raise UnsupportedError(f"stage {stage.name!r} needs a number as its penalty")
             problem.check(stage)
-    if average_noise and not isinstance(problem, SpectrumProblem):
-        raise UnsupportedError(
-            "average_noise is for features drawn from a spectrum, not for rows of a data set"
-        )
     planned = plan(processes)
     if (kept := _most_kept(problem, planned, average_noise=average_noise)) > MAX_KEPT:
         raise UnsupportedError(
@@ -66,8 +61,7 @@ def replicate_flops(
         for tasks in planned.schedule
         for task in tasks
     )
-    averaging = 10.0 * len(planned.fits) * len(problem.target) ** 3 if average_noise else 0.0
-    return drawn + solved + averaging
+    return drawn + solved + (burden(problem, planned).flops if average_noise else 0.0)
 
 
 def simulate(  # noqa: PLR0917 (the pieces of a shard, always passed together)
@@ -94,11 +88,8 @@ def simulate(  # noqa: PLR0917 (the pieces of a shard, always passed together)
     values = np.empty((len(PARTS) * len(planned.outcomes), last - first))
     for replicate in range(first, last):
         streams = Streams(seed, replicate)
-        if average_noise:
-            assert isinstance(problem, SpectrumProblem)  # as ``check`` has seen
-            values[:, replicate - first] = averaged(problem, planned, streams)
-        else:
-            values[:, replicate - first] = measured(problem, planned, streams)
+        one = averaged if average_noise else measured
+        values[:, replicate - first] = one(problem, planned, streams)
         on_replicate(replicate)
     return values
 
@@ -111,6 +102,4 @@ def _most_kept(problem: Problem[Any], planned: Plan, *, average_noise: bool) -> 
         change[first] += size
         change[last + 1] -= size
     kept = float(np.cumsum(change).max(initial=0.0))
-    if average_noise:
-        kept += 4.0 * (len(planned.fits) + len(planned.designs)) * len(problem.target) ** 2
-    return kept
+    return kept + (burden(problem, planned).memory if average_noise else 0.0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
@@ -73,6 +73,29 @@ class Solver(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Burden:
+    """What a part of a replicate costs, about: floating-point operations, and numbers kept to its end."""
+
+    flops: float
+    memory: float
+
+
+class LabelResponse(Protocol):
+    """How a fit's model depends on the labels of its batches, given the designs: it is linear in them.
+
+    Labels stand for themselves, or for their moments Xᵀy where a fit sees no more of them, as the problem has it.
+    """
+
+    def onto(self, batch: int, remembered: Any) -> Array:
+        """The matrix from the labels of one of the fit's batches to those that its model gives a design."""
+        ...
+
+    def square(self, one: int, other: int) -> Array:
+        """M with mean square of the model = Σ_st y_sᵀ M_st y_t, of labels y_s, y_t of two batches."""
+        ...
+
+
 D = TypeVar("D")
 
 
@@ -116,6 +139,28 @@ class Problem(Protocol[D]):
 
     def mean_square(self, model: Array) -> float:
         """Mean square over the population."""
+        ...
+
+    def response(
+        self, solver: Any, weights: Sequence[float], penalty: float, drawn: Sequence[D]
+    ) -> LabelResponse:
+        """How the fits of a solver at a penalty depend on their labels."""
+        ...
+
+    def remembered(self, drawn: D) -> Any:
+        """What ``LabelResponse.onto`` and ``noise_covariance`` need of a design."""
+        ...
+
+    def noise_covariance(self, remembered: Any) -> Array:
+        """Of labels that are independent noise of variance 1."""
+        ...
+
+    def label_size(self, samples: int) -> int:
+        """Of the labels of a design, as ``LabelResponse`` takes them."""
+        ...
+
+    def response_burden(self, samples: Sequence[int], width: int | None) -> Burden:
+        """Of the ``response`` of fits of these designs at one penalty."""
         ...
 
     def draw_flops(self, design: Design) -> float:

@@ -1,9 +1,7 @@
 """Real rows: samples are drawn with replacement from those of a stored data set."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Final, cast
 
@@ -12,8 +10,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from service.simulation.plan import Design
-from service.simulation.problem import Labels, Streams, UnsupportedError, Wanted, samples_of
-from service.simulation.solvers import PositiveSolver, gram, least_norm, least_squares
+from service.simulation.problem import Burden, Labels, Streams, UnsupportedError, Wanted, samples_of
+from service.simulation.row_systems import FeatureSystem, KernelSystem, RowResponse, RowSystem
 from service.simulation.systems import system_flops
 from service.theory.empirical import modes
 from service.theory.kernels import FeatureMap, Linear
@@ -141,7 +139,7 @@ class EmpiricalProblem:
         weights: Sequence[float],
         projection: tuple[int, Generator] | None,
         penalties: Sequence[float],
-    ) -> "RowSystem":
+    ) -> RowSystem:
         """Fits of these designs together."""
         N = sum(one.samples for one in drawn)
         chosen = np.concatenate([np.empty(0, np.int64), *(one.rows for one in drawn)])
@@ -169,6 +167,39 @@ class EmpiricalProblem:
         """Mean over all rows."""
         return float(np.mean(model**2))
 
+    # --- averaging ------------------------------------------------------------------------------
+
+    def response(
+        self,
+        solver: RowSystem,
+        weights: Sequence[float],  # noqa: ARG002 - the solver has them
+        penalty: float,
+        drawn: Sequence[Chosen],
+    ) -> RowResponse:
+        """Labels are themselves."""
+        return solver.response(penalty, [one.samples for one in drawn])
+
+    def remembered(self, drawn: Chosen) -> NDArray[np.int64]:
+        """Which rows."""
+        return drawn.rows
+
+    def noise_covariance(self, remembered: NDArray[np.int64]) -> Array:
+        """Of independent labels."""
+        return np.eye(len(remembered))
+
+    def label_size(self, samples: int) -> int:
+        """One for each sample."""
+        return samples
+
+    def response_burden(self, samples: Sequence[int], width: int | None) -> Burden:
+        """The operator, and its squares over all rows."""
+        n, d = self._shape
+        N = float(sum(samples))
+        functions = width or (d if self._linear else N)
+        flops = 2.0 * N * functions * (functions + 2 * N) + 2.0 * n * functions**2
+        projected = 0.0 if width is None else float(n * width)
+        return Burden(flops, N * functions + functions**2 + N * N + projected)
+
     # --- costs ----------------------------------------------------------------------------------
 
     def draw_flops(self, design: Design) -> float:
@@ -186,87 +217,3 @@ class EmpiricalProblem:
         gram_flops = float(N) * columns * min(N, columns)
         values = 2.0 * n * columns * len(penalties)
         return projected + gram_flops + values + system_flops(columns, N, None, penalties, thin=True)
-
-
-class RowSystem(ABC):
-    """Ridge fits of chosen rows, one penalty after another; what a subclass fits with is its own.
-
-    ``roots``: of the loss weights, shape (samples,); the penalty is per sample: the ridge is N times it.
-    """
-
-    def __init__(self, chosen: NDArray[np.int64], roots: Array, ridges: Sequence[float]) -> None:
-        self.chosen, self.roots, self.ridges = chosen, roots, ridges
-
-    def fit(self, penalty: float, labels: Sequence[Sequence[Labels]]) -> list[Array]:
-        """The models' values on all rows; each fit has one ``Labels`` for each design."""
-        Y = np.stack(
-            [
-                self.roots * np.concatenate([np.empty(0), *(cast(Array, one.values) for one in fit)])
-                for fit in labels
-            ],
-            axis=1,
-        )
-        return list(self.values(len(self.roots) * penalty, Y).T)
-
-    @abstractmethod
-    def values(self, ridge: float, Y: Array) -> Array:
-        """Values on all rows, shape (n, fits), of the fits to weighted labels ``Y``, shape (samples, fits)."""
-
-
-class FeatureSystem(RowSystem):
-    """With explicit features of all rows, shape (n, features)."""
-
-    def __init__(
-        self, features: Array, chosen: NDArray[np.int64], roots: Array, ridges: Sequence[float]
-    ) -> None:
-        super().__init__(chosen, roots, ridges)
-        self.features = features
-
-    @cached_property
-    def _weighted(self) -> Array:
-        return np.asarray(self.features[self.chosen] * self.roots[:, None])
-
-    @cached_property
-    def _dual(self) -> bool:
-        return len(self.chosen) < int(self.features.shape[1])
-
-    @cached_property
-    def _solver(self) -> PositiveSolver:
-        X = self._weighted
-        return PositiveSolver(gram(np.ascontiguousarray(X.T) if self._dual else X), self.ridges)
-
-    def values(self, ridge: float, Y: Array) -> Array:
-        """By least squares on the rows, the kernel matrix or the Gram matrix."""
-        if len(Y) == 0:
-            W = np.zeros((self.features.shape[1], Y.shape[1]))
-        elif ridge == 0:
-            W = least_squares(self._weighted, Y)
-        elif self._dual:
-            W = self._weighted.T @ self._solver.solve(ridge, Y)
-        else:
-            W = self._solver.solve(ridge, self._weighted.T @ Y)
-        return self.features @ W
-
-
-class KernelSystem(RowSystem):
-    """With the kernel matrix of all rows, shape (n, n)."""
-
-    def __init__(self, K: Array, chosen: NDArray[np.int64], roots: Array, ridges: Sequence[float]) -> None:
-        super().__init__(chosen, roots, ridges)
-        self.K = K[chosen]
-
-    @cached_property
-    def _own(self) -> Array:
-        """The kernel matrix of the chosen rows, with the roots of the weights on both sides."""
-        return np.asarray(self.roots[:, None] * self.K[:, self.chosen] * self.roots)
-
-    @cached_property
-    def _solver(self) -> PositiveSolver:
-        return PositiveSolver(self._own, self.ridges)
-
-    def values(self, ridge: float, Y: Array) -> Array:
-        """α = (K + ridge)^-1 y; penalty 0: of least norm."""
-        if len(Y) == 0:
-            return np.zeros((self.K.shape[1], Y.shape[1]))
-        alpha = least_norm(self._own, Y) if ridge == 0 else self._solver.solve(ridge, Y)
-        return self.K.T @ (self.roots[:, None] * alpha)

@@ -10,9 +10,9 @@ from numpy.random import Generator
 
 from service.simulation.features import Bartlett, Features, Gaussian, bartlett_rows, draw_rows
 from service.simulation.plan import Design
-from service.simulation.problem import Labels, Streams, UnsupportedError, Wanted, samples_of
-from service.simulation.solvers import gram, gram_of_triangle
-from service.simulation.systems import WeightSystem, system_flops
+from service.simulation.problem import Burden, Labels, Streams, UnsupportedError, Wanted, samples_of
+from service.simulation.solvers import gram, gram_of_triangle, symmetric
+from service.simulation.systems import WeightResponse, WeightSystem, system_flops
 from service.theory.model import Array, Population, Shift, Stage
 
 MAX_DIMENSION: Final = 2_000
@@ -211,6 +211,35 @@ class SpectrumProblem:
     def mean_square(self, model: Array) -> float:
         """‖model‖² in the features' variances."""
         return float(self.variances @ model**2)
+
+    # --- averaging ------------------------------------------------------------------------------
+
+    def response(
+        self,
+        solver: WeightSystem,
+        weights: Sequence[float],
+        penalty: float,
+        drawn: Sequence[Drawn],  # noqa: ARG002 - the solver has them
+    ) -> WeightResponse:
+        """Labels are their moments Xᵀy."""
+        return WeightResponse(solver.operator(penalty), tuple(weights), self.variances)
+
+    def remembered(self, drawn: Drawn) -> Array:
+        """The Gram matrix XᵀX, whole."""
+        return symmetric(drawn.gram_matrix())
+
+    def noise_covariance(self, remembered: Array) -> Array:
+        """Var Xᵀε = XᵀX."""
+        return remembered
+
+    def label_size(self, samples: int) -> int:  # noqa: ARG002
+        """One moment for each feature."""
+        return len(self.target)
+
+    def response_burden(self, samples: Sequence[int], width: int | None) -> Burden:  # noqa: ARG002
+        """The operator, its squares, Gram matrices."""
+        d = float(len(self.target))
+        return Burden(5.0 * d**3, (2.0 + len(samples)) * d * d)
 
     # --- costs ----------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Ridge fits of features in weight space: designs stacked or their Gram matrices added, one decomposition for all."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, cast
 
@@ -142,6 +143,30 @@ class WeightSystem:
         else:
             inner = self.primal.solve(self.N * penalty, identity)
         return inner if self.P is None else self.P.T @ inner @ self.P
+
+
+@dataclass(frozen=True, eq=False)
+class WeightResponse:
+    """``problem.LabelResponse`` of a model ŵ = R Σ_s ω_s b_s, where b_s = X_sᵀy_s stand for the labels.
+
+    ``operator``: R, shape (dimension, dimension); ``variances``: of the features, shape (dimension,).
+    """
+
+    operator: Array
+    weights: tuple[float, ...]
+    variances: Array
+
+    def onto(self, batch: int, remembered: Array) -> Array:
+        """ω_s G R for a design of Gram matrix G."""
+        return _times(remembered @ self.operator, self.weights[batch])
+
+    @cached_property
+    def _squares(self) -> Array:
+        return np.asarray((self.operator * self.variances) @ self.operator)
+
+    def square(self, one: int, other: int) -> Array:
+        """ω_s ω_t R Σ R."""
+        return _times(self._squares, self.weights[one] * self.weights[other])
 
 
 def _times(matrix: Array, factor: float) -> Array:

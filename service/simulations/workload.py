@@ -99,11 +99,6 @@ def _check_options(request: SimulationRequest, data: Stored | None) -> None:
             "wishart is exact for Gaussian features; rows of a data set are not: use method literal, or describe"
             " the data set by its spectrum.",
         )  # fmt: skip
-    if data is not None and request.average_noise:
-        raise InvalidInput.at(
-            "/average_noise", "not_available",
-            "average_noise is for data sets given by their spectrum: set it to false for stored rows.",
-        )  # fmt: skip
     if request.method == "wishart" and request.features is not None and request.features.kind != "gaussian":
         raise InvalidInput.at(
             "/features", "not_gaussian",
