@@ -257,6 +257,8 @@ def _assumptions(
             status="met",
             consequence="Every stage draws its own samples beside all that it keeps; the formula is that of kept rows."
             if kept
+            else "Passes of one stage are fitted on the same rows; every stage draws its own."
+            if any(stage.passes for stage in prediction.mix.stages)
             else "Every stage draws its own samples; reused rows change the error.",
         ),
         responses.Assumption(

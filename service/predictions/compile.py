@@ -8,7 +8,18 @@ from service.errors import InvalidInput
 from service.predictions import schemas
 from service.predictions.covariances import matrix_of
 from service.predictions.populations import eigenvalues_of, modes_of
-from service.theory.model import OPTIMAL, PREVIOUS, REAL, Array, Population, Shift, Source, Stage, TrainingMix
+from service.theory.model import (
+    OPTIMAL,
+    PREVIOUS,
+    REAL,
+    Array,
+    Pass,
+    Population,
+    Shift,
+    Source,
+    Stage,
+    TrainingMix,
+)
 
 _MIX = "/training_mix"
 
@@ -105,7 +116,7 @@ class _Compiler:
         return TrainingMix(tuple(compiled))
 
     def recursive(self, mix: schemas.RecursiveMix) -> TrainingMix:
-        """Generators in a row, then the final fit. One shared design without penalty is one fit of summed noise."""
+        """Generators in a row, then the final fit. Those on one shared design are one stage of several passes."""
         n, generator, noise = mix.generations, mix.generator, self.population.noise_variance
         at = f"{_MIX}/generator"
         samples = _per_generation(generator.samples, n, f"{at}/samples")
@@ -115,18 +126,18 @@ class _Compiler:
         stages: list[Stage] = []
         # one generator alone shares its design with none
         if generator.design == "shared" and n > 1:
-            if any(p != 0 for p in penalties):
+            if OPTIMAL in penalties:
                 raise InvalidInput.at(
-                    f"{at}/penalty", "shared_design_penalized",
-                    "generators that share one design and shrink apply powers of one smoother, for which there is no "
-                    'formula here (without penalty it is one projection); use design "independent"',
+                    f"{at}/penalty", "shared_design_optimal",
+                    "optimal penalties are found for generators with designs of their own: give numbers, or use design"
+                    ' "independent"',
                 )  # fmt: skip
             if len(set(samples)) > 1:
                 raise InvalidInput.at(
                     f"{at}/samples", "shared_design_sizes", "one shared design has one number of samples"
                 )
             source = Source(REAL, REAL, float(samples[0]), float(sum(noises)))
-            stages.append(Stage("generator", (source,), 0.0))
+            stages.append(Stage("generator", (source,), *_in_a_row(penalties, noises)))
         else:
             for k in range(n):
                 label = REAL if k == 0 else f"generation-{k}"
@@ -200,6 +211,18 @@ def _many(modes: int | None) -> str:
     return "infinitely many" if modes is None else f"{modes:,}"
 
 
+def _in_a_row(penalties: list[float], noises: list[float]) -> tuple[float, None, tuple[Pass, ...]]:
+    """Penalty, width and passes of a stage of fits on one design; without any penalty they are one projection."""
+    positive = [penalty for penalty in penalties if penalty > 0]
+    if not positive:
+        return 0.0, None, ()
+    total = sum(noises)
+    equal = len(set(noises)) == 1
+    shares = [1 / len(noises) if equal else noise / total for noise in noises]
+    passes = tuple(Pass(*one) for one in zip(penalties, shares, strict=True))
+    return min(positive), None, passes
+
+
 def _width(width: int | None) -> float | None:
     return None if width is None else float(width)
 
@@ -256,6 +279,10 @@ def echo(mix: TrainingMix) -> list[dict[str, Any]]:
             "penalty": stage.penalty if stage.penalty == OPTIMAL or stage.penalty != float("inf") else None,
             "keeps_data": mix.keeps_data,
             "width": None if stage.width is None else int(stage.width),
+            "passes": [
+                {"penalty": one.penalty, "noise_variance": one.noise_share * stage.sources[0].noise_variance}
+                for one in stage.passes
+            ],
             "sources": [
                 {
                     "name": source.name,

@@ -29,6 +29,8 @@ from service.theory.prediction import predict
 INLINE_WORK = 20_000
 # A stage with several covariances is solved anew for every penalty that is tried.
 _SHIFTED = 1000
+# Several fits on one design are integrals over pairs of points.
+_PASSES = 10_000
 # Every fit on accumulated data has its own number of rows, so it is solved by itself for every penalty that is tried.
 _KEPT = 100
 # The finite-size correction of a mix without a closed form for it.
@@ -73,7 +75,10 @@ def work_of(population: Population, mix: TrainingMix) -> float:
         return MAX_WORK * max(products(population, mix) / MAX_PRODUCTS, _LEAST_MATRICES)
     if mix.keeps_data:
         return float(modes * len(mix.stages) * _KEPT) + _LEAST_KEPT
-    once = sum(modes * len(s.sources) ** 2 * (_SHIFTED if _shifted(s) else 1) for s in mix.stages)
+    once = sum(
+        modes * len(s.sources) ** 2 * (_SHIFTED if _shifted(s) else _PASSES if s.passes else 1)
+        for s in mix.stages
+    )
     return float(once * evaluations(mix))
 
 

@@ -249,6 +249,8 @@ def _slots(at_high: Compiled, at_low: Compiled, high: float, low: float) -> tupl
     for k, (stage, other) in enumerate(zip(mix_a.stages, mix_b.stages, strict=True)):
         if (stage.name, stage.width, len(stage.sources)) != (other.name, other.width, len(other.sources)):
             return None
+        if stage.passes != other.passes:
+            return None
         if not settled(stage.penalty, other.penalty, Slot("penalty", k)):
             return None
         for j, (x, y) in enumerate(zip(stage.sources, other.sources, strict=True)):

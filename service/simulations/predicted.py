@@ -14,7 +14,9 @@ from service.simulations.schemas import PredictedError
 from service.theory import results
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.model import OPTIMAL, Population, Shift, TrainingMix
-from service.theory.prediction import predict
+from service.theory.passes import passes_error
+from service.theory.prediction import expected_relative_error, predict
+from service.theory.stages import solve
 
 MAX_PREDICTIONS: Final = 600
 """Distinct stages that are predicted, at most: each takes about a millisecond, some several."""
@@ -77,13 +79,24 @@ class Predictions:
 
 def _predicted(population: Population, mix: TrainingMix) -> StagePrediction:
     try:
+        if mix.stages[-1].passes:
+            return _of_passes(population, mix)
         found = predict(population, mix, order=1)
     except (Unsupported, NotConverged) as error:
         return StagePrediction(mix, None, str(error))
     if found.test_error.diverged:
         reason = "divergent: the theory puts the error at infinity (some fit interpolates its samples)"
         return StagePrediction(found.mix, None, reason)
-    return StagePrediction(found.mix, _error(found), None)
+    return StagePrediction(found.mix, _error(found.test_error, found.expected_relative_error), None)
+
+
+def _of_passes(population: Population, mix: TrainingMix) -> StagePrediction:
+    """Of the last of several fits on one design."""
+    error = passes_error(population, mix.stages[0])
+    if error.diverged:
+        return StagePrediction(mix, None, "divergent: the theory puts the error at infinity")
+    responses = [solve(population, stage, float(stage.penalty)) for stage in mix.stages]
+    return StagePrediction(mix, _error(error, expected_relative_error(mix.stages, responses)), None)
 
 
 def _sizes(population: Population, mix: TrainingMix) -> list[float]:
@@ -111,6 +124,7 @@ def _mix_key(mix: TrainingMix) -> object:
             stage.name,
             stage.penalty,
             stage.width,
+            stage.passes,
             tuple(
                 (
                     source.labels.power.tobytes() if isinstance(source.labels, Shift) else source.labels,
@@ -142,8 +156,7 @@ def _number(penalty: float | str, missing: str | None) -> float:
     return float(penalty)
 
 
-def _error(found: results.Prediction) -> PredictedError:
-    error = found.test_error
+def _error(error: results.Decomposition, expected_relative_error: float) -> PredictedError:
     parts = error.parts
     return PredictedError(
         total=_finite(error.total),
@@ -156,7 +169,7 @@ def _error(found: results.Prediction) -> PredictedError:
             shift=_finite(parts.shift),
             noise_mismatch=_finite(parts.noise_mismatch),
         ),
-        expected_relative_error=found.expected_relative_error,
+        expected_relative_error=expected_relative_error,
     )
 
 

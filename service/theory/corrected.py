@@ -120,6 +120,8 @@ class _Corrector:
         work = sum((len(stage.sources) + 1) ** 3 for stage in mix.stages) * population.eigenvalues.size
         if work > MAX_WORK:
             raise NotSmall
+        if any(stage.passes for stage in mix.stages):
+            raise Unsupported("the correction is known for one fit of a design, not for several in a row")
         self.earlier = solve_all(population, mix.stages[:-1])
         self.real_noise = real_noise(population, self.final)
 

@@ -86,7 +86,7 @@ def refined(population: Population, prediction: Prediction) -> Prediction | None
     if (
         prediction.mix.keeps_data
         or prediction.mix.has_matrices
-        or any(s.penalty != 0 or s.width is not None for s in stages)
+        or any(s.penalty != 0 or s.passes or s.width is not None for s in stages)
     ):
         return None
     labels = label_indices(stages)

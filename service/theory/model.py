@@ -116,14 +116,28 @@ class Source:
     covariance: Array | None = None
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One of several fits in a row on the same features; ``noise_share``: of the noise of all of them."""
+
+    penalty: float
+    noise_share: float
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One fit: argmin_w (1/N) Σ_s weight_s ‖X_s w − y_s‖² + penalty ‖w‖², on ``width`` random features if given."""
+    """One fit: argmin_w (1/N) Σ_s weight_s ‖X_s w − y_s‖² + penalty ‖w‖², on ``width`` random features if given.
+
+    ``passes``: where there are any, several fits in a row on the features of the one source, whose labels are real;
+    each is labelled by the one before, with noise of its own: a share of the source's ``noise_variance``, which is
+    that of all. ``penalty`` is then the least positive one; shared_design.py evaluates it.
+    """
 
     name: str
     sources: tuple[Source, ...]
     penalty: float | Literal["optimal"]
     width: float | None = None
+    passes: tuple[Pass, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,12 @@ def is_plain(population: Population, mix: TrainingMix) -> bool:
     before, last = REAL, mix.stages[-1]
     for stage in mix.stages:
         source = stage.sources[0]
-        if len(stage.sources) > 1 or stage.width is not None or source.eigenvalues is not None:
+        if (
+            len(stage.sources) > 1
+            or stage.passes
+            or stage.width is not None
+            or source.eigenvalues is not None
+        ):
             return False
         if source.weight != 1 or source.samples == 0 or source.labels != before:
             return False

@@ -9,12 +9,15 @@ from service.theory.model import REAL, Population, Source, Stage
 from service.theory.one_covariance import OneCovariance
 from service.theory.response import Response, empty_response
 from service.theory.several_covariances import SeveralCovariances
+from service.theory.shared_design import shared_design
 
 
 def solve(population: Population, stage: Stage, penalty: float) -> Response:
     """The response of one stage at a penalty, infinite allowed. Raises NotConverged, Unsupported."""
     if penalty == inf:
         return empty_response(len(stage.sources), population.eigenvalues.size)
+    if stage.passes:
+        return shared_design(population, stage.sources[0], stage.passes)
     covariances = covariances_of(stage, population)
     if covariances is None:
         return OneCovariance.solve(population, Design.of(stage), penalty)
@@ -30,6 +33,8 @@ def solve_all(population: Population, stages: Sequence[Stage]) -> tuple[Response
             stage.penalty,
             stage.width,
             tuple((source.samples, source.weight, id(source.eigenvalues)) for source in stage.sources),
+            # the variance of several fits in a row is known by the noise of all of them alone
+            stage.passes and (stage.passes, stage.sources[0].noise_variance),
         )
         if key not in known:
             known[key] = solve(population, stage, float(stage.penalty))

@@ -56,6 +56,13 @@ def unlimited(population: Population, stage: Stage, penalty: float) -> Response:
     design, modes = Design.of(stage), population.eigenvalues.size
     if design.active == 0 or penalty == inf:
         return empty_response(len(stage.sources), modes)
+    if stage.passes:  # every fit of a row keeps its share
+        learned = np.ones(modes)
+        for one in stage.passes:
+            if one.penalty > 0:
+                learned *= population.eigenvalues / (population.eigenvalues + one.penalty)
+        learned[population.eigenvalues == 0] = 0.0
+        return FixedResponse.of(Regime.RIDGE, learned[None], 1.0 - learned)
     weight = design.samples * design.weights / design.total
     covariances = covariances_of(stage, population)
     sigma = (

@@ -260,6 +260,29 @@ async def test_accumulated_data(http: httpx.AsyncClient) -> None:
     assert found["id"] != answer["id"]
 
 
+async def test_penalized_generators_on_one_design(http: httpx.AsyncClient) -> None:
+    """One stage of several passes; with one generator there is nothing to share; "optimal" is refused."""
+    generator = {
+        "samples": 80,
+        "penalty": [0.1, 0.0, 0.2],
+        "noise_variance": [0.1, 0.3, 0.2],
+        "design": "shared",
+    }
+    mix = {"kind": "recursive", "generations": 3, "generator": generator, "samples": 90, "penalty": 0.05}
+    answer = await predict(http, body(mix))
+    first, last = answer["stages"]
+    assert [one["penalty"] for one in first["passes"]] == [0.1, 0.0, 0.2]
+    for one, noise in zip(first["passes"], generator["noise_variance"], strict=True):
+        assert math.isclose(one["noise_variance"], noise, rel_tol=1e-12)
+    assert last["passes"] == []
+    assert answer["validity"]["order"] == 0
+    apart = await predict(http, body(mix | {"generator": generator | {"design": "independent"}}))
+    assert apart["test_error"]["total"] != answer["test_error"]["total"]
+    optimal = mix | {"generator": generator | {"penalty": "optimal"}}
+    problem = assert_problem(await http.post("/v1/predictions", json=body(optimal)), 422, "invalid_input")
+    assert problem["errors"][0]["code"] == "shared_design_optimal"
+
+
 async def test_accumulated_batches_are_one_more_than_generations(http: httpx.AsyncClient) -> None:
     mix = {"kind": "accumulate", "generations": 3, "samples": [100, 20, 20], "penalty_sum": 0.1}
     response = await http.post("/v1/predictions", json=body(mix))

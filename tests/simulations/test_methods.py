@@ -117,6 +117,25 @@ def test_a_shared_design_is_simulated_generation_by_generation() -> None:
     )  # clean labels have the data set's noise
 
 
+@pytest.mark.parametrize("samples", [60, 150])
+def test_penalized_generators_on_a_shared_design_agree_with_theory(samples: int) -> None:
+    """Every generation and the final fit; one generator does not shrink, one has no noise."""
+    generator = {"design": "shared", "samples": samples, "penalty": [0.02, 0.0, 0.05, 0.03],
+                 "noise_variance": [0.3, 0.1, 0.0, 0.2]}  # fmt: skip
+    mix = {"kind": "recursive", "generations": 4, "samples": 120, "penalty": 0.02, "generator": generator}
+    spectrum = {"kind": "power_law", "dimension": 100, "exponent": 0.8}
+    result = run(
+        dataset=BODY["dataset"] | {"spectrum": spectrum}, training_mix=mix, method="wishart", replicates=300
+    )
+    assert result.agreement.verdict == "agree"
+    assert result.agreement.comparisons == 20
+    [point] = result.points
+    for stage in point.stages:
+        assert stage.prediction is not None
+        assert stage.z_scores.total is not None
+        assert abs(stage.z_scores.total) < 4
+
+
 def test_accumulating_data() -> None:
     mix = {"kind": "accumulate", "generations": 3, "samples": [60, 40, 60, 80], "penalty_sum": 2.0}
     result = run(training_mix=mix, average_noise=True, replicates=300)

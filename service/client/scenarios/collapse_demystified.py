@@ -74,13 +74,15 @@ def _over_parametrised_panels(run: Run) -> tuple[Panel, ...]:
         Sweep(f"{design} designs", mix(1, design), generations, {"/training_mix/generations": generations})
         for design in ("independent", "shared")
     ]
-    by_size = [
-        Sweep(f"n = {n}", mix(n, "independent"), SIZES, {"/training_mix/samples": SIZES}, every=2)
-        for n in (0, 1, 2, 5)
-    ]
+
+    def by_size(design: str) -> list[Sweep]:
+        axes = {"/training_mix/samples": SIZES}
+        return [Sweep(f"n = {n}", mix(n, design), SIZES, axes, every=2) for n in (0, 1, 2, 5)]
+
     return (
         Panel("T = 1000", Axis("generations n"), Axis("test error"), computed(by_design, run, 60)),
-        Panel("Independent designs", SAMPLES, ERROR, computed(by_size, run, 60)),
+        Panel("Independent designs", SAMPLES, ERROR, computed(by_size("independent"), run, 60)),
+        Panel("Shared design", SAMPLES, ERROR, computed(by_size("shared"), run, 60)),
     )
 
 

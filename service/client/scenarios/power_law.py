@@ -3,7 +3,14 @@
 from math import log
 from typing import Final
 
-from service.client.scenarios.collapse_demystified import DIMENSION, ERROR, SAMPLES, SOURCE, recursive
+from service.client.scenarios.collapse_demystified import (
+    DIMENSION,
+    ERROR,
+    GENERATIONS,
+    SAMPLES,
+    SOURCE,
+    recursive,
+)
 from service.client.scenarios.scenario import Panel, Run, Scenario
 from service.client.scenarios.sweep import Sweep, computed
 
@@ -43,7 +50,7 @@ def _panels(run: Run) -> tuple[Panel, ...]:
         return Sweep(f"n = {n}", request, SIZES, axes, every=2, method="wishart")
 
     return tuple(
-        Panel(title, SAMPLES, ERROR, computed([sweep(n, adapted=adapted) for n in (0, 1, 5, 10)], run, 300))
+        Panel(title, SAMPLES, ERROR, computed([sweep(n, adapted=adapted) for n in GENERATIONS], run, 300))
         for title, adapted in (("Clean choice λ = T^-ℓ_crit", False), ("Adapted λ = T^-ℓ*", True))
     )
 

@@ -39,6 +39,12 @@ def request(quality: float) -> Document:
     }
 
 
+def real_only() -> Document:
+    """The 450 real samples without the synthetic ones."""
+    whole = request(0.0)
+    return {**whole, "training_mix": {**whole["training_mix"], "synthetic": []}}
+
+
 def _panels(run: Run) -> tuple[Panel, ...]:
     total = REAL + SYNTHETIC
     axes = {
@@ -47,6 +53,7 @@ def _panels(run: Run) -> tuple[Panel, ...]:
     }
     rates = [m / total for m in WIDTHS]
     sweeps = [Sweep(f"c² = {quality:g}", request(quality), rates, axes, every=2) for quality in QUALITIES]
+    sweeps.append(Sweep(f"{REAL} real samples alone", real_only(), rates, axes, every=2))
     x = Axis("parametrization rate m/N", logarithmic=True)
     y = Axis("test error", logarithmic=True)
     return (Panel("Size of the model", x, y, computed(sweeps, run, 40)),)

@@ -1,0 +1,217 @@
+"""Fits in a row on one and the same design: each is labelled by the one before, with new noise and its own penalty.
+
+With S = XᵀX/T, all fits are functions of the one matrix S, so they commute: after penalties λ_1, …, λ_n
+
+    ŵ − w = −F(S) w + Σ_k g_k(S)^{1/2} noise,    F(s) = 1 − Π_k s/(s + λ_k),
+    Cov = Σ_k (σ_k²/T) E g_k(S),                 g_k(s) = s/(s + λ_k)² Π_{j>k} (s/(s + λ_j))².
+
+Means of functions of S are contour integrals of its resolvent R(z) = (S + z)^{-1}, whose deterministic equivalents are
+
+    z R(z) ~ κ (Σ + κ)^{-1},   z = κ (1 − df1(κ)/T),
+    R(z) A R(z') ~ Q (A + Σ h) Q',   Q = (κ/z) (Σ + κ)^{-1},   h = tr(A Σ Q̂ Q̂')/T / (1 − tr(Σ² Q̂ Q̂')/T),
+
+with Q̂ = (Σ + κ)^{-1} (Hachem, Loubaton, Najim 2007; Louart and Couillet 2018; with z = z' the second-order equivalent
+of one_covariance.py), so that diagonals of E F(S), E F(S) A F(S) and E g_k(S) are sums over nodes of a contour, and
+over pairs of them. The contour is a branch of a hyperbola between the spectrum on its left and the poles z = λ_k on its
+right,
+
+    κ(t) = c + i b sinh(t + i τ),   c ± b: κ at z = 0 and at half the least penalty.
+
+Turned to the left by an angle v it bounds the equivalents as long as cos² v > Σ σ²/((σ + c)² − b²)/T; on the line v = 0
+and left of it |s/(s + λ_k)| <= 1, right of it the product of n of these grows as exp(n v²/2). The trapezoidal rule
+converges as exp(−2π w/step), w the distance in v to either side, and τ is in the middle: few nodes do for any spectrum,
+any penalties, and thousands of fits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.theory.design import Design
+from service.theory.model import Array, Pass, Population, Source
+from service.theory.one_covariance import OneCovariance, effective_ridge
+from service.theory.response import Regime, Response, empty_response
+
+Complex = NDArray[np.complex128]
+
+_DIGITS = 26.0  # the trapezoidal rule errs by exp(−26) = 5e-12 of what it sums
+_TAIL = 1e11  # the integrands fall as 1/κ² beyond the largest scale: what is left out so far beyond it is its inverse
+_HALVINGS = 200
+_RIGHT = 1.45  # as far as the poles, π/2, nearly
+
+
+@dataclass(frozen=True, eq=False)
+class _Contour:
+    """Nodes κ = lowest + δ and z(κ) of the upper half of the contour, and factors: shape (nodes,).
+
+    ``lowest``: κ at z = 0. (E f(S))_ii = Re Σ_k factors_k f(−z_k)/(σ_i + κ_k); the lower half is the conjugate one.
+    """
+
+    lowest: float
+    delta: Complex
+    kappa: Complex
+    z: Complex
+    factors: Complex
+
+
+def _contour(population: Population, samples: float, penalties: Sequence[float]) -> _Contour:
+    """Between the effective ridges of no penalty and of half the least of these."""
+    sigma, multiplicity = population.eigenvalues, population.multiplicities
+    lowest = effective_ridge(population, Design.make([samples], [1.0]), 0.0)
+    inverse = np.divide(1.0, sigma + lowest, out=np.zeros_like(sigma), where=sigma + lowest > 0)
+    left = max(1.0 - float(multiplicity @ (sigma * inverse)) / samples, 0.0) if lowest == 0 else 0.0
+    weights = multiplicity * sigma * inverse / samples
+
+    def openness(delta: Complex) -> Complex:
+        """1 − df1/T at κ = lowest + δ, without a difference."""
+        return np.asarray(left + delta * (weights / (sigma + lowest + delta[:, None])).sum(axis=1))
+
+    # any δ whose penalty is about half the least one will do
+    goal = min(penalties) / 2.0
+    low, high = 0.0, goal + population.trace / samples
+    for _ in range(_HALVINGS):
+        middle = (low * high) ** 0.5 if low > 0 else high * 1e-3
+        if (lowest + middle) * float(openness(np.array([middle + 0j]))[0].real) < goal:
+            low = middle
+        else:
+            high = middle
+        if low > 0.9 * high:
+            break
+    b = low / 2.0
+    seen = sigma > 0
+    near = sigma[seen] ** 2 / ((sigma[seen] + lowest) * (sigma[seen] + lowest + low))
+    crowded = float(multiplicity[seen] @ near)
+    left_angle = np.arccos(min(crowded / samples, 1.0) ** 0.5)
+    right_angle = min(2.0 / len(penalties) ** 0.5, _RIGHT)
+    tilt, step = (left_angle - right_angle) / 2.0, np.pi * (left_angle + right_angle) / _DIGITS
+    scale = float(sigma.max()) + population.trace / samples + float(sum(penalties))
+    t = np.arange(0.0, np.arcsinh(_TAIL * scale / b) + step, step) + 1j * tilt
+    delta = b + 1j * b * np.sinh(t)
+    kappa, opened = lowest + delta, openness(delta)
+    slope = 1.0 - ((multiplicity * sigma**2 / samples) / (sigma + kappa[:, None]) ** 2).sum(axis=1)
+    factors = (step * b / np.pi) * np.cosh(t) * slope / opened
+    factors[0] /= 2.0
+    return _Contour(lowest, delta, kappa, kappa * opened, factors)
+
+
+def _kept(z: Complex, penalties: Sequence[float]) -> Complex:
+    """ln Π s/(s + λ_k) at s = −z."""
+    total = np.zeros_like(z)
+    for penalty in penalties:
+        x = -penalty / z
+        # numpy's log1p of a complex number takes the logarithm of a rounded modulus
+        total -= 0.5 * np.log1p(2 * x.real + x.real**2 + x.imag**2) + 1j * np.arctan2(x.imag, 1 + x.real)
+    return total
+
+
+def _noise(z: Complex, passes: Sequence[Pass]) -> Complex:
+    """Σ_k (share of the noise) g_k(s) at s = −z, of the fits that have or are followed by a penalty."""
+    total, after = np.zeros_like(z), np.ones_like(z)
+    for one in reversed(passes):
+        filtered = after / (1.0 - one.penalty / z) ** 2 if one.penalty > 0 else after
+        total += one.noise_share * filtered / -z
+        after = filtered
+    return total
+
+
+def _by_the_design(
+    population: Population, samples: float, inverse: Complex, kept: Complex, forgotten: Complex
+) -> Array:
+    """E[F A F]_ii − (E F)_ii² A_i for A the power of the target; the same for 1 − F, where that is the smaller one."""
+    sigma, weight = population.eigenvalues, population.weight
+    size = np.sqrt(weight @ np.abs(inverse) ** 2)
+    filtered = min(forgotten, kept, key=lambda values: float(np.abs(values) @ size))
+    # pairs of a node with one of the whole contour; the other half of the pairs is conjugate to it
+    everywhere = np.concatenate([inverse, inverse[:, 1:].conj()], axis=1)
+    both = np.concatenate([filtered, filtered[1:].conj()]) / 2.0  # factors stand for both halves
+    both[0] *= 2.0
+    crossed = (inverse.T * (weight * population.target_power)) @ everywhere
+    crowded = (inverse.T * (weight * sigma)) @ everywhere
+    h = crossed / (samples - crowded)
+    found = sigma * np.einsum("im,im->i", (inverse * filtered) @ h, everywhere * both).real
+    return np.asarray(np.maximum(found, 0.0))
+
+
+def _noise_gain(population: Population, contour: _Contour, inverse: Complex, g: Complex) -> Array:
+    """E[g(S)]_ii of a function with g(0) = 0: of R(z) less c/z for any c.
+
+    Where all penalties are small beside the spectrum, c is the share of a mode that no sample sees, where they are
+    large, 1: what is left then has no parts that cancel.
+    """
+    sigma, lowest = population.eigenvalues, contour.lowest
+    seen = np.divide(sigma, sigma + lowest, out=np.zeros_like(sigma), where=sigma > 0)
+    small, large = g * contour.factors * contour.delta / contour.kappa, -g * contour.factors / contour.kappa
+    size = np.abs(inverse)
+    of_small, of_large = seen * (inverse @ small).real, sigma * (inverse @ large).real
+    return np.where(seen * (size @ np.abs(small)) <= sigma * (size @ np.abs(large)), of_small, of_large)
+
+
+@dataclass(frozen=True, eq=False)
+class SharedDesign(Response):
+    """Solved fits in a row on one design of real labels.
+
+    ``residual``: the model's variance by the design alone, shape (modes,); ``noise_gain``: its variance by the label
+    noises, for a total of 1; ``noise_variance``: their total.
+    """
+
+    residual: Array
+    noise_gain: Array
+    noise_variance: float
+    room: float
+
+    def fluctuation(self, residuals: Array, model_power: float) -> Array:  # noqa: ARG002
+        """Variance of the model, whose labels are real: by the design, and by all noises."""
+        if self.noise_variance == 0:
+            return self.residual
+        return np.asarray(self.residual + self.noise_variance * self.noise_gain)
+
+    @property
+    def openness(self) -> float:
+        """Of the fit with the least penalty."""
+        return self.room
+
+    def sensitivities(self, gradient: Array) -> tuple[Array, Array]:
+        """By the noise; its labels are real."""
+        return (gradient @ self.noise_gain)[..., None], np.zeros(gradient.shape[:-1])
+
+
+def shared_design(population: Population, source: Source, passes: Sequence[Pass]) -> Response:
+    """The model after these fits on the one design of a source of real labels, some penalty positive.
+
+    E[ŵ − w] = −U w and the variance per mode, deterministic equivalents of relative error O(1/T). For one fit it is
+    plain ridge regression (one_covariance.py); for T → ∞ the fits shrink by Π σ/(σ + λ_k); for penalties to 0 it is one
+    fit of summed noise. Source: see above. Raises NotConverged.
+    """
+    if source.samples == 0 or population.rank == 0:
+        return empty_response(1, population.eigenvalues.size)
+    return replace(_solved(population, source.samples, tuple(passes)), noise_variance=source.noise_variance)
+
+
+@lru_cache(maxsize=8)  # searches change what is fitted after it
+def _solved(population: Population, samples: float, passes: tuple[Pass, ...]) -> SharedDesign:
+    sigma = population.eigenvalues
+    positive = [one.penalty for one in passes if one.penalty > 0]
+    contour = _contour(population, samples, positive)
+    inverse = 1.0 / (sigma[:, None] + contour.kappa)  # (modes, nodes)
+    kept = _kept(contour.z, positive)
+    forgotten, kept = -np.expm1(kept) * contour.factors, np.exp(kept) * contour.factors
+    unlearned = (inverse @ forgotten).real
+    learned = -sigma * (inverse @ (kept / contour.kappa)).real  # of R(z) − 1/z: s/(s + λ) is 0 at 0
+    residual = _by_the_design(population, samples, inverse, kept, forgotten)
+    design = Design.make([samples], [1.0])
+    # unpenalized fits at the end, followed by none that shrinks
+    last = max(k for k, one in enumerate(passes) if one.penalty > 0)
+    gain = _noise_gain(population, contour, inverse, _noise(contour.z, passes[: last + 1])) / samples
+    tail = sum(one.noise_share for one in passes[last + 1 :])
+    plain = OneCovariance.solve(population, design, 0.0)
+    if tail > 0:
+        gain = gain + tail * plain.fluctuation(np.ones(1), 0.0)
+    least = plain if last + 1 < len(passes) else OneCovariance.solve(population, design, min(positive))
+    return SharedDesign(
+        Regime.RIDGE, np.where(learned < 0.5, learned, 1.0 - unlearned)[None],
+        np.where(learned < 0.5, 1.0 - learned, unlearned), least.resolvent, np.ones(1), None,
+        residual, gain, 0.0, least.openness,
+    )  # fmt: skip

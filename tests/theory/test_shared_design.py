@@ -1,0 +1,240 @@
+"""Several fits on one design: against single fits, Marchenko and Pastur's law, limits, and simulation."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from service.theory.design import Design
+from service.theory.limits import limits
+from service.theory.model import REAL, Array, Pass, Population, Source, Stage, TrainingMix
+from service.theory.one_covariance import OneCovariance, effective_ridge
+from service.theory.passes import passes_error
+from service.theory.prediction import predict
+from service.theory.shared_design import SharedDesign, shared_design
+
+D = 80
+SIGMA = np.arange(1.0, D + 1) ** -0.9
+POPULATION = Population(SIGMA, np.ones(D), np.linspace(0.5, 1.5, D) / D, 0.2)
+
+
+def passes(penalties: Sequence[float], noises: Sequence[float]) -> tuple[Pass, ...]:
+    return tuple(Pass(p, n / sum(noises)) for p, n in zip(penalties, noises, strict=True))
+
+
+def solved(
+    population: Population, T: float, penalties: Sequence[float], noises: Sequence[float]
+) -> SharedDesign:
+    found = shared_design(population, Source("r", REAL, T, sum(noises)), passes(penalties, noises))
+    assert isinstance(found, SharedDesign)
+    return found
+
+
+def error(population: Population, found: SharedDesign) -> float:
+    moments = found.unlearned**2 * population.target_power + found.fluctuation(np.empty(0), 0.0)
+    return float(population.weight @ moments)
+
+
+def mix(T: float, penalties: Sequence[float], noises: Sequence[float], *, final: float = 0.02) -> TrainingMix:
+    row = passes(penalties, noises)
+    generator = Stage(
+        "g", (Source("r", REAL, T, sum(noises)),), min(p for p in penalties if p > 0), None, row
+    )
+    return TrainingMix((generator, Stage("final", (Source("g", "g", 120.0, 0.2),), final)))
+
+
+@pytest.mark.parametrize("penalty", [1e-9, 1e-4, 0.03, 1.0, 1e5])
+@pytest.mark.parametrize("T", [30.0, 79.0, 81.0, 500.0, 1e12])
+def test_one_pass_is_one_fit(T: float, penalty: float) -> None:
+    """The closed formulas of a single fit: z = z' of the two-point equivalents."""
+    found = solved(POPULATION, T, [penalty], [0.3])
+    single = OneCovariance.solve(POPULATION, Design.make([T], [1.0]), penalty)
+    bias = float(POPULATION.weight @ (single.unlearned**2 * POPULATION.target_power))
+    np.testing.assert_allclose(found.unlearned, single.unlearned, rtol=1e-8)
+    np.testing.assert_allclose(found.learned, single.learned, rtol=1e-8)
+    np.testing.assert_allclose(found.noise_gain, single.fluctuation(np.ones(1), 0.0), rtol=1e-7)
+    np.testing.assert_allclose(found.residual, single.fluctuation(np.array([bias]), 0.0), rtol=2e-5)
+    assert found.openness == pytest.approx(single.openness, rel=1e-9)
+
+
+def marchenko_pastur(phi: float, function: "np.ufunc | object") -> float:
+    """∫ f over the positive part of the spectrum of XᵀX/T, d/T = φ, entries of variance 1."""
+    low, high = (1 - math.sqrt(phi)) ** 2, (1 + math.sqrt(phi)) ** 2
+
+    def density(angle: float) -> float:
+        s = (low + high) / 2 + (high - low) / 2 * math.cos(angle)
+        edge = math.sqrt(max((high - s) * (s - low), 0.0)) * (high - low) / 2 * math.sin(angle)
+        return float(function(s) * edge / (2 * math.pi * phi * s))  # type: ignore[operator]
+
+    return float(quad(density, 0, math.pi, epsabs=1e-13, epsrel=1e-11, limit=400)[0])
+
+
+@pytest.mark.parametrize("phi", [0.3, 0.9, 2.5])
+@pytest.mark.parametrize(
+    ("penalties", "noises"),
+    [
+        ([0.1, 0.1, 0.1], [0.2, 0.1, 0.4]),
+        ([0.5, 0.01, 0.0, 2.0], [0.0, 0.3, 0.3, 0.1]),
+        ([0.0, 0.2, 0.0, 0.0], [0.5, 0.1, 0.2, 0.3]),
+        ([0.03] * 40, [0.1] * 40),
+    ],
+)
+def test_isotropic_features_follow_marchenko_and_pastur(
+    phi: float, penalties: list[float], noises: list[float]
+) -> None:
+    """For Σ = I all is an integral over one density: E‖F(S)w‖² = ∫F², noise by ∫g; no resolvent in it."""
+    d = 200.0
+    population = Population(np.ones(1), np.array([d]), np.array([1 / d]), 0.1)
+    T = d / phi
+
+    def forgotten(s: float) -> float:
+        return (1 - math.prod(s / (s + p) for p in penalties if p > 0)) ** 2
+
+    def noise(s: float) -> float:
+        total, after = 0.0, 1.0
+        for p, n in zip(reversed(penalties), reversed(noises), strict=True):
+            after *= (s / (s + p)) ** 2
+            total += n * after / s
+        return total
+
+    unseen = max(1 - 1 / phi, 0.0)
+    expected = unseen + marchenko_pastur(phi, forgotten) + d / T * marchenko_pastur(phi, noise)
+    assert error(population, solved(population, T, penalties, noises)) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("T", [30.0, 200.0])
+def test_without_penalties_it_is_one_fit_of_summed_noise(T: float) -> None:
+    found = solved(POPULATION, T, [1e-10, 1e-10, 1e-10], [0.1, 0.4, 0.2])
+    bare = OneCovariance.solve(POPULATION, Design.make([T], [1.0]), 0.0)
+    bias = float(POPULATION.weight @ (bare.unlearned**2 * POPULATION.target_power))
+    expected = bare.unlearned**2 * POPULATION.target_power + bare.fluctuation(np.array([bias + 0.7]), 0.0)
+    assert error(POPULATION, found) == pytest.approx(float(POPULATION.weight @ expected), rel=1e-6)
+
+
+def test_unlimited_samples_shrink_by_the_product_of_the_filters() -> None:
+    penalties = [0.1, 0.0, 0.3]
+    kept = SIGMA / (SIGMA + 0.1) * SIGMA / (SIGMA + 0.3)
+    found = solved(POPULATION, 1e15, penalties, [0.1, 0.1, 0.1])
+    np.testing.assert_allclose(found.unlearned, 1 - kept, rtol=1e-9)
+    assert error(POPULATION, found) == pytest.approx(
+        float(POPULATION.weight @ ((1 - kept) ** 2 * POPULATION.target_power)), rel=1e-9
+    )
+    many = replace(mix(1e15, penalties, [0.1, 0.1, 0.1], final=0.0), next_generation=None)
+    floor = limits(POPULATION, many).data_limit
+    assert floor == pytest.approx(error(POPULATION, found), rel=1e-9)
+
+
+@pytest.mark.parametrize("T", [40.0, 300.0])
+def test_very_many_passes_forget_all_and_keep_a_bounded_noise(T: float) -> None:
+    """Σ_k s/(s+λ)² (s/(s+λ))^2k = s/(λ (2s + λ)): half of one resolvent at λ/2; nothing of the target is left."""
+    penalty, n = 0.05, 6000
+    found = solved(POPULATION, T, [penalty] * n, [0.1] * n)
+    seen = SIGMA > 0.02  # slow to forget: the smallest eigenvalues of a sample do at last
+    theta = effective_ridge(POPULATION, Design.make([T], [1.0]), penalty / 2)
+    expected = SIGMA / (SIGMA + theta) / (2 * penalty * T)
+    np.testing.assert_allclose(found.noise_gain[seen] * n, expected[seen], rtol=1e-3)
+    np.testing.assert_allclose(found.unlearned, 1.0, rtol=1e-3)
+
+
+def simulated(T: int, penalties: Sequence[float], noises: Sequence[float], replicates: int) -> Array:
+    """Errors of the last pass: every fit by its normal equations."""
+    rng, w = np.random.default_rng(5), np.sqrt(POPULATION.target_power)
+    errors = np.empty(replicates)
+    for r in range(replicates):
+        X = rng.standard_normal((T, D)) * np.sqrt(SIGMA)
+        model = w * rng.choice([-1.0, 1.0], D)
+        truth = model
+        for penalty, noise in zip(penalties, noises, strict=True):
+            y = X @ model + math.sqrt(noise) * rng.standard_normal(T)
+            A = X.T @ X + T * penalty * np.eye(D)
+            model = np.linalg.lstsq(A, X.T @ y, rcond=1e-12)[0]
+        errors[r] = SIGMA @ (model - truth) ** 2
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("T", "penalties", "noises"),
+    [
+        (200, [0.02, 0.1, 0.05], [0.2, 0.1, 0.3]),
+        (50, [0.02, 0.1, 0.05], [0.2, 0.1, 0.3]),
+        (50, [0.0, 0.05, 0.0], [0.2, 0.1, 0.3]),
+        (80, [0.05] * 8, [0.1] * 8),
+    ],
+)
+def test_it_is_what_simulation_gives(T: int, penalties: list[float], noises: list[float]) -> None:
+    errors = simulated(T, penalties, noises, 400)
+    found = solved(POPULATION, T, penalties, noises)
+    expected = error(POPULATION, found)
+    standard_error = float(errors.std(ddof=1)) / 20
+    assert standard_error < 0.03 * expected
+    # equivalents are off by O(1/N)
+    assert abs(errors.mean() - expected) < 4 * standard_error + expected / (found.openness * min(T, D))
+
+
+def test_units_and_levels_do_not_matter() -> None:
+    base = solved(POPULATION, 60.0, [0.02, 0.1], [0.2, 0.1])
+    scaled = Population(SIGMA * 1e9, np.ones(D), POPULATION.target_power / 1e9, 0.2)
+    other = solved(scaled, 60.0, [0.02e9, 0.1e9], [0.2, 0.1])
+    assert error(scaled, other) == pytest.approx(error(POPULATION, base), rel=1e-10)
+    levels = Population(np.array([1.0, 0.3]), np.array([40.0, 60.0]), np.array([0.01, 0.02]), 0.1)
+    modes = Population(
+        np.repeat(levels.eigenvalues, [40, 60]), np.ones(100), np.repeat([0.01, 0.02], [40, 60]), 0.1
+    )
+    each = [error(one, solved(one, 70.0, [0.1, 0.3], [0.2, 0.1])) for one in (levels, modes)]
+    assert each[0] == pytest.approx(each[1], rel=1e-11)
+
+
+def test_modes_without_variance_are_never_learned() -> None:
+    sigma = np.append(SIGMA, 0.0)
+    population = Population(sigma, np.ones(D + 1), np.append(POPULATION.target_power, 3.0), 0.2)
+    found = solved(population, 60.0, [0.02, 0.1], [0.2, 0.1])
+    base = solved(POPULATION, 60.0, [0.02, 0.1], [0.2, 0.1])
+    assert found.unlearned[-1] == pytest.approx(1.0, abs=1e-9)
+    assert found.fluctuation(np.empty(0), 0.0)[-1] == pytest.approx(0.0, abs=1e-12)
+    assert error(population, found) == pytest.approx(error(POPULATION, base), rel=1e-10)
+
+
+def test_the_final_fit_decomposes() -> None:
+    """Parts add up; label noise is linear in the noises; with unlimited final data the passes' error is left."""
+    given = mix(60.0, [0.02, 0.1], [0.2, 0.1])
+    found = predict(POPULATION, given, order=1)
+    error_ = found.test_error
+    parts = error_.parts
+    assert found.order == 0
+    assert error_.total == pytest.approx(error_.bias + error_.variance + error_.generation, rel=1e-12)
+    assert error_.generation == pytest.approx(parts.label_noise + parts.distortion, rel=1e-9)
+    silent = predict(POPULATION, mix(60.0, [0.02, 0.1], [2e-13, 1e-13])).test_error
+    assert error_.total - silent.total == pytest.approx(parts.label_noise, rel=1e-8)
+    final = Stage("final", (Source("g", "g", 1e15, 0.0),), 0.0)
+    unlimited = replace(given, stages=(given.stages[0], final))
+    last = error(POPULATION, solved(POPULATION, 60.0, [0.02, 0.1], [0.2, 0.1]))
+    assert predict(POPULATION, unlimited).test_error.total == pytest.approx(last, rel=1e-9)
+
+
+def test_the_best_penalty_is_a_minimum() -> None:
+    given = mix(60.0, [0.02, 0.1], [0.2, 0.1])
+    best = predict(POPULATION, given).regularization.recommended
+    for factor in (0.8, 1.25):
+        stages = (given.stages[0], replace(given.stages[1], penalty=best.penalty * factor))
+        assert predict(POPULATION, replace(given, stages=stages)).test_error.total > best.total
+
+
+def test_the_last_pass_as_a_stage_of_its_own() -> None:
+    """Its own noise is the variance of a plain fit, what is left of the total the passes before."""
+    generator = mix(60.0, [0.02, 0.1], [0.3, 0.2]).stages[0]
+    found = passes_error(POPULATION, generator)
+    plain = Stage("clean", (Source("r", REAL, 60.0, 0.2),), 0.1)
+    clean = predict(POPULATION, TrainingMix((plain,)), order=1).test_error
+    assert (found.bias, found.variance) == (clean.bias, clean.variance)
+    parts = found.parts
+    assert found.generation == pytest.approx(
+        parts.label_noise + parts.distortion + parts.noise_mismatch, rel=1e-9
+    )
+    assert parts.noise_mismatch == pytest.approx(0.0, abs=1e-12)
+    assert parts.label_noise > 0
+    assert parts.distortion > 0
+    total = error(POPULATION, solved(POPULATION, 60.0, [0.02, 0.1], [0.3, 0.2]))
+    assert found.total == pytest.approx(total, rel=0.02)
