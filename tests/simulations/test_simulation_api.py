@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,39 +9,18 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from chains import BODY, OUTCOMES, compute, reductions_waiting, resharded, submitted
 from sqlalchemy import select, text
 
 from service.app import create_app
 from service.database.engine import Database
-from service.database.schema import shard_results, shards, simulations
-from service.jobs.compute import from_bytes, shard_outcomes, to_bytes
-from service.jobs.shards import Claim, claim, fail, hand_back, succeed
+from service.database.schema import shards, simulations
+from service.jobs.compute import shard_outcomes, to_bytes
 from service.settings import Settings
 from service.simulations import results
 from service.simulations.works import Works
 
 pytestmark = pytest.mark.anyio
-
-BODY: dict[str, Any] = {
-    "dataset": {
-        "spectrum": {"kind": "power_law", "dimension": 20, "exponent": 1.0},
-        "target": {"kind": "isotropic", "squared_norm": 1.0},
-        "noise_variance": 0.25,
-    },
-    "training_mix": {
-        "kind": "recursive",
-        "generations": 1,
-        "generator": {"samples": 100, "noise_variance": 1.0},
-        "samples": 80,
-        "penalty": 0.01,
-    },
-    "replicates": 6,
-    "seed": 7,
-    "grid": [{"pointer": "/training_mix/generations", "values": [0, 1, 2]}],
-}
-
-
-OUTCOMES = 18  # total, bias and variance of 1, 2 and 3 stages
 
 
 @pytest.fixture
@@ -52,48 +30,6 @@ async def client(database_url: str, tmp_path: Path, anyio_backend: str) -> Async
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
     await app.state.database.dispose()
-
-
-async def submitted(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
-    response = await client.post("/v1/simulations", json=BODY | changes)
-    assert response.status_code == 202, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
-async def compute(database: Database, simulation_id: str, index: int) -> bytes:
-    """What a worker does with one shard."""
-    workload = await Works(database, Path("unused")).get(simulation_id)
-    async with database.transaction() as connection:
-        claimed = await claim(connection, simulation_id, index, "here")
-    assert claimed is not None
-    stored = shard_outcomes(workload.pickled, workload.outcomes, workload.seed, claimed.first, claimed.last)
-    async with database.transaction() as connection:
-        await succeed(connection, claimed, stored)
-    return stored
-
-
-async def resharded(database: Database, simulation_id: str, ranges: list[tuple[int, int]]) -> None:
-    async with database.transaction() as connection:
-        await connection.execute(shards.delete().where(shards.c.simulation_id == simulation_id))
-        for index, (first, last) in enumerate(ranges):
-            await connection.execute(
-                shards.insert().values(simulation_id=simulation_id, index=index, first=first, last=last)
-            )
-        await connection.execute(
-            simulations.update()
-            .where(simulations.c.id == simulation_id)
-            .values(shard_count=len(ranges), wanted_shards=len(ranges))
-        )
-
-
-async def reductions_waiting(database: Database) -> int:
-    async with database.transaction() as connection:
-        return int(
-            await connection.scalar(
-                text("SELECT count(*) FROM queue.procrastinate_jobs WHERE task_name = 'reduction'")
-            )
-        )
 
 
 async def test_submitting(client: httpx.AsyncClient, database: Database) -> None:
@@ -332,108 +268,3 @@ async def test_pages(client: httpx.AsyncClient, database: Database) -> None:
 )
 async def test_foreign_cursors(client: httpx.AsyncClient, cursor: str) -> None:
     assert (await client.get("/v1/simulations", params={"cursor": cursor})).status_code == 422
-
-
-async def test_cancelling(client: httpx.AsyncClient, database: Database) -> None:
-    simulation_id = (await submitted(client))["id"]
-    cancelled = await client.post(f"/v1/simulations/{simulation_id}:cancel")
-    assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
-    assert (await client.post(f"/v1/simulations/{simulation_id}:cancel")).json() == cancelled.json()
-    async with database.transaction() as connection:
-        assert await connection.scalar(text("SELECT count(*) FROM queue.procrastinate_jobs")) == 0
-        assert await claim(connection, simulation_id, 0, "late") is None
-        # a result that comes too late is dropped
-        await succeed(connection, Claim(simulation_id, 0, 0, 6, 1), b"")
-        assert (await connection.execute(select(shard_results))).first() is None
-
-
-async def test_a_finished_one_cannot_be_cancelled(client: httpx.AsyncClient, database: Database) -> None:
-    simulation_id = (await submitted(client))["id"]
-    await resharded(database, simulation_id, [(0, 6)])
-    await compute(database, simulation_id, 0)
-    async with database.transaction() as connection:
-        await results.finish(connection, simulation_id)
-    assert (await client.post(f"/v1/simulations/{simulation_id}:cancel")).status_code == 409
-
-
-async def test_three_tries_then_it_fails_with_the_reason(
-    client: httpx.AsyncClient, database: Database
-) -> None:
-    simulation_id = (await submitted(client))["id"]
-    await resharded(database, simulation_id, [(0, 4), (4, 6)])
-    for attempt in (1, 2, 3):
-        async with database.transaction() as connection:
-            claimed = await claim(connection, simulation_id, 1, "w")
-            assert claimed is not None
-            assert claimed.attempt == attempt
-            assert await fail(connection, simulation_id, 1, "MemoryError: no room") is (attempt < 3)
-    failed = (await client.get(f"/v1/simulations/{simulation_id}")).json()
-    assert failed["state"] == "failed"
-    assert failed["failure"] == {
-        "code": "shard_failed",
-        "message": "Replicates 4 to 5 failed 3 times; the last time: MemoryError: no room",
-        "shard": 1,
-        "attempts": 3,
-    }
-    async with database.transaction() as connection:
-        states = (await connection.execute(select(shards.c.state).order_by(shards.c.index))).scalars().all()
-    assert states == ["cancelled", "failed"]
-
-
-async def test_handing_back_is_no_attempt(client: httpx.AsyncClient, database: Database) -> None:
-    simulation_id = (await submitted(client))["id"]
-    for _ in range(5):
-        async with database.transaction() as connection:
-            claimed = await claim(connection, simulation_id, 0, "w")
-            assert claimed is not None
-            assert claimed.attempt == 1
-            await hand_back(connection, claimed)
-
-
-async def test_a_result_counts_once(client: httpx.AsyncClient, database: Database) -> None:
-    simulation_id = (await submitted(client))["id"]
-    await resharded(database, simulation_id, [(0, 3), (3, 6)])
-    async with database.transaction() as connection:
-        first = await claim(connection, simulation_id, 0, "frozen")
-        second = await claim(connection, simulation_id, 0, "other")
-    assert first is not None
-    assert second is not None
-    right = to_bytes(np.ones((3, 3)))
-    async with database.transaction() as connection:
-        await succeed(connection, second, right)
-    async with database.transaction() as connection:
-        await succeed(connection, first, right)
-        stored = (await connection.execute(select(shard_results.c.test_errors))).scalars().all()
-    assert stored == [right]
-
-
-def test_bytes_keep_every_bit() -> None:
-    errors = np.array([[0.1, 1e-320, np.inf], [-0.0, 1 / 3, 1e308]])
-    back = from_bytes(to_bytes(errors), 2)
-    assert back.tobytes() == errors.tobytes()
-    assert json.dumps(back.tolist()) == json.dumps(errors.tolist())
-
-
-async def test_outage_is_a_503_and_then_over(client: httpx.AsyncClient, database: Database) -> None:
-    """A connection that the server closed is replaced, at the latest on the next request."""
-    await submitted(client)
-    async with database.transaction() as connection:
-        await connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
-    assert (await client.get("/v1/simulations")).status_code == 200
-
-
-async def test_rows_are_not_lost_to_a_failed_transaction(
-    client: httpx.AsyncClient, database: Database
-) -> None:
-    """A submit whose transaction fails leaves neither rows nor jobs."""
-    async with database.transaction() as connection:
-        await connection.execute(text("ALTER TABLE shards ADD CONSTRAINT no CHECK (first > 0)"))
-    assert (await client.post("/v1/simulations", json=BODY)).status_code == 500
-    async with database.transaction() as connection:
-        assert (await connection.execute(select(simulations))).first() is None
-        assert await connection.scalar(text("SELECT count(*) FROM queue.procrastinate_jobs")) == 0
