@@ -49,10 +49,9 @@ class Population:
         return Grid(self)
 
     def with_noise(self, noise_variance: float) -> "Population":
-        """The same with other label noise, which the grid does not depend on."""
+        """The same with other label noise, which nothing that is made once depends on."""
         changed = replace(self, noise_variance=noise_variance)
-        if "grid" in self.__dict__:
-            changed.__dict__["grid"] = self.grid
+        changed.__dict__.update({**self.__dict__, "noise_variance": noise_variance})
         return changed
 
     @cached_property
