@@ -146,13 +146,12 @@ class _Compiler:
         label = stages[-1].name if stages else REAL
         final = Source(label, label, float(mix.samples), noise)
         again: Stage | None = None
-        if (
-            n > 0
-            and generator.design == "independent"
-            and len(set(zip(samples, noises, penalties, strict=True))) == 1
-        ):
-            source = Source(PREVIOUS, PREVIOUS, float(samples[0]), float(noises[0]))
-            again = Stage(PREVIOUS, (source,), penalties[0])
+        every = (generator.samples, noise if given is None else given, generator.penalty)
+        each = set(zip(samples, noises, penalties, strict=True)) if n > 0 else {every}
+        if generator.design == "independent" and len(each) == 1:
+            ((rows, variance, penalty),) = each
+            source = Source(PREVIOUS, PREVIOUS, float(rows), float(variance))
+            again = Stage(PREVIOUS, (source,), penalty)
         return TrainingMix((*stages, Stage("final", (final,), mix.penalty, _width(mix.width))), again)
 
     def mixture(self, mix: schemas.MixtureMix) -> TrainingMix:

@@ -15,7 +15,7 @@ from math import inf, log, log1p
 import numpy as np
 from scipy.special import psi
 
-from service.theory.model import Array, Population, TrainingMix
+from service.theory.model import ROUNDING, Array, Population, TrainingMix
 from service.theory.ridge_fits import fits
 
 _TERMS = 64
@@ -76,7 +76,7 @@ def accumulated_null_generation(
 
     The error only grows with the generations, so ``limit`` says whether there is one. Raises NotConverged.
     """
-    null, name = population.signal, "worse_than_null_from"
+    null, name = (1.0 + ROUNDING) * population.signal, "worse_than_null_from"
     work = max(_MOST_TERMS * 100 // max(population.eigenvalues.size, 100), _TERMS)
     totals = _totals(population, mix, order, 0)
     if not np.any(totals > null) and not (limit is not None and limit <= null):

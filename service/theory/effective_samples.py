@@ -1,14 +1,26 @@
-"""How many real samples a test error is worth."""
+"""How many real samples a test error is worth.
+
+To effective ridge θ and N samples belongs the clean error E = c + h (σ² + c)/(N − h), c = Σ σ U² w² and h = df2
+(random features change both). So 1/N = (E − c)/(h (σ² + E)) is explicit, and the fewest samples that can have the
+error E are at its maximum over the θ that a penalty >= 0 leads to, N >= df1(θ). Just below the θ at which c = E
+penalties are large; far below it a second solution may lie next to the interpolation threshold, of more samples.
+"""
 
 import numpy as np
 
 from service.theory.curves import SamplesCurve
 from service.theory.design import Design
-from service.theory.model import Population
+from service.theory.grid import STEP, Grid, Sums
+from service.theory.model import Array, Mask, Population
 from service.theory.one_covariance import effective_ridge
-from service.theory.penalty import minimize
+from service.theory.penalty import interpolated_minima
 
 _INFINITE = float("inf")
+_NEAR = 0.1  # steps in ln θ up to which the curve is a parabola, to some 1e-4 of its height's error
+_ZOOM_POINTS = 9
+_ZOOMS = 14
+_BEYOND = 96  # points beyond either end of the grid: sixteen decades
+_CLOSER = STEP * 2.0 ** -np.arange(0.0, 40.0)
 
 
 def effective_samples(
@@ -22,12 +34,91 @@ def effective_samples(
         return 0.0
     if error == 0:
         return _INFINITE
+    if width is None:
+        with np.errstate(all="ignore"):  # what overflows is not regular
+            found, regular = effective_samples_at(population, np.array([noise_variance]), np.array([error]))
+        if regular[0]:
+            return float(found[0])
     curve = SamplesCurve(population, noise_variance, width, error)
-    low = 0.0
+    low = -_INFINITE
     if width is not None and width < population.rank:
-        low = effective_ridge(population, Design.make([width], [1.0]), 0.0)
+        low = float(np.log(effective_ridge(population, Design.make([width], [1.0]), 0.0)))
+    least = _searched(population.grid, curve, low)
+    return -1.0 / least if least < 0 else _INFINITE
+
+
+def _searched(grid: Grid, curve: SamplesCurve, low: float) -> float:
+    """The least value of the curve, without any assumption on where that is."""
+
+    def values(log_theta: Array) -> Array:
+        return curve(grid.sums(np.exp(log_theta), features=curve.features))[0]
+
+    def biased(found: Array) -> Mask:
+        """Where bias alone exceeds the error."""
+        return (found > 0) & np.isfinite(found)
+
+    further = STEP * np.arange(1.0, _BEYOND + 1)
+    places = np.concatenate([grid.log_theta[0] - further[::-1], grid.log_theta, grid.log_theta[-1] + further])
+    places = (
+        np.concatenate([low + _CLOSER[::-1], places[places > low + STEP]]) if low > -_INFINITE else places
+    )
+    found = values(places)
+    enough = np.flatnonzero(~biased(found))
+    if enough.size > 0 and enough[-1] < places.size - 1:
+        a, b = places[enough[-1]], places[enough[-1] + 1]
+        for _ in range(_ZOOMS):
+            inner = np.linspace(a, b, _ZOOM_POINTS)
+            i = int(np.flatnonzero(np.append(True, ~biased(values(inner[1:-1]))))[-1])
+            a, b = inner[i], inner[i + 1]
+        more = a - _CLOSER[a - _CLOSER > low]
+        places, order = np.unique(np.concatenate([places, more, [a]]), return_index=True)
+        found = np.concatenate([found, values(more), values(np.array([a]))])[order]
+    i = int(found.argmin())
+    best = float(found[i])
+    a, b = places[max(i - 1, 0)], places[min(i + 1, places.size - 1)]
+    for _ in range(_ZOOMS):
+        inner = np.linspace(a, b, _ZOOM_POINTS)
+        zoomed = values(inner)
+        i = int(zoomed.argmin())
+        best = min(best, float(zoomed[i]))
+        a, b = inner[max(i - 1, 0)], inner[min(i + 1, _ZOOM_POINTS - 1)]
+    return best
+
+
+def effective_samples_at(population: Population, noise: Array, errors: Array) -> tuple[Array, Mask]:
+    """The same for many noises and errors at once, shapes (errors,), and where the optimum behind it is regular.
+
+    The interpolant's θ is right to some per cent, and the maximum of the curve from there to the third power of that.
+    """
     grid = population.grid
-    theta = np.array([minimize(grid, curve, low).theta])
-    # exact there, for the interpolant of a curve that grows with θ² is right to some 1e-5 only
-    rate = -float(curve(grid.sums(theta, features=curve.features))[0][0])
-    return 1.0 / rate if rate > 0 else _INFINITE
+    theta, regular = _fewest(grid.log_theta, grid.base, noise, errors)
+    if not regular.all():  # labels so noisy that the best penalty lies beyond the grid
+        log_theta, base = grid.continued
+        further, there = _fewest(log_theta, base, noise, errors)
+        theta, regular = np.where(regular, theta, further), regular | there
+    theta = np.where(regular, theta, population.trace)
+    Q = 1.0 / (population.eigenvalues + theta[:, None])
+    square = Q * Q
+    df2, _, _, left = grid.base_rows.dot(square.T)
+    rows = grid.base_rows[[0, 3]] * np.array([np.ones(Q.shape[1]), population.eigenvalues])
+    (h3, c3), (h4, c4) = rows.dot((square * Q).T), rows.dot((square * square).T)
+    room = errors - theta * theta * left
+    # first and second derivatives of ln(room/df2) by ln θ
+    falls, falls2 = -2.0 * theta**2 * c3, -4.0 * theta**2 * c3 + 6.0 * theta**3 * c4
+    rises, rises2 = -2.0 * theta * h3, -2.0 * theta * h3 + 6.0 * theta**2 * h4
+    slope = falls / room - rises / df2
+    bend = falls2 / room - (falls / room) ** 2 - rises2 / df2 + (rises / df2) ** 2
+    regular &= (room > 0) & (np.abs(slope) < -_NEAR * bend)
+    gain = np.divide(slope * slope, 2.0 * bend, out=np.zeros_like(bend), where=regular)
+    return df2 * (noise + errors) / np.where(room > 0, room, 1.0) * np.exp(gain), regular
+
+
+def _fewest(log_theta: Array, base: Sums, noise: Array, errors: Array) -> tuple[Array, Mask]:
+    """θ of the most 1/N, and where that is seen as a whole: nothing is cut off between it and bias = error."""
+    rate = (errors[:, None] - base.signal) / (base.freedom.df2 * (noise + errors)[:, None])
+    allowed = rate * base.freedom.df1 <= 1.0
+    theta, least = interpolated_minima(log_theta, -rate, allowed)
+    best = np.where(allowed, rate, -_INFINITE).argmax(axis=1)
+    points = np.arange(log_theta.size)
+    last_cut_off = np.where(allowed, -1, points).max(axis=1)
+    return theta, (least < 0) & (rate[:, -1] < 0) & (last_cut_off < best)

@@ -10,12 +10,13 @@ linear system of the size of the number of sources: (1 − K) ρ = r(b/(1 − L�
 It exists, and is reached, iff the largest eigenvalue of K is below 1.
 """
 
+from dataclasses import replace
 from math import floor, inf
 
 import numpy as np
 
 from service.theory.chain import Labels, covariances_of
-from service.theory.model import REAL, Array, Population, Shift, Stage, TrainingMix
+from service.theory.model import PREVIOUS, REAL, ROUNDING, Array, Population, Shift, Stage, TrainingMix
 from service.theory.moments import Mean, error_moments, mean_moments
 from service.theory.response import Regime
 from service.theory.stages import solve
@@ -45,7 +46,7 @@ class Recursion:
     def __init__(self, population: Population, mix: TrainingMix, again: Stage, order: int) -> None:
         self.population, self.again, self.order, self.sources = population, again, order, len(again.sources)
         self.fresh = any(source.labels == REAL for source in again.sources)
-        self.closing = again if self.fresh else mix.stages[-1]
+        self.closing = again if self.fresh else _labelled(mix.stages[-1])
         self.first = mix.stages[0]
         self.step = solve(population, again, float(again.penalty))
         self.close = solve(population, self.closing, float(self.closing.penalty))
@@ -137,7 +138,7 @@ class Recursion:
         self, limit: float | None, growth: float | None, missing: dict[str, str]
     ) -> int | None:
         """The first generation with a test error above that of predicting zero."""
-        null, name = self.population.signal, "worse_than_null_from"
+        null, name = (1.0 + ROUNDING) * self.population.signal, "worse_than_null_from"
         zero = np.zeros_like(self.population.target_power)
         cross, second = zero, zero
         if self.fresh:  # generation 0 is the first stage, on real data alone
@@ -238,6 +239,14 @@ class Recursion:
 
     def _sum(self, error: Array) -> float:
         return float(self.population.weight @ error)
+
+
+def _labelled(last: Stage) -> Stage:
+    """The last stage, labelled by a model also where there is no generation yet."""
+    sources = tuple(
+        replace(source, labels=PREVIOUS) if source.labels == REAL else source for source in last.sources
+    )
+    return replace(last, sources=sources)
 
 
 def by_model(labels: str | Shift) -> bool:

@@ -21,6 +21,8 @@ STEP: Final = log(10.0) / 6.0
 _BELOW: Final = log(10.0) * 1.5  # the grid begins so far below the least eigenvalue
 _ABOVE: Final = log(10.0) * 2.0  # and ends so far above the trace
 _CHUNK: Final = 1_000_000
+_OVERLAP: Final = 11  # points of the grid's end that its continuation repeats
+_BEYOND: Final = 90  # points of the continuation: fifteen decades
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,12 @@ class Grid:
     def base(self) -> Sums:
         """The sums on the grid, without labels."""
         return self._based(self.theta, self.products(self.base_rows))
+
+    @cached_property
+    def continued(self) -> tuple[Array, Sums]:
+        """ln θ and the sums, without labels, from a little below the grid's end to far beyond it."""
+        log_theta = self.log_theta[-_OVERLAP] + STEP * np.arange(_BEYOND)
+        return log_theta, self.sums(np.exp(log_theta))
 
     def products(self, rows: Array, theta: Array | None = None) -> Array:
         """Σ_i Q_i² rows_i at each θ (None: on the grid); rows of shape (rows, modes), result (rows, points)."""

@@ -14,7 +14,7 @@ _ABOVE: Final = 1 + 1e-12  # at the root itself rounding may say that no penalty
 _ZOOM_POINTS: Final = 9
 _ZOOMS: Final = 9
 _BEYOND: Final = np.log(10.0) * 30.0
-_DECADES: Final = np.log(10.0) * 5.0
+_FURTHER: Final = 30  # points that a search beyond an end of the grid goes on by: five decades
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def _zoomed(grid: Grid, curve: Curve, on_grid: Array, low: float) -> Optimum:
     end = float(grid.log_theta[-1])
     limit = end + _BEYOND
     while end < limit and int(value.argmin()) == value.size - 1:
-        beyond = np.exp(np.arange(end + STEP, end + _DECADES, STEP))
+        beyond = np.exp(end + STEP * np.arange(1, _FURTHER + 1))
         more, _ = curve(_table(grid, curve, beyond))
         theta, value = np.concatenate([theta, beyond]), np.concatenate([value, more])
         end = float(np.log(beyond[-1]))
@@ -110,7 +110,7 @@ def _zoomed(grid: Grid, curve: Curve, on_grid: Array, low: float) -> Optimum:
     beginning = float(grid.log_theta[0])
     limit = beginning - _BEYOND
     while low == 0 and beginning > limit and int(value.argmin()) == 1:
-        below = np.exp(np.arange(beginning - _DECADES, beginning, STEP))
+        below = np.exp(beginning - STEP * np.arange(_FURTHER, 0, -1))
         more, _ = curve(_table(grid, curve, below))
         theta, value = np.insert(theta, 1, below), np.insert(value, 1, more)
         beginning = float(np.log(below[0]))

@@ -6,14 +6,14 @@ that the curve over penalties, the points of interest and their derivatives are 
 (thresholds, no data, optima at an end of their range) is marked and left to the general engine, the referee of all.
 """
 
-from functools import cached_property
 from typing import Final
 
 import numpy as np
 
+from service.theory.effective_samples import effective_samples_at
 from service.theory.flatness import EXCESS, Ends, interpolated_ends
 from service.theory.freedom import Freedom
-from service.theory.grid import STEP, Sums
+from service.theory.grid import Sums
 from service.theory.model import Array, Mask, Population
 from service.theory.penalty import interpolated_minima
 from service.theory.recursion import Fits, Recursion
@@ -22,8 +22,6 @@ from service.theory.scenarios import FoundEnds, Outcomes, Point, Scenarios
 
 _INTERPOLATION: Final = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
 _ROUNDING: Final = 1e-15
-_OVERLAP: Final = 11  # points of the grid's end that its continuation repeats
-_BEYOND: Final = 90  # points of the continuation: fifteen decades
 
 
 def outcomes(population: Population, scenarios: Scenarios, *, ends: bool = False) -> Outcomes:
@@ -86,7 +84,7 @@ class _Batch:
         best_total, clean_total = totals[best_there], clean_totals[clean_there]
         regular &= np.abs(best_total - value[0]) <= _INTERPOLATION * best_total
         regular &= best_total < self.population.signal
-        samples, found = self._effective_samples(best_total)
+        samples, found = effective_samples_at(self.population, self.given.real_noise, best_total)
         regular &= found
         if useless is not None:
             samples = np.where(useless, 0.0, samples)
@@ -149,7 +147,7 @@ class _Batch:
         rows = moments.reshape(-1, moments.shape[-1])
         theta, value, holds = self._minima(grid.log_theta, grid.base, grid.products(rows))
         if np.isnan(value[0]).any():  # the labels may be so noisy that the best penalty lies beyond the grid
-            log_theta, base = self._continued
+            log_theta, base = self.grid.continued
             further = self._minima(log_theta, base, grid.products(rows, base.theta))
             beyond = np.isnan(value[0]) & ~np.isnan(further[1][0])
             theta[0] = np.where(beyond, further[0][0], theta[0])
@@ -164,12 +162,6 @@ class _Batch:
         theta = effective_ridges(self.population, self.samples, np.zeros_like(self.samples))
         points = _Points(self, np.repeat(theta, count // theta.size))
         return np.array([points.totals, points.bias + points.variance])
-
-    @cached_property
-    def _continued(self) -> tuple[Array, Sums]:
-        """ln θ and the base sums beyond the grid's end."""
-        log_theta = self.grid.log_theta[-_OVERLAP] + STEP * np.arange(_BEYOND)
-        return log_theta, self.grid.sums(np.exp(log_theta))
 
     def _minima(self, log_theta: Array, base: Sums, products: Array) -> tuple[Array, Array, Mask]:
         """The same at points of equal distance in ln θ; ``products``: sums of the moments' rows there."""
@@ -202,28 +194,6 @@ class _Batch:
         holds = np.empty((2, count), dtype=bool)
         holds[0], holds[1] = peak * s.noise > value[0], peak * s.real_noise > value[1]
         return found, value, holds
-
-    def _effective_samples(self, target: Array) -> tuple[Array, Mask]:
-        """See curves.SamplesCurve; and where its maximum is regular."""
-        grid, scale = self.grid, self.given.real_noise + target
-        theta, least = self._least_samples(target, scale, grid.log_theta, grid.base)
-        if np.isnan(least).any():
-            further = self._least_samples(target, scale, *self._continued)
-            theta, least = (
-                np.where(np.isnan(least), b, a) for a, b in zip((theta, least), further, strict=True)
-            )
-        # exact there, for the interpolant of a curve that grows with θ² is right to some 1e-5 only
-        Q = 1.0 / (self.population.eigenvalues + theta[:, None])
-        df2, _, _, left = grid.base_rows.dot((Q * Q).T)
-        samples = df2 * scale / (target - theta * theta * left)
-        return samples, (least < -target / (grid.base.freedom.df2[0] * scale)) & (least < 0)
-
-    def _least_samples(
-        self, target: Array, scale: Array, log_theta: Array, base: Sums
-    ) -> tuple[Array, Array]:
-        """θ and −1/samples there."""
-        rate = (target[:, None] - base.signal) / (base.freedom.df2 * scale[:, None])
-        return interpolated_minima(log_theta, -rate, rate * base.freedom.df1 <= 1.0)
 
 
 class _Points:

@@ -15,6 +15,7 @@ import numpy as np
 from service.theory.chain import Chain, History, covariances_of, label_indices
 from service.theory.design import Design
 from service.theory.errors import NotConverged
+from service.theory.grid import STEP
 from service.theory.model import Array, Population, Stage, TrainingMix
 from service.theory.moments import error_moments, history
 from service.theory.one_covariance import effective_ridge
@@ -22,6 +23,8 @@ from service.theory.penalty import interpolated_minima
 from service.theory.penalty_general import minimize_penalty
 from service.theory.plain_prediction import is_plain
 from service.theory.response import FixedResponse, Regime, Response, empty_response
+
+_FURTHER = 90  # points beyond either end of the grid: fifteen decades
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,16 +149,29 @@ def _lowest(population: Population, second: Array, cross: Array) -> float:
     if not second.any() and not cross.any():
         return 0.0
     weight, grid, sigma = population.weight, population.grid, population.eigenvalues
-    second = weight * second
-    rows = np.array([second * sigma * sigma, weight * cross * sigma, weight * population.target_power])
-    ss, su, uu = grid.products(rows)
-    theta = grid.theta
-    values = ss - 2.0 * theta * su + theta * theta * uu
-    ends = min(float(second.sum()), population.signal)
+    rows = np.array(
+        [weight * second * sigma * sigma, weight * cross * sigma, weight * population.target_power]
+    )
+
+    def error(log_theta: Array, theta: Array | None = None) -> Array:
+        ss, su, uu = grid.products(rows, theta)
+        at = np.exp(log_theta)
+        return np.asarray(ss - 2.0 * at * su + at * at * uu)
+
+    values = error(grid.log_theta)
+    least = min(float(weight @ second), population.signal, float(values.min()))
     with np.errstate(invalid="ignore"):
-        places, least = interpolated_minima(grid.log_theta, values[None])
-    if not np.isfinite(least[0]):  # next to an end of the grid, beyond which the curve is flat
-        return max(min(ends, float(values.min())), 0.0)
-    # the value at the place found is right to the square of its error
-    ss, su, uu = grid.products(rows, places)
-    return max(min(ends, float((ss - 2.0 * places * su + places**2 * uu)[0])), 0.0)
+        places, found = interpolated_minima(grid.log_theta, values[None])
+    rises = population.positive @ (second + cross) <= 0  # with the penalty, from 0 on
+    if not np.isfinite(found[0]) and not (rises and values.argmin() < values.size // 2):
+        # labels with hardly any error, or hardly any truth: beyond the grid
+        further = STEP * np.arange(1.0, _FURTHER + 1)
+        log_theta = np.concatenate(
+            [grid.log_theta[0] - further[::-1], grid.log_theta, grid.log_theta[-1] + further]
+        )
+        with np.errstate(invalid="ignore"):
+            places, found = interpolated_minima(log_theta, error(log_theta, np.exp(log_theta))[None])
+    if np.isfinite(found[0]):
+        # the value at the place found is right to the square of its error
+        least = min(least, float(error(np.log(places), places)[0]))
+    return max(least, 0.0)
