@@ -55,7 +55,7 @@ docs: develop  ## Run the examples of README and docs and write what they print
 
 lock: develop  ## Resolve the dependencies anew into the two lock files (needs the internet)
 	$(UV) --output-file requirements.lock
-	$(UV) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(UV) --extra dask --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:  ## Remove .venv and all caches; data directories stay
 	rm -rf $(VENV) *.egg-info build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \

@@ -70,6 +70,13 @@ def worker(
             min=1, max=256, help="Shards to compute at once; default: WORKER_CONCURRENCY, or one per core."
         ),
     ] = None,
+    dask_scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Compute the shards on the cluster of this Dask scheduler (tcp://host:8786); needs the extra [dask].",
+        ),
+    ] = None,
 ) -> None:
     """Run one more worker on the same database."""
     from service.worker import run_worker  # heavy: the serving side
@@ -77,6 +84,8 @@ def worker(
     settings = _settings()
     if concurrency is not None:
         settings = settings.model_copy(update={"worker_concurrency": concurrency})
+    if dask_scheduler is not None:
+        settings = settings.model_copy(update={"dask_scheduler": dask_scheduler})
     run_worker(settings)
 
 

@@ -22,7 +22,15 @@ class Settings(BaseSettings):
         description="PostgreSQL to use (postgresql://…). Unset: the embedded server under data_dir.",
     )
     worker_concurrency: int = Field(
-        0, ge=0, le=256, description="Shards a worker computes at once; 0: one per core."
+        0,
+        ge=0,
+        le=256,
+        description="Shards a worker computes at once; 0: one per core, or per thread of the Dask cluster.",
+    )
+    dask_scheduler: str | None = Field(
+        None,
+        pattern=r"^[a-z]+://",
+        description="Dask scheduler (tcp://host:8786) whose cluster computes the shards. Unset: the worker itself.",
     )
     shard_timeout: float = Field(
         3600.0, gt=0, description="Seconds after which a shard's computation is stopped."

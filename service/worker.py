@@ -20,7 +20,7 @@ from service.database.engine import Database
 from service.database.schema import workers
 from service.errors import DatabaseUnavailable
 from service.jobs import queue, rescue
-from service.jobs.executor import Executor
+from service.jobs.executor import Executor, LocalExecutor
 from service.jobs.tasks import Tasks
 from service.settings import Settings
 from service.simulation import work
@@ -38,19 +38,37 @@ def run_worker(settings: Settings) -> None:
     ``settings.drain_timeout`` seconds are left for finishing; a second signal hands back at once.
     """
     logs.configure(settings.log_level, settings.log_format)
-    asyncio.run(_Worker(settings).run())
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    await _Worker(settings, await _executor(settings)).run()
+
+
+async def _executor(settings: Settings) -> Executor:
+    concurrency, preload = settings.worker_concurrency, work.__name__
+    if settings.dask_scheduler is None:
+        return LocalExecutor(concurrency or os.cpu_count() or 1, settings.shard_timeout, preload)
+    try:
+        from service.jobs.dask import DaskExecutor  # an extra
+    except ModuleNotFoundError:
+        raise SystemExit("collapse: Dask is not installed: pip install 'collapse-service[dask]'") from None
+    return await DaskExecutor(settings.dask_scheduler, concurrency, settings.shard_timeout, preload).start()
 
 
 class _Worker:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, executor: Executor) -> None:
         url = database_url(settings)
         self._settings = settings
         self._id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._concurrency = settings.worker_concurrency or os.cpu_count() or 1
+        self._concurrency = executor.concurrency
         self._database = Database(
-            url, pool_size=self._concurrency + 2, idle_in_transaction=settings.stalled_after
+            url,
+            pool_size=self._concurrency + 2,
+            idle_in_transaction=settings.stalled_after,
+            repeatable=True,  # shards are computed again, with the same numbers
         )
-        self._executor = Executor(self._concurrency, settings.shard_timeout, work.__name__)
+        self._executor = executor
         works = Works(self._database, settings.rows_dir)
         self._tasks = Tasks(self._database, self._executor, works, self._id)
         self._connector = queue.PatientConnector(

@@ -33,11 +33,15 @@ def libpq_url(url: str) -> str:
     return sqlalchemy_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def connect_args(url: str, idle_in_transaction: float = IDLE_IN_TRANSACTION) -> dict[str, Any]:
+def connect_args(
+    url: str, idle_in_transaction: float = IDLE_IN_TRANSACTION, *, repeatable: bool = False
+) -> dict[str, Any]:
     """libpq parameters of every connection; ``options`` of the URL are kept.
 
     ``idle_in_transaction``: seconds after which the server ends a transaction whose client does nothing: a process
-    that froze in the middle of one must not keep its locks.
+    that froze in the middle of one must not keep its locks. ``repeatable``: what is committed can be done again, so a
+    commit does not wait for the disk, unless ``durable`` is called: a server that crashes forgets at most the last
+    second of such commits, always the latest ones first.
     """
     options = sqlalchemy_url(url).query.get("options", "")
     given = options if isinstance(options, str) else " ".join(options)
@@ -46,6 +50,7 @@ def connect_args(url: str, idle_in_transaction: float = IDLE_IN_TRANSACTION) -> 
         "options": (
             f"{given} -c search_path={SEARCH_PATH}"
             f" -c idle_in_transaction_session_timeout={round(1000 * idle_in_transaction)}"
+            f"{' -c synchronous_commit=off' if repeatable else ''}"
         ).strip(),
         # A server that vanished from the network is noticed, not waited for.
         "keepalives_idle": 10,
@@ -56,17 +61,28 @@ def connect_args(url: str, idle_in_transaction: float = IDLE_IN_TRANSACTION) -> 
     }
 
 
+async def durable(connection: AsyncConnection) -> None:
+    """Have this transaction's commit, and with it all before it, on the disk before it is told."""
+    await connection.execute(text("SET LOCAL synchronous_commit = on"))
+
+
 class Database:
     """A pool of connections to one PostgreSQL database."""
 
     def __init__(
-        self, url: str, *, pool_size: int = 10, idle_in_transaction: float = IDLE_IN_TRANSACTION
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        idle_in_transaction: float = IDLE_IN_TRANSACTION,
+        repeatable: bool = False,
     ) -> None:
+        """``repeatable``: whoever uses it repeats what fails, and what was forgotten (see ``connect_args``)."""
         self.url = url
         self._engine: AsyncEngine = create_async_engine(
             sqlalchemy_url(url),
-            connect_args=connect_args(url, idle_in_transaction),
-            pool_pre_ping=True,  # a restarted server costs one reconnection, not an error
+            connect_args=connect_args(url, idle_in_transaction, repeatable=repeatable),
+            pool_pre_ping=not repeatable,  # a restarted server costs one reconnection, not an error
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_timeout=POOL_TIMEOUT,

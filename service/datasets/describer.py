@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from service.datasets.limits import refuse
 from service.errors import TooManyRequests
-from service.jobs.executor import ComputationFailed, Executor
+from service.jobs.executor import ComputationFailed, LocalExecutor
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ class Describer:
     """The child process of one API process; it is started when first needed."""
 
     def __init__(self) -> None:
-        self._executor: Executor | None = None
+        self._executor: LocalExecutor | None = None
         self._admitted = 0
 
     @asynccontextmanager
@@ -39,7 +39,7 @@ class Describer:
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """``function(*args)`` in the child; one that dies or takes too long is the input's fault: InvalidInput."""
         if self._executor is None:
-            self._executor = Executor(concurrency=1, timeout=_TIMEOUT)
+            self._executor = LocalExecutor(concurrency=1, timeout=_TIMEOUT)
         try:
             return await self._executor.run(function, *args)
         except ComputationFailed as error:

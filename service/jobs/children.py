@@ -52,7 +52,8 @@ class Child:
         self._process = _spawn.Process(target=_serve, args=(theirs, os.getpid(), preload), daemon=True)
         self._process.start()
         theirs.close()  # with the child goes the only other end: waiting for its answer ends
-        self._ready = False
+        self.ready = False
+        """Whether it has said that it can take a call."""
 
     @property
     def alive(self) -> bool:
@@ -61,9 +62,9 @@ class Child:
 
     def begin(self) -> None:
         """Wait until the process is ready for a call. Raises ChildDied."""
-        if not self._ready:
+        if not self.ready:
             self._answer()
-            self._ready = True
+            self.ready = True
 
     def call(self, function: Callable[..., Any], args: tuple[object, ...]) -> Any:
         """``function(*args)`` in the process. Raises CallFailed, ChildDied, DiedIdle."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from service.jobs.children import CallFailed, Child, ChildDied, DiedIdle
 
@@ -21,6 +21,27 @@ class Interrupted(Exception):
     """The worker is stopping; the computation was stopped and can be done by another worker."""
 
 
+class Executor(Protocol):
+    """Where computations are done: in children here, or elsewhere (dask.py)."""
+
+    @property
+    def concurrency(self) -> int:
+        """Computations at once."""
+        ...
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """``function(*args)``; the task's cancellation stops it. Raises ComputationFailed, Interrupted."""
+        ...
+
+    def interrupt(self) -> None:
+        """Stop everything; every ``run`` under way and to come raises Interrupted."""
+        ...
+
+    async def close(self) -> None:
+        """Stop everything and wait for its end."""
+        ...
+
+
 @dataclass
 class _Slot:
     """A place for one computation at a time."""
@@ -28,7 +49,7 @@ class _Slot:
     child: Child
 
 
-class Executor:
+class LocalExecutor:
     """As many children of this process as computations at once; one that died or was stopped is replaced.
 
     Made and used in one event loop's thread, which outlives the children (see ``Child``).
@@ -39,6 +60,7 @@ class Executor:
 
         ``timeout``: seconds that one computation may take, once its child has started.
         """
+        self.concurrency = concurrency
         self._timeout = timeout
         self._preload = preload
         self._stopping = False
@@ -105,7 +127,8 @@ class Executor:
             if not slot.child.alive:
                 self._replace(slot)
             try:
-                await self._in_thread(slot.child.begin)
+                if not slot.child.ready:
+                    await self._in_thread(slot.child.begin)
                 return
             except ChildDied:
                 if start == _STARTS:

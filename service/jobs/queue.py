@@ -78,7 +78,7 @@ class PatientConnector(procrastinate.PsycopgConnector):
     def __init__(self, url: str, *, pool_size: int, idle_in_transaction: float) -> None:
         super().__init__(
             conninfo=libpq_url(url),
-            kwargs=connect_args(url, idle_in_transaction),
+            kwargs=connect_args(url, idle_in_transaction, repeatable=True),
             min_size=1,
             max_size=pool_size,
             timeout=5.0,

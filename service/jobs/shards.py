@@ -9,19 +9,45 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.database.schema import shard_results, shards, simulations
+from service.database.engine import durable
+from service.database.schema import shards, simulations
 from service.jobs import queue
+from service.jobs.deferral import defer, defer_next
 from service.jobs.turns import WINDOW, reached, turn
 
 TRIES: Final = 3
 _ACTIVE: Final = ("queued", "running")
-_BOUND = text("""
-    UPDATE shards SET job_id = given.job
-    FROM unnest(CAST(:indices AS integer[]), CAST(:jobs AS bigint[])) AS given(index, job)
-    WHERE simulation_id = :id AND shards.index = given.index
+# The simulation's row is locked before the shard's, as everywhere.
+_BEGIN = text("""
+    WITH simulation AS (
+        SELECT id, state FROM simulations WHERE id = :id AND state IN ('queued', 'running') FOR NO KEY UPDATE)
+    UPDATE shards SET state = 'running', attempts = attempts + 1, worker_id = :worker, started_at = clock_timestamp()
+    FROM simulation
+    WHERE simulation_id = simulation.id AND index = :index AND shards.state IN ('queued', 'running')
+      AND attempts < :tries
+    RETURNING simulation.state, first, last, attempts
+""")
+_SUCCEED = text("""
+    WITH simulation AS (
+        SELECT id, wanted_shards FROM simulations WHERE id = :id AND state IN ('queued', 'running')
+        FOR NO KEY UPDATE),
+    finished AS (
+        UPDATE shards SET state = 'succeeded', finished_at = clock_timestamp(), reason = NULL
+        FROM simulation
+        WHERE simulation_id = simulation.id AND index = :index AND shards.state IN ('queued', 'running')
+        RETURNING wanted_shards),
+    stored AS (
+        INSERT INTO shard_results (simulation_id, index, test_errors)
+        SELECT :id, :index, :test_errors FROM finished
+        ON CONFLICT DO NOTHING)
+    SELECT wanted_shards FROM finished
+""")
+_UNFINISHED = text("""
+    SELECT EXISTS (
+        SELECT FROM shards
+        WHERE simulation_id = :id AND state IN ('queued', 'running') AND index < :wanted)
 """)
 # How many shards from the first on have succeeded.
 _PREFIX = text("""
@@ -45,72 +71,35 @@ async def claim(connection: AsyncConnection, simulation_id: str, index: int, wor
 
     Counts the attempt before it is made, so that a shard that kills its worker is given up after three tries.
     """
-    if not await _lock_active(connection, simulation_id):
+    named = {"id": simulation_id, "index": index}
+    begun = (await connection.execute(_BEGIN, {**named, "worker": worker_id, "tries": TRIES})).first()
+    if begun is None:
+        await _give_up_where_tried(connection, simulation_id, index)
         return None
-    where = (shards.c.simulation_id == simulation_id, shards.c.index == index, shards.c.state.in_(_ACTIVE))
-    shard = (
-        await connection.execute(select(shards.c.attempts, shards.c.reason).where(*where).with_for_update())
-    ).first()
-    if shard is None:
-        return None
-    if shard.attempts >= TRIES:
-        await _give_up(connection, simulation_id, index, shard.reason or "Its workers were lost.")
-        return None
-    begun = (
+    if begun.state == "queued":
         await connection.execute(
-            update(shards)
-            .where(*where)
-            .values(
-                state="running",
-                attempts=shards.c.attempts + 1,
-                worker_id=worker_id,
-                started_at=func.now(),
-            )
-            .returning(shards.c.first, shards.c.last, shards.c.attempts)
+            update(simulations)
+            .where(simulations.c.id == simulation_id)
+            .values(state="running", started_at=func.now())
         )
-    ).one()
-    await connection.execute(
-        update(simulations)
-        .where(simulations.c.id == simulation_id, simulations.c.state == "queued")
-        .values(state="running", started_at=func.now())
-    )
     return Claim(simulation_id, index, begun.first, begun.last, begun.attempts)
 
 
 async def succeed(connection: AsyncConnection, shard: Claim, test_errors: bytes) -> None:
     """Store the shard's result unless it is there already; the last shard defers the reduction."""
-    if not await _lock_active(connection, shard.simulation_id):
-        return
-    finished = await connection.execute(
-        update(shards)
-        .where(
-            shards.c.simulation_id == shard.simulation_id,
-            shards.c.index == shard.index,
-            shards.c.state.in_(_ACTIVE),
+    simulation_id = shard.simulation_id
+    done = (
+        await connection.execute(
+            _SUCCEED, {"id": simulation_id, "index": shard.index, "test_errors": test_errors}
         )
-        .values(state="succeeded", finished_at=func.now(), reason=None)
-    )
-    if finished.rowcount == 0:
-        return  # another worker was faster, with the same numbers
-    await connection.execute(
-        insert(shard_results)
-        .values(simulation_id=shard.simulation_id, index=shard.index, test_errors=test_errors)
-        .on_conflict_do_nothing()
-    )
-    unfinished = (
-        select(shards.c.index)
-        .join(simulations, simulations.c.id == shards.c.simulation_id)
-        .where(
-            shards.c.simulation_id == shard.simulation_id,
-            shards.c.state.in_(_ACTIVE),
-            shards.c.index < simulations.c.wanted_shards,
-        )
-        .limit(1)
-    )
-    if (await connection.execute(unfinished)).first() is None:
-        await queue.defer_reduction(connection, shard.simulation_id)
-    else:
-        await defer_next(connection, shard.simulation_id)  # one out, one in
+    ).first()
+    if done is None:
+        return  # another worker was faster, with the same numbers, or the simulation has ended
+    # A statement of its own: it sees what others committed while this one waited for the simulation's row.
+    if not await connection.scalar(_UNFINISHED, {"id": simulation_id, "wanted": done.wanted_shards}):
+        await queue.defer_reduction(connection, simulation_id)
+    elif done.wanted_shards > WINDOW:
+        await defer_next(connection, simulation_id)  # one out, one in
 
 
 async def fail(connection: AsyncConnection, simulation_id: str, index: int, reason: str) -> bool:
@@ -204,6 +193,7 @@ async def fail_simulation(
 ) -> None:
     """End an active simulation with a reason."""
     if await _lock_active(connection, simulation_id):
+        await durable(connection)
         await stop_all(connection, simulation_id)
         await connection.execute(
             update(simulations)
@@ -221,6 +211,24 @@ async def _lock_active(connection: AsyncConnection, simulation_id: str) -> bool:
         )
     ).first()
     return row is not None and row.state in _ACTIVE
+
+
+async def _give_up_where_tried(connection: AsyncConnection, simulation_id: str, index: int) -> None:
+    """Give up an unfinished shard that has had all its tries: each took its worker along."""
+    if not await _lock_active(connection, simulation_id):
+        return
+    tried = (
+        await connection.execute(
+            select(shards.c.reason).where(
+                shards.c.simulation_id == simulation_id,
+                shards.c.index == index,
+                shards.c.state.in_(_ACTIVE),
+                shards.c.attempts >= TRIES,
+            )
+        )
+    ).first()
+    if tried is not None:
+        await _give_up(connection, simulation_id, index, tried.reason or "Its workers were lost.")
 
 
 async def _give_up(connection: AsyncConnection, simulation_id: str, index: int, reason: str) -> None:
@@ -247,42 +255,18 @@ async def _give_up(connection: AsyncConnection, simulation_id: str, index: int, 
     )
 
 
-async def defer(connection: AsyncConnection, simulation_id: str, indices: Sequence[int]) -> None:
-    """New jobs for these shards of a simulation whose row the caller has locked or made."""
+async def defer_again(connection: AsyncConnection, simulation_id: str, indices: Sequence[int]) -> None:
+    """New jobs for unfinished shards that have lost theirs."""
+    if not await _lock_active(connection, simulation_id):
+        return
     found = (
         await connection.execute(
             select(simulations.c.turn, simulations.c.priority).where(simulations.c.id == simulation_id)
         )
     ).one()
-    turns = {index: turn(found.turn, found.priority, index) for index in indices}
-    jobs = await queue.defer_shards(connection, simulation_id, turns)
-    await connection.execute(
-        _BOUND, {"id": simulation_id, "indices": list(jobs), "jobs": list(jobs.values())}
+    await defer(
+        connection, simulation_id, {index: turn(found.turn, found.priority, index) for index in indices}
     )
-
-
-async def defer_next(connection: AsyncConnection, simulation_id: str, count: int = 1) -> None:
-    """Jobs for the next shards that have had none, of those that the result needs."""
-    waiting = await connection.scalars(
-        select(shards.c.index)
-        .join(simulations, simulations.c.id == shards.c.simulation_id)
-        .where(
-            shards.c.simulation_id == simulation_id,
-            shards.c.state == "queued",
-            shards.c.job_id.is_(None),
-            shards.c.index < simulations.c.wanted_shards,
-        )
-        .order_by(shards.c.index)
-        .limit(count)
-    )
-    if indices := list(waiting):
-        await defer(connection, simulation_id, indices)
-
-
-async def defer_again(connection: AsyncConnection, simulation_id: str, indices: Sequence[int]) -> None:
-    """New jobs for unfinished shards that have lost theirs."""
-    if await _lock_active(connection, simulation_id):
-        await defer(connection, simulation_id, indices)
 
 
 async def stop_in_time(connection: AsyncConnection, simulation_id: str) -> None:

@@ -7,9 +7,11 @@ import numpy as np
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.database.engine import durable
 from service.database.schema import shard_results, shards, simulations
 from service.jobs.compute import from_bytes
-from service.jobs.shards import conclude, defer_next
+from service.jobs.deferral import defer_next
+from service.jobs.shards import conclude
 from service.jobs.turns import WINDOW
 from service.simulations import precision
 from service.simulations.registry import KINDS
@@ -55,6 +57,7 @@ async def finish(connection: AsyncConnection, simulation_id: str) -> None:
         more = await _more(connection, found, outcomes, ends)
         if more:
             return
+    await durable(connection)
     result = await asyncio.to_thread(KINDS[found.kind].result, found.request, found.points, outcomes)
     await connection.execute(
         update(simulations)

@@ -17,7 +17,8 @@ from service.database.pages import Cursor, newest_first
 from service.database.schema import shards, simulations
 from service.errors import Conflict, NotFound, TooManyRequests
 from service.jobs import turns
-from service.jobs.shards import again, defer_next, stop_all
+from service.jobs.deferral import defer_next
+from service.jobs.shards import again, stop_all
 from service.settings import Settings
 from service.simulations import places, results
 from service.simulations.registry import KINDS

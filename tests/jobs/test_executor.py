@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from service.jobs.executor import ComputationFailed, Executor, Interrupted
+from service.jobs.executor import ComputationFailed, Interrupted, LocalExecutor
 
 pytestmark = pytest.mark.anyio
 
@@ -53,8 +53,8 @@ def raises() -> None:
 
 
 @pytest.fixture
-async def executor(anyio_backend: str) -> AsyncIterator[Executor]:
-    executor = Executor(1, timeout=60)
+async def executor(anyio_backend: str) -> AsyncIterator[LocalExecutor]:
+    executor = LocalExecutor(1, timeout=60)
     yield executor
     await executor.close()
 
@@ -87,13 +87,13 @@ async def cpu_seconds_until_gone(process_id: int) -> float:
     return used - (first or used)
 
 
-async def test_runs_in_another_process_with_one_thread(executor: Executor) -> None:
+async def test_runs_in_another_process_with_one_thread(executor: LocalExecutor) -> None:
     assert await executor.run(add, 2, 3) == 5
     assert await executor.run(pid) != os.getpid()
     assert await executor.run(blas_threads) == ["1", "1", "1"]
 
 
-async def test_reasons_are_told(executor: Executor) -> None:
+async def test_reasons_are_told(executor: LocalExecutor) -> None:
     with pytest.raises(ComputationFailed, match="ZeroDivisionError: a message"):
         await executor.run(raises)
     with pytest.raises(ComputationFailed, match="SIGKILL"):
@@ -102,14 +102,16 @@ async def test_reasons_are_told(executor: Executor) -> None:
 
 
 async def test_time_limit(anyio_backend: str, tmp_path: Path) -> None:
-    executor = Executor(1, timeout=0.5, preload=__name__)  # what the call needs is imported before its time
+    executor = LocalExecutor(
+        1, timeout=0.5, preload=__name__
+    )  # what the call needs is imported before its time
     with pytest.raises(ComputationFailed, match=r"more than 0\.5 seconds"):
         await executor.run(sleeps, str(tmp_path / "pid"))
     await cpu_seconds_until_gone(int((tmp_path / "pid").read_text()))
     await executor.close()
 
 
-async def test_cancelling_stops_numpy_within_a_second(executor: Executor, tmp_path: Path) -> None:
+async def test_cancelling_stops_numpy_within_a_second(executor: LocalExecutor, tmp_path: Path) -> None:
     task = asyncio.create_task(executor.run(busy_in_lapack, str(tmp_path / "pid")))
     child = await until_written(tmp_path / "pid")
     task.cancel()
@@ -119,7 +121,7 @@ async def test_cancelling_stops_numpy_within_a_second(executor: Executor, tmp_pa
     assert await executor.run(add, 2, 3) == 5
 
 
-async def test_interrupting_is_not_cancelling(executor: Executor, tmp_path: Path) -> None:
+async def test_interrupting_is_not_cancelling(executor: LocalExecutor, tmp_path: Path) -> None:
     task = asyncio.create_task(executor.run(sleeps, str(tmp_path / "pid")))
     await until_written(tmp_path / "pid")
     executor.interrupt()
@@ -129,14 +131,14 @@ async def test_interrupting_is_not_cancelling(executor: Executor, tmp_path: Path
         await executor.run(add, 2, 3)
 
 
-async def test_a_child_that_dies_taking_its_work_is_noticed(executor: Executor) -> None:
+async def test_a_child_that_dies_taking_its_work_is_noticed(executor: LocalExecutor) -> None:
     """A pool whose children share a pipe can lose the call, or the pipe's lock, in that moment."""
     with pytest.raises(ComputationFailed, match="SIGKILL"):
         await asyncio.wait_for(executor.run(add, 2, DiesWhereItArrives()), 60)
     assert await executor.run(add, 2, 3) == 5
 
 
-async def test_a_child_that_dies_idle_costs_nothing(executor: Executor) -> None:
+async def test_a_child_that_dies_idle_costs_nothing(executor: LocalExecutor) -> None:
     for _ in range(3):
         child = await executor.run(pid)
         os.kill(child, signal.SIGKILL)
@@ -145,19 +147,19 @@ async def test_a_child_that_dies_idle_costs_nothing(executor: Executor) -> None:
 
 
 async def test_a_child_that_cannot_start(anyio_backend: str) -> None:
-    executor = Executor(1, timeout=60, preload="no_such_module")
+    executor = LocalExecutor(1, timeout=60, preload="no_such_module")
     with pytest.raises(ComputationFailed, match="exit code 1"):
         await asyncio.wait_for(executor.run(add, 2, 3), 60)
     await executor.close()
 
 
-async def test_more_calls_than_children(executor: Executor) -> None:
+async def test_more_calls_than_children(executor: LocalExecutor) -> None:
     assert await asyncio.gather(*(executor.run(add, n, n) for n in range(20))) == [2 * n for n in range(20)]
 
 
 async def test_children_killed_at_random_moments(anyio_backend: str) -> None:
     """Every call ends, whenever its child and those that wait are killed."""
-    executor, random = Executor(2, timeout=60, preload="operator"), np.random.default_rng(7)
+    executor, random = LocalExecutor(2, timeout=60, preload="operator"), np.random.default_rng(7)
     children = psutil.Process()
     ended = 0
     for _ in range(25):

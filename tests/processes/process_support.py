@@ -226,8 +226,8 @@ def worker(url: str, log: Path, **environment: str) -> Program:
     return Program(arguments, {"DATABASE_URL": url, "DATA_DIR": str(log.parent), **environment}, log)
 
 
-def computing(program: Program, url: str, simulation_id: str) -> psutil.Process:
-    """The worker's child that computes the only shard of a simulation."""
+def computing(url: str, simulation_id: str, *programs: Program) -> psutil.Process:
+    """The child of one of the programs that computes the only shard of a simulation."""
     until(lambda: shards_in(url, simulation_id, "running") == 1, what="nobody takes the shard")
     before: dict[int, float] = {}
     alone: dict[
@@ -236,7 +236,7 @@ def computing(program: Program, url: str, simulation_id: str) -> psutil.Process:
 
     def find() -> psutil.Process | None:
         busy = []
-        for process in program.descendants():
+        for process in [child for program in programs for child in shard_children(program)]:
             try:
                 spent = cpu_seconds(process)
             except psutil.Error:
@@ -297,11 +297,11 @@ def frozen_in_mid_shard(program: Program, url: str, simulation_id: str) -> set[i
 
 
 def shard_children(program: Program) -> list[psutil.Process]:
-    """The children of a worker in which shards are computed."""
+    """The children of a worker, or of a Dask worker, in which shards are computed."""
     found = []
     for process in program.descendants():
         with contextlib.suppress(psutil.Error):
-            if "spawn_main" in " ".join(process.cmdline()):
+            if "spawn_main" in " ".join(process.cmdline()) and not process.children():  # no nanny's worker
                 found.append(process)
     return found
 

@@ -99,7 +99,7 @@ def test_declared_dead_and_registered_anew(database_url: str, start: Start) -> N
 def test_cancelling_stops_within_a_second(database_url: str, start: Start) -> None:
     simulation_id = submit(database_url, ENDLESS)
     program = start()
-    child = computing(program, database_url, simulation_id)
+    child = computing(database_url, simulation_id, program)
     cancel(database_url, simulation_id)
     assert cpu_seconds_until_gone(child) < 1.0
     assert state(database_url, simulation_id) == "cancelled"
@@ -125,14 +125,14 @@ def test_sigterm_finishes_what_is_under_way(database_url: str, start: Start) -> 
 def test_sigterm_hands_back_what_takes_too_long(database_url: str, start: Start) -> None:
     simulation_id = submit(database_url, ENDLESS)
     program = start(DRAIN_TIMEOUT="0.2")
-    child = computing(program, database_url, simulation_id)
+    child = computing(database_url, simulation_id, program)
     assert program.terminate() == 0
     assert gone(child.pid)
     shard = query(database_url, "SELECT state, attempts, reason FROM shards")
     assert shard == [("queued", 0, None)]
     assert query(database_url, "SELECT status::text FROM queue.procrastinate_jobs") == [("todo",)]
     other = start()
-    computing(other, database_url, simulation_id)
+    computing(database_url, simulation_id, other)
     assert state(database_url, simulation_id) == "running"
 
 
