@@ -1,5 +1,6 @@
 """The processes that the supervisor starts, and how each leaves when its parent has gone, however it went."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -7,10 +8,13 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _POLL: Final = 0.5  # seconds
+NICENESS: Final = 10
+"""Of simulations: predictions, health checks and heartbeats come before them."""
 _GRACE: Final = 5  # seconds that requests under way get when the API stops
 
 
@@ -31,6 +35,17 @@ def leave_with_parent(parent: int, leave_by: signal.Signals) -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
+def _give_way() -> None:
+    """Let this session, a worker with its children, use what computing time others leave: predictions come first.
+
+    Linux may divide time between sessions before it looks at the niceness of processes (sched_autogroup); the
+    supervisor gives each of its parts a session of its own.
+    """
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):  # another system, or a Linux without it
+            Path("/proc/self/autogroup").write_text(str(NICENESS))
+
+
 def _api(listening: int) -> None:
     """Serve the API on a socket that the supervisor listens on: it outlives a crash of this process."""
     import uvicorn  # here: the worker does not need it
@@ -49,6 +64,7 @@ def _worker() -> None:
     from service.settings import Settings  # here: the API does not need them
     from service.worker import run_worker
 
+    _give_way()
     run_worker(Settings())
 
 

@@ -14,13 +14,12 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from service.processes import leave_with_parent
+from service.processes import NICENESS, leave_with_parent
 
 # Shards are the parallelism: a library's own threads would only fight over the same cores.
 _THREAD_LIMITS: Final = (
     "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS",
 )  # fmt: skip
-_NICENESS: Final = 5  # predictions, health checks and heartbeats come before simulations
 _MOMENT: Final = 0.001  # seconds
 _spawn: Final = multiprocessing.get_context("spawn")
 
@@ -109,7 +108,7 @@ def _serve(connection: Connection, parent: int, preload: str) -> None:
     """What the process does: answer call after call with (value, None) or (None, what went wrong)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets the shard finish
     leave_with_parent(parent, signal.SIGKILL)
-    os.nice(_NICENESS)
+    os.nice(NICENESS)
     importlib.import_module(preload)
     connection.send_bytes(pickle.dumps((None, None)))
     while True:

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, LiteralString, TypeVar
 
 import procrastinate
+import psycopg
 import structlog
 from procrastinate.connector import Notify
 from procrastinate.exceptions import ConnectorException
+from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,23 +34,6 @@ logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 _deferring = procrastinate.App(connector=procrastinate.PsycopgConnector())
 
 
-async def defer_shards(
-    connection: AsyncConnection, simulation_id: str, turns: Mapping[int, int]
-) -> dict[int, int]:
-    """Defer one job per shard in the caller's transaction; returns the job's id by shard index.
-
-    ``turns``: of each shard, by index; the smallest comes first (see turns.py).
-    """
-    driver = (await connection.get_raw_connection()).driver_connection
-    deferrer = _deferring.configure_task(SHARD_TASK, queue=SHARD_QUEUE)
-    jobs = [
-        deferrer.make_new_job(simulation_id=simulation_id, index=index).evolve(priority=-turn)
-        for index, turn in turns.items()
-    ]
-    deferred = await deferrer.job_manager.batch_defer_jobs_async(jobs, connection=driver)
-    return {index: job.id for index, job in zip(turns, deferred, strict=True) if job.id is not None}
-
-
 async def defer_reduction(connection: AsyncConnection, simulation_id: str) -> None:
     """Defer the reduction of a simulation in the caller's transaction."""
     driver = (await connection.get_raw_connection()).driver_connection
@@ -68,6 +53,14 @@ async def cancel_shards(connection: AsyncConnection, simulation_id: str, first: 
     )
 
 
+async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
+    await connection.set_autocommit(True)
+
+
+def _unchecked_pool(**arguments: Any) -> AsyncConnectionPool[Any]:
+    return AsyncConnectionPool(**arguments | {"check": None})
+
+
 class PatientConnector(procrastinate.PsycopgConnector):
     """A connector that waits for a server that went away, so that a worker survives a restart of PostgreSQL.
 
@@ -84,6 +77,10 @@ class PatientConnector(procrastinate.PsycopgConnector):
             timeout=5.0,
             # The pool's own pauses double up to this many seconds: short ones, so that it is back soon.
             reconnect_timeout=3.0,
+            # Every query of the library is one statement, and a broken connection is found by using it: no BEGIN,
+            # COMMIT and look whether it is alive around each.
+            configure=_autocommit,
+            pool_factory=_unchecked_pool,
         )
         self.gives_up = False
 

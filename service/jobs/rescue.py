@@ -151,7 +151,7 @@ async def _defer_what_lost_its_job(connection: AsyncConnection) -> None:
     for row in await connection.execute(_WITHOUT_JOB):
         lost.setdefault(row.simulation_id, []).append(row.shard_index)
     for simulation_id, indices in lost.items():
-        await shards.defer_again(connection, simulation_id, indices)
+        await shards.take_up(connection, simulation_id, indices)
         _log.warning("shards_deferred_again", simulation_id=simulation_id, indices=indices)
     for row in (await connection.execute(_WITHOUT_REDUCTION, {"task": queue.REDUCTION_TASK})).all():
         await queue.defer_reduction(connection, row.id)

@@ -4,7 +4,7 @@ Every transition first locks the simulation's row: that orders the shards of one
 and keeps a worker that was declared dead from undoing what happened meanwhile.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.database.engine import durable
 from service.database.schema import shards, simulations
 from service.jobs import queue
-from service.jobs.deferral import defer, defer_next
-from service.jobs.turns import WINDOW, reached, turn
+from service.jobs.deferral import defer_again, defer_next
+from service.jobs.turns import WINDOW, reached
 
 TRIES: Final = 3
 _ACTIVE: Final = ("queued", "running")
@@ -255,18 +255,10 @@ async def _give_up(connection: AsyncConnection, simulation_id: str, index: int, 
     )
 
 
-async def defer_again(connection: AsyncConnection, simulation_id: str, indices: Sequence[int]) -> None:
+async def take_up(connection: AsyncConnection, simulation_id: str, indices: list[int]) -> None:
     """New jobs for unfinished shards that have lost theirs."""
-    if not await _lock_active(connection, simulation_id):
-        return
-    found = (
-        await connection.execute(
-            select(simulations.c.turn, simulations.c.priority).where(simulations.c.id == simulation_id)
-        )
-    ).one()
-    await defer(
-        connection, simulation_id, {index: turn(found.turn, found.priority, index) for index in indices}
-    )
+    if await _lock_active(connection, simulation_id):
+        await defer_again(connection, simulation_id, indices)
 
 
 async def stop_in_time(connection: AsyncConnection, simulation_id: str) -> None:

@@ -18,6 +18,12 @@ STRIDES: Final = {"high": 1, "normal": 4, "low": 16}
 WINDOW: Final = 256
 """Jobs of one simulation in the queue at a time; its further shards follow one by one as these are done."""
 
+TURN: Final = (
+    "simulation.turn + shard.index * CASE simulation.priority"
+    f" {' '.join(f'WHEN {name!r} THEN {stride}' for name, stride in STRIDES.items())} END"
+)
+"""SQL: the turn of a simulation's shard."""
+
 _REACHED = text("""
     SELECT -priority FROM queue.procrastinate_jobs
     WHERE status = 'todo' AND queue_name = :queue
@@ -28,8 +34,3 @@ _REACHED = text("""
 async def reached(connection: AsyncConnection) -> int:
     """The turn of the shard that comes next; 0 where none waits."""
     return int(await connection.scalar(_REACHED, {"queue": queue.SHARD_QUEUE}) or 0)
-
-
-def turn(first: int, priority: str, index: int) -> int:
-    """The turn of a simulation's shard."""
-    return first + STRIDES[priority] * index

@@ -7,7 +7,7 @@ from sqlalchemy import insert, select, text
 
 from service.database.engine import Database
 from service.database.schema import shards, simulations
-from service.jobs import queue
+from service.jobs.deferral import defer_next
 from service.jobs.rescue import lost_jobs, rescue
 from service.jobs.shards import claim, fail_simulation, succeed
 
@@ -16,22 +16,21 @@ pytestmark = pytest.mark.anyio
 STALLED_AFTER = 1.0
 
 
-async def simulation(database: Database, shard_count: int = 1) -> str:
+async def simulation(database: Database, shard_count: int = 1, simulation_id: str = "sim_x") -> str:
     async with database.transaction() as connection:
         await connection.execute(
             insert(simulations).values(
-                id="sim_x", kind="regression", request_id="r", engine_version="0", request={}, points=[], outcomes=1,
-                replicates=shard_count, shard_count=shard_count, wanted_shards=shard_count, turn=0, flops=1.0,
+                id=simulation_id, kind="regression", request_id="r", engine_version="0", request={}, points=[],
+                outcomes=1, replicates=shard_count, shard_count=shard_count, wanted_shards=shard_count, turn=0,
+                flops=1.0,
             )
         )  # fmt: skip
-        jobs = await queue.defer_shards(connection, "sim_x", {i: 4 * i for i in range(shard_count)})
-        for index, job_id in jobs.items():
+        for index in range(shard_count):
             await connection.execute(
-                insert(shards).values(
-                    simulation_id="sim_x", index=index, first=index, last=index + 1, job_id=job_id
-                )
+                insert(shards).values(simulation_id=simulation_id, index=index, first=index, last=index + 1)
             )
-    return "sim_x"
+        await defer_next(connection, simulation_id, shard_count)
+    return simulation_id
 
 
 async def worker(database: Database, heartbeat_seconds_ago: float) -> int:
@@ -177,8 +176,7 @@ async def test_a_lost_answer_is_found_when_seen_twice(database: Database) -> Non
 async def test_the_shards_of_simulations_take_turns(database: Database) -> None:
     """A later, small simulation does not wait for all of a huge one."""
     await simulation(database, 5)
-    async with database.transaction() as connection:
-        await queue.defer_shards(connection, "sim_small", {0: 0, 1: 4})
+    await simulation(database, 2, "sim_small")
     worker_id, order = await worker(database, 0.0), []
     while (job_id := await fetch(database, worker_id)) is not None:
         async with database.transaction() as connection:

@@ -60,6 +60,11 @@ class Disturbances:
     def left(self) -> list[str]:
         return [name for name, count in self.done.items() if count < getattr(self, name)]
 
+    @property
+    def due(self) -> float:
+        """The share of the simulations after which the next one comes."""
+        return 0.9 * sum(self.done.values()) / (self.kills + self.freezes + self.restarts)
+
 
 def request(seed: int, shards: int) -> SimulationRequest:
     return SimulationRequest.model_validate(SMALL | {"replicates": 2 * shards, "seed": seed})
@@ -102,24 +107,40 @@ def disturb(
     start: Callable[[], Program],
     server: EmbeddedServer,
     chance: random.Random,
-) -> None:
+) -> bool:
+    """Whether it was done: only a worker that computes is killed or frozen."""
     if what == "restarts":
         close_connections()
         server.stop()
         time.sleep(chance.uniform(0.0, 2.0))
         server.start()
-        return
-    index = chance.randrange(len(workers))
+        return True
+    at_work = computing_workers(server.url)
+    victims = [index for index, one in enumerate(workers) if one.process.pid in at_work]
+    if not victims:
+        return False
+    index = chance.choice(victims)
     if what == "kills":
         workers[index].kill()
         workers[index] = start()
-        return
+        return True
     asleep = [workers[index].process, *workers[index].descendants()]
     for process in asleep:
         _signal(process.pid, signal.SIGSTOP)
     time.sleep(2 * STALLED_AFTER)  # past its heartbeat: its work is taken over, then it wakes up
     for process in asleep:
         _signal(process.pid, signal.SIGCONT)
+    return True
+
+
+def computing_workers(url: str) -> set[int]:
+    """Process ids of the workers that have a shard."""
+    try:
+        rows = query(url, "SELECT DISTINCT split_part(worker_id, ':', 2) FROM shards WHERE state = 'running'")
+    except psycopg.OperationalError:
+        close_connections()
+        return set()
+    return {int(pid) for (pid,) in rows}
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
@@ -153,12 +174,11 @@ def run(simulations: int, shards: int, plan: Disturbances, seconds: float, seed:
                 retries += asyncio.run(retried(server.url))
             if state.get("succeeded") == simulations:
                 break
-            if plan.left and state.get("running", 0) + state.get("succeeded", 0):
-                # the first kill comes first: the rest of a small run may be done before anything else is
+            # spread over the run; a kill comes first, since a small run may be done before anything else is
+            if plan.left and state.get("succeeded", 0) >= plan.due * simulations:
                 what = chance.choice(plan.left) if plan.done["kills"] else "kills"
-                disturb(what, workers, start, server, chance)
-                plan.done[what] += 1
-            time.sleep(chance.uniform(0.2, 1.2) if plan.done["kills"] else 0.02)
+                plan.done[what] += disturb(what, workers, start, server, chance)
+            time.sleep(chance.uniform(0.02, 0.5) if plan.done["kills"] else 0.02)
         check(server.url, ids, shards)
         attempts = query(server.url, "SELECT sum(attempts), max(attempts) FROM shards")[0]
     finally:
