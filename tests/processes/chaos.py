@@ -62,7 +62,7 @@ class Disturbances:
 
     @property
     def due(self) -> float:
-        """The share of the simulations after which the next one comes."""
+        """The share of the shards after which the next one comes."""
         return 0.9 * sum(self.done.values()) / (self.kills + self.freezes + self.restarts)
 
 
@@ -175,7 +175,7 @@ def run(simulations: int, shards: int, plan: Disturbances, seconds: float, seed:
             if state.get("succeeded") == simulations:
                 break
             # spread over the run; a kill comes first, since a small run may be done before anything else is
-            if plan.left and state.get("succeeded", 0) >= plan.due * simulations:
+            if plan.left and done(server.url) >= plan.due:
                 what = chance.choice(plan.left) if plan.done["kills"] else "kills"
                 plan.done[what] += disturb(what, workers, start, server, chance)
             time.sleep(chance.uniform(0.02, 0.5) if plan.done["kills"] else 0.02)
@@ -206,6 +206,18 @@ def counts(url: str) -> dict[str, int]:
     except psycopg.OperationalError:
         close_connections()
         return {}
+
+
+def done(url: str) -> float:
+    """The share of the shards that have succeeded; 0 until the first one has, or while nobody answers."""
+    try:
+        succeeded, count = query(
+            url, "SELECT count(*) FILTER (WHERE state = 'succeeded'), count(*) FROM shards"
+        )[0]
+    except psycopg.OperationalError:
+        close_connections()
+        return 0.0
+    return float(succeeded / count)
 
 
 def check(url: str, ids: list[str], shards: int) -> None:
