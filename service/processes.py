@@ -13,7 +13,7 @@ from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _POLL: Final = 0.5  # seconds
-NICENESS: Final = 10
+NICENESS: Final = 5
 """Of simulations: predictions, health checks and heartbeats come before them."""
 _GRACE: Final = 5  # seconds that requests under way get when the API stops
 
