@@ -50,7 +50,6 @@ def _is_plain(again: Stage) -> bool:
 class _Fit:
     """One fit; ``S``, ``U``, ``gain`` = S²/σ: shape (modes,)."""
 
-    samples: float
     S: Array
     U: Array
     gain: Array
@@ -63,10 +62,7 @@ def _fits(population: Population, samples: Array, ridges: Array) -> list[_Fit]:
     few = samples - (S * S).dot(population.multiplicities)
     many = (samples - population.rank) + (U * (1.0 + S)).dot(population.multiplicities)
     rooms = np.where(population.rank > 2 * samples, few, many).tolist()
-    return [
-        _Fit(float(T), *parts, room)
-        for T, *parts, room in zip(samples.tolist(), S, U, S * Q, rooms, strict=True)
-    ]
+    return [_Fit(*fit) for fit in zip(S, U, S * Q, rooms, strict=True)]
 
 
 class PlainRecursion(Recursion):

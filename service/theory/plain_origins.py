@@ -21,19 +21,16 @@ noise's part becomes T − d − 1.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
 from service.theory.model import Array, Population
 
-_CUBES: Final = 3  # columns of PlainFits.columns that are Q S^j
-
 
 class PlainFits:
     """Fits at effective ridges θ > 0, or all of them at 0 with samples to spare; every mode has variance.
 
-    ``theta``, ``room`` = T − df2: shape (fits,).
+    ``theta``, ``room`` = T − df2: shape (fits,). What is made of them here has shape (fits, …, modes).
     """
 
     @staticmethod
@@ -50,105 +47,106 @@ class PlainFits:
         m, column = population.multiplicities, theta[:, None, None]
         Q = 1.0 / (population.eigenvalues + column)
         S = self.S = population.eigenvalues * Q
-        W = self.W = 1.0 / room[:, None]
+        W = 1.0 / room
+        self.W = W[:, None]
         QS = Q * S
         if not self.biased:
-            self.columns = QS.swapaxes(1, 2)
+            self.by_square = QS.swapaxes(1, 2)
             return
-        U = self.U = column * Q
-        self.UU, self.SU, self.SS = U * U, S * U, S * S
-        SSU = self.SS * U
-        G = self.G = SSU @ m
-        self.G2 = 2.0 * G - 3.0 * ((SSU * S) @ m)
-        X = self.X = W * W * G
-        WS = W[:, :, None] * S
-        self.tilt = self.SU * (X[:, :, None] - WS)
-        self.pull = S * self.UU * (2.0 * X[:, :, None] - 3.0 * WS)
-        residual = population.weight * self.UU
-        self.basis = np.concatenate([residual, residual * S, residual * self.SS], axis=1)
+        U = column * Q
+        UU, SU, SS = U * U, S * U, S * S
+        SSU = SS * U
+        G = (SSU @ m)[:, 0]
+        G2 = 2.0 * G - 3.0 * ((SSU * S) @ m)[:, 0]
+        X = W * W * G
+        XY = X[:, None, None] - W[:, None, None] * S
+        self.SS, self.SU2 = SS, 2.0 * SU
+        tilt = SU * XY
+        self.tilt, self.tilt2 = tilt, 2.0 * tilt
+        self.pull = S * UU * (3.0 * XY - X[:, None, None])
+        residual = population.weight * UU
+        self.basis = np.concatenate([residual, residual * S, residual * SS], axis=1)
         power = population.target_power
-        self.basis_power = (self.basis @ power)[:, None]
-        self.columns = np.concatenate(
-            [QS, QS * S, QS * self.SS, self.UU * power, self.pull * power], axis=1
+        self.basis_power = (self.basis @ power)[:, :, None]
+        # what weights of E e² are summed with: Q S, Q S², Q S³, and of the target: U², pull
+        self.by_square = np.concatenate(
+            [QS, QS * S, QS * SS, UU * power, self.pull * power], axis=1
         ).swapaxes(1, 2)
-        self.cross_columns = np.concatenate([U * power, self.tilt * power], axis=1).swapaxes(1, 2)
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """Derivatives of the final error by E e² and E[e w] of a model, per mode, and what order 1 adds to them.
-
-    Shape (recursions, points, modes) each.
-    """
-
-    square: Array
-    cross: Array
-    more_square: Array
-    more_cross: Array
-
-    @staticmethod
-    def of(population: Population, points: int) -> "Weights":
-        """Of the last model: the test error itself."""
-        zero = np.zeros((points, 1, population.eigenvalues.size))
-        return Weights(np.broadcast_to(population.weight, zero.shape), zero, zero, zero)
-
-    def shaped(self, recursions: int) -> "Weights":
-        """The same, points of one recursion together."""
-        parts = (self.square, self.cross, self.more_square, self.more_cross)
-        return Weights(*(part.reshape(recursions, -1, part.shape[-1]) for part in parts))
+        self.by_cross = np.concatenate([U * power, tilt * power], axis=1).swapaxes(1, 2)
+        # dX + η X, −dW − 2 (W + X) η and 3 W η from the first three of these sums
+        WW, none = W * W, np.zeros_like(W)
+        dW = np.array([2.0 * WW * W * G, -2.0 * WW, none])
+        own = 2.0 * X / W * dW + np.array([WW * W * G2 + X * W, -2.0 * WW, 3.0 * WW])
+        slope = -dW - np.array([2.0 * (W + X) * W, none, none])
+        third = np.array([3.0 * WW, none, none])
+        self.driven = np.array([own, slope, third]).transpose(2, 1, 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One fit, passed backward: derivatives of the final error by the noise of its labels, and the part of it that
-    comes from what is not learned of the target here (all of it where the labels are real); value and correction, shape
-    (2, recursions, points)."""
+    """One fit, passed backward.
 
-    noise: Array
-    truth: Array
+    ``square``, ``cross``: derivatives of the final error by E e² and E[e w] of its model, per mode; value and what
+    order 1 adds, shape (2, recursions, points, modes). ``truth``: what the final error would owe to the target if the
+    fit's labels were real, shape (2, recursions, points). ``field``: coefficients of the weights handed on in
+    ``PlainFits.basis``, of which the first is the derivative by the label noise, shape (2, recursions, points, 3 or 1).
+    """
+
     fits: PlainFits
-    weights: Weights
-    coefficients: Array | None
+    square: Array
+    cross: Array
+    field: Array
+    truth: Array
 
     @staticmethod
-    def back(fits: PlainFits, weights: Weights) -> "Step":
-        """From the weights of the fit's model."""
-        W = fits.W
-        sums = weights.square @ fits.columns
-        more = weights.more_square @ fits.columns[:, :, : 1 if not fits.biased else None]
-        eta, more_eta = W * sums[..., 0], W * more[..., 0]
-        if not fits.biased:
-            return Step(np.array([eta, more_eta + W * eta]), np.zeros((2, *eta.shape)), fits, weights, None)
-        X, G = fits.X, fits.G
-        s2, s3 = sums[..., 1], sums[..., 2]
-        dW = 2.0 * W * W * (eta * G - s2)
-        dX = 2.0 * W * dW * G + W * W * (eta * fits.G2 - 2.0 * s2 + 3.0 * s3)
-        own = dX + X * eta
-        slope = -dW - 2.0 * (W + X) * eta
-        coefficients = np.array([own + more_eta, slope, 3.0 * W * eta])
-        crossed = weights.cross @ fits.cross_columns
-        more_crossed = weights.more_cross @ fits.cross_columns[:, :, :1]
-        B = fits.basis_power
-        first = eta * B[..., 0] + sums[..., _CUBES] - crossed[..., 0]
-        second = (coefficients * np.moveaxis(B, -1, 0)).sum(axis=0)
-        second += more[..., _CUBES] - sums[..., _CUBES + 1] - more_crossed[..., 0] + crossed[..., 1]
-        return Step(np.array([eta, more_eta + own]), np.array([first, second]), fits, weights, coefficients)
+    def last(population: Population, fits: PlainFits) -> "Step":
+        """The last fit of each recursion, from the test error itself; shape (2, fits, 1, …)."""
+        shape = (2, fits.room.size, 1, population.eigenvalues.size)
+        square = np.zeros(shape)
+        square[0] = population.weight
+        return Step.of(fits, square, np.zeros(shape))
 
-    def labels(self) -> Weights:
-        """The weights of the model that its labels come from."""
-        if self.coefficients is None:
-            return self.weights
-        fits, c = self.fits, self.weights
-        zeroth = self.noise[0][..., None] * fits.basis[:, :1]
-        z = np.moveaxis(self.coefficients, 0, -1) @ fits.basis - c.square * fits.pull
-        t = c.square * fits.tilt
-        zt = z + t
-        return Weights(
-            fits.SS * c.square + zeroth,
-            fits.S * c.cross + 2.0 * (zeroth - fits.SU * c.square),
-            fits.SS * c.more_square + zt + t,
-            fits.S * c.more_cross + 2.0 * (zt - fits.SU * c.more_square) + fits.tilt * c.cross,
-        )
+    @staticmethod
+    def of(fits: PlainFits, square: Array, cross: Array) -> "Step":
+        """With these weights of the fit's model."""
+        sums = square @ fits.by_square
+        if not fits.biased:
+            field = fits.W[:, :, None] * sums
+            field[1] += fits.W[:, :, None] * field[0]
+            return Step(fits, square, cross, field, np.zeros(field.shape[:-1]))
+        crossed = cross @ fits.by_cross
+        field = np.zeros((*sums.shape[:-1], 3))
+        field[..., 0] = fits.W * sums[..., 0]
+        field[1] += sums[0, ..., :3] @ fits.driven
+        truth = (field @ fits.basis_power)[..., 0] + sums[..., 3] - crossed[..., 0]
+        truth[1] += crossed[0, ..., 1] - sums[0, ..., 4]
+        return Step(fits, square, cross, field, truth)
+
+    def before(self, fits: PlainFits) -> "Step":
+        """The fit whose model the labels come from; ``fits``: one for all points, or one for each recursion."""
+        square, cross = self._handed()
+        modes = square.shape[-1]
+        shape = (2, fits.room.size, -1, modes)
+        return Step.of(fits, square.reshape(shape), cross.reshape(shape))
+
+    def _handed(self) -> tuple[Array, Array]:
+        """The weights of the model that the labels come from."""
+        fits, square, cross = self.fits, self.square, self.cross
+        if not fits.biased:
+            return square, cross
+        handed = self.field @ fits.basis
+        handed[1] -= square[0] * fits.pull
+        twice = square[0] * fits.tilt2
+        new_square = fits.SS * square
+        new_square += handed
+        new_square[1] += twice
+        new_cross = fits.S * cross
+        handed += handed
+        handed -= fits.SU2 * square
+        new_cross += handed
+        new_cross[1] += twice
+        new_cross[1] += fits.tilt * cross[0]
+        return new_square, new_cross
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,23 +173,16 @@ def plain_origins(
     where a run is unbiased O(fits × modes).
     """
     points = last.room.size
-    final = Step.back(last, Weights.of(population, points))
-    clean, noise = final.truth.reshape(2, points), final.noise.reshape(2, points)
-    past = np.empty((2, points, sum(length for length, _ in runs)))
-    truth, step = np.zeros((2, points)) if runs else clean, final
-    if runs:
-        truth = truth + clean
+    step = Step.last(population, last)
+    clean, noise = (part.reshape(2, points) for part in (step.truth, step.field[..., 0]))
+    truth, past = clean, np.empty((2, points, sum(length for length, _ in runs)))
     at = past.shape[-1]
     for length, fits in reversed(runs):
-        recursions = fits.room.size
-        if not fits.biased:
-            step = Step.back(fits, step.labels().shaped(recursions))
-            past[:, :, at - length : at] = step.noise.reshape(2, points)[..., None]
-            at -= length
-            continue
-        for _ in range(length):
-            step = Step.back(fits, step.labels().shaped(recursions))
+        for k in range(length):
+            if k == 0 or fits.biased:  # else as before
+                step = step.before(fits)
             at -= 1
-            past[:, :, at] = step.noise.reshape(2, points)
-            truth = truth + step.truth.reshape(2, points)
+            past[:, :, at] = step.field[..., 0].reshape(2, points)
+            if fits.biased:
+                truth = truth + step.truth.reshape(2, points)
     return PlainOrigins(clean, noise, truth, past)

@@ -101,7 +101,7 @@ def floors(population: Population, mix: TrainingMix) -> tuple[float, float]:
 
     Both >= 0. Raises NotConverged.
     """
-    if is_plain(population, mix) and mix.stages[-1].penalty < inf:
+    if is_plain(population, mix) and float(mix.stages[-1].penalty) < inf:
         return _plain_floors(population, mix)
     stages, final = mix.stages, mix.stages[-1]
     responses = [unlimited(population, stage, float(stage.penalty)) for stage in stages]
