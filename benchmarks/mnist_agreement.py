@@ -119,7 +119,7 @@ def print_table(described: EmpiricalPopulation, mixes: list[TrainingMix], errors
     print("| penalty | generation | predicted | simulated | standard error | difference | z |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for i, mix in enumerate(mixes):
-        predicted = predict(described.population, mix).test_error.total
+        predicted = predict(described.population, mix, order=1).test_error.total
         mean, error = means[i], deviations[i]
         print(
             f"| {mix.stages[-1].penalty:g} | {len(mix.stages) - 1} | {predicted:.5f} | {mean:.5f} | {error:.5f} "

@@ -46,15 +46,15 @@ class PositiveSolver:
         if self._many:
             s, U = self._modes
             return U @ ((U.T @ B) / (s + ridge)[:, None])
-        # LAPACK works in Fortran order; of a matrix in C order it sees the transpose, whose upper triangle is given
-        lower = int(self._A.flags.f_contiguous)
-        A = np.array(self._A if lower else self._A.T, order="F")
+        A = np.array(
+            self._A, order="F"
+        )  # Cholesky is faster by half in LAPACK's own order, from the lower triangle
         A.ravel(order="K")[:: len(A) + 1] += ridge
         diagonal = A.diagonal().copy()
-        factor, failed = dpotrf(A, lower=lower, overwrite_a=1, clean=0)
+        factor, failed = dpotrf(A, lower=1, overwrite_a=1, clean=0)
         # a pivot that is rounding beside the diagonal entry it was left of says nothing
         if not failed and np.all(factor.diagonal() ** 2 > _rounding(len(A)) * diagonal):
-            return cast(Array, dpotrs(factor, B, lower=lower)[0])
+            return cast(Array, dpotrs(factor, B, lower=1)[0])
         s, U = self._modes
         keep = s > _rounding(len(s)) * s[-1]
         return np.asarray(U[:, keep] @ ((U[:, keep].T @ B) / (s[keep] + ridge)[:, None]))

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.theory.design import Design
+from service.theory.errors import NotConverged
 from service.theory.model import Array, Pass, Population, Source
 from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.response import Regime, Response, empty_response
@@ -40,6 +41,10 @@ Complex = NDArray[np.complex128]
 _DIGITS = 26.0  # the trapezoidal rule errs by exp(−26) = 5e-12 of what it sums
 _TAIL = 1e11  # the integrands fall as 1/κ² beyond the largest scale: what is left out so far beyond it is its inverse
 _HALVINGS = 200
+_APART = 1e150  # scales whose squares are numbers
+_TOO_FAR = (
+    "the penalties of generators on one design and the eigenvalues lie too many orders of magnitude apart"
+)
 _RIGHT = 1.45  # as far as the poles, π/2, nearly
 
 
@@ -73,7 +78,7 @@ def _contour(population: Population, samples: float, penalties: Sequence[float])
     goal = min(penalties) / 2.0
     low, high = 0.0, goal + population.trace / samples
     for _ in range(_HALVINGS):
-        middle = (low * high) ** 0.5 if low > 0 else high * 1e-3
+        middle = low**0.5 * high**0.5 if low > 0 else high * 1e-3
         if (lowest + middle) * float(openness(np.array([middle + 0j]))[0].real) < goal:
             low = middle
         else:
@@ -81,17 +86,19 @@ def _contour(population: Population, samples: float, penalties: Sequence[float])
         if low > 0.9 * high:
             break
     b = low / 2.0
+    scale = float(sigma.max()) + population.trace / samples + float(sum(penalties))
+    if not 0 < scale < _APART * b:
+        raise NotConverged(_TOO_FAR)
     seen = sigma > 0
-    near = sigma[seen] ** 2 / ((sigma[seen] + lowest) * (sigma[seen] + lowest + low))
+    near = sigma[seen] / (sigma[seen] + lowest) * (sigma[seen] / (sigma[seen] + lowest + low))
     crowded = float(multiplicity[seen] @ near)
     left_angle = np.arccos(min(crowded / samples, 1.0) ** 0.5)
     right_angle = min(2.0 / len(penalties) ** 0.5, _RIGHT)
     tilt, step = (left_angle - right_angle) / 2.0, np.pi * (left_angle + right_angle) / _DIGITS
-    scale = float(sigma.max()) + population.trace / samples + float(sum(penalties))
-    t = np.arange(0.0, np.arcsinh(_TAIL * scale / b) + step, step) + 1j * tilt
+    t = np.arange(0.0, np.arcsinh(_TAIL * (scale / b)) + step, step) + 1j * tilt
     delta = b + 1j * b * np.sinh(t)
     kappa, opened = lowest + delta, openness(delta)
-    slope = 1.0 - ((multiplicity * sigma**2 / samples) / (sigma + kappa[:, None]) ** 2).sum(axis=1)
+    slope = 1.0 - ((sigma / (sigma + kappa[:, None])) ** 2 @ multiplicity) / samples
     factors = (step * b / np.pi) * np.cosh(t) * slope / opened
     factors[0] /= 2.0
     return _Contour(lowest, delta, kappa, kappa * opened, factors)
@@ -187,7 +194,13 @@ def shared_design(population: Population, source: Source, passes: Sequence[Pass]
     """
     if source.samples == 0 or population.rank == 0:
         return empty_response(1, population.eigenvalues.size)
-    return replace(_solved(population, source.samples, tuple(passes)), noise_variance=source.noise_variance)
+    with np.errstate(all="ignore"):
+        found = _solved(population, source.samples, tuple(passes))
+    if not all(np.isfinite(values).all() for values in (found.unlearned, found.learned, found.residual)) or (
+        np.isnan(found.noise_gain).any()
+    ):
+        raise NotConverged(_TOO_FAR)
+    return replace(found, noise_variance=source.noise_variance)
 
 
 @lru_cache(maxsize=8)  # searches change what is fitted after it

@@ -9,6 +9,7 @@ import pytest
 from scipy.integrate import quad
 
 from service.theory.design import Design
+from service.theory.errors import NotConverged
 from service.theory.limits import limits
 from service.theory.model import REAL, Array, Pass, Population, Source, Stage, TrainingMix
 from service.theory.one_covariance import OneCovariance, effective_ridge
@@ -185,6 +186,23 @@ def test_units_and_levels_do_not_matter() -> None:
     )
     each = [error(one, solved(one, 70.0, [0.1, 0.3], [0.2, 0.1])) for one in (levels, modes)]
     assert each[0] == pytest.approx(each[1], rel=1e-11)
+
+
+@pytest.mark.parametrize("penalty", [1e-300, 1e-60, 1e-20, 1e-6, 1.0, 1e20, 1e60, 1e300])
+@pytest.mark.parametrize("T", [1.0, 3.0, 6.0, 7.0, 1e3, 1e18])
+def test_extremes_are_right_or_refused(T: float, penalty: float) -> None:
+    """Eigenvalues over 30 orders of magnitude: one pass is one fit, or no value is returned; never a NaN."""
+    sigma = np.array([1e15, 1.0, 1.0, 1e-3, 1e-9, 1e-15, 0.0])
+    population = Population(sigma, np.ones(7), np.array([1e-15, 1.0, 2.0, 1.0, 1e3, 1.0, 1.0]), 0.2)
+    single = OneCovariance.solve(population, Design.make([T], [1.0]), penalty)
+    bias = float(population.weight @ (single.unlearned**2 * population.target_power))
+    expected = single.unlearned**2 * population.target_power + single.fluctuation(np.array([bias + 0.3]), 0.0)
+    try:
+        found = solved(population, T, [penalty], [0.3])
+    except NotConverged:
+        assert not 1e-20 <= penalty <= 1e20
+        return
+    assert error(population, found) == pytest.approx(float(population.weight @ expected), rel=1e-5)
 
 
 def test_modes_without_variance_are_never_learned() -> None:
