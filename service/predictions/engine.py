@@ -131,7 +131,7 @@ def predicted(
     digest = input_hash(request)
     try:
         prediction = predict(population, mix, order=order)
-        if order == 0 and not mix.keeps_data and not mix.has_matrices:
+        if order == 0 and not mix.keeps_data:
             prediction = with_expected_error(population, prediction)
         bounds = limits(population, prediction.mix, order=order)
     except Unsupported as error:

@@ -231,8 +231,8 @@ def _slots(at_high: Compiled, at_low: Compiled, high: float, low: float) -> tupl
     """The slots that hold the field's value; None where it does something else as well."""
     (a, mix_a), (b, mix_b) = at_high, at_low
     same = [
-        np.array_equal(getattr(a, name), getattr(b, name))
-        for name in ("eigenvalues", "multiplicities", "target_power")
+        _same_array(getattr(a, name), getattr(b, name))
+        for name in ("eigenvalues", "multiplicities", "target_power", "target")
     ]
     if not all(same) or len(mix_a.stages) != len(mix_b.stages) or mix_a.keeps_data != mix_b.keeps_data:
         return None
@@ -256,7 +256,7 @@ def _slots(at_high: Compiled, at_low: Compiled, high: float, low: float) -> tupl
         for j, (x, y) in enumerate(zip(stage.sources, other.sources, strict=True)):
             if x.name != y.name or not _same_origin(x.labels, y.labels):
                 return None
-            if not _same_array(x.eigenvalues, y.eigenvalues):
+            if x.covariance_key != y.covariance_key:
                 return None
             fields: tuple[Literal["samples", "noise_variance", "weight"], ...] = (
                 "samples", "noise_variance", "weight",

@@ -30,10 +30,6 @@ def last_totals(processes: Sequence[Process], values: Array) -> Array:
 def check(problem: Problem[Any], processes: Sequence[Process], *, average_noise: bool = False) -> None:
     """Raise ``UnsupportedError`` where ``simulate`` would; nothing is drawn."""
     for process in processes:
-        if process.mix.has_matrices:
-            raise UnsupportedError(
-                "sources with covariance matrices cannot be simulated; predictions take them"
-            )
         for stage in process.mix.stages:
             if stage.penalty == OPTIMAL:
                 raise UnsupportedError(f"stage {stage.name!r} needs a number as its penalty")

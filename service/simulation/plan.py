@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, TypeVar
 
+import numpy as np
+
 from service.simulation.process import Place, Process
 from service.theory.model import REAL, Array, Shift, Source, Stage
 
@@ -22,11 +24,20 @@ Labeller = int | Shift | str | None
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """Features of one source: ``place`` selects the stream; ``eigenvalues``: None for the population's own."""
+    """Features of one source: ``place`` selects the stream; ``eigenvalues`` or ``covariance``: see ``Source``."""
 
     place: Place
     samples: int
     eigenvalues: Array | None
+    covariance: Array | None = None
+
+    @cached_property
+    def root(self) -> Array | None:
+        """The symmetric square root of the covariance matrix, for a diagonal one the features' standard deviations."""
+        if self.covariance is None:
+            return None
+        values, vectors = np.linalg.eigh(self.covariance)
+        return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,9 +161,15 @@ class _Planner:
         self.fits: list[Fit] = []
         self._known = tuple(_Distinct() for _ in range(4))
 
-    def design(self, place: Place, samples: int, eigenvalues: Array | None) -> int:
-        key = (place, samples, None if eigenvalues is None else eigenvalues.tobytes())
-        return self._known[0].number(key, self.designs, Design(place, samples, eigenvalues))
+    def design(self, place: Place, samples: int, source: Source | None) -> int:
+        """Of a source's own covariance, or without a source of the population's."""
+        if source is None:
+            return self._known[0].number(
+                (place, samples, None), self.designs, Design(place, samples, None, None)
+            )
+        key = (place, samples, source.covariance_key)
+        design = Design(place, samples, source.eigenvalues, source.covariance)
+        return self._known[0].number(key, self.designs, design)
 
     def batch(self, batch: Batch) -> int:
         who: Hashable = batch.labels
@@ -219,7 +236,7 @@ def _batch(  # noqa: PLR0917 (the state of a plan in the making)
     if again is not None:
         design = planner.batches[placed[again.of]].design
     else:
-        design = planner.design(place, whole(source), source.eigenvalues)
+        design = planner.design(place, whole(source), source)
     labels: Labeller = source.labels
     if isinstance(labels, str) and labels != REAL:
         labels = fitted[labels]

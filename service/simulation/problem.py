@@ -43,6 +43,10 @@ class Streams:
         """For the unknown model of a shifted source."""
         return self._generator(*place, 2)
 
+    def signs(self) -> Generator:
+        """For the signs of the target's coefficients, where they are not known."""
+        return self._generator()
+
     def projection(self, position: int) -> Generator:
         """For a stage's random features."""
         return self._generator(position)

@@ -55,11 +55,7 @@ def shared_design(population: Population, mix: TrainingMix) -> Process:
 
 def same_features(one: Source, other: Source) -> bool:
     """Whether both draw as many features from the same covariance."""
-    if one.samples != other.samples or (one.eigenvalues is None) != (other.eigenvalues is None):
-        return False
-    if one.eigenvalues is None or other.eigenvalues is None:
-        return True
-    return one.eigenvalues.tobytes() == other.eigenvalues.tobytes()
+    return one.samples == other.samples and one.covariance_key == other.covariance_key
 
 
 def accumulated(population: Population, mix: TrainingMix) -> Process:

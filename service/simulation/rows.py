@@ -80,9 +80,9 @@ class EmpiricalProblem:
     def check(self, stage: Stage) -> None:
         """Refuse covariate shift, which the rows do not have, and fits too large for memory."""
         for source in stage.sources:
-            if source.eigenvalues is not None:
+            if source.covariance_key is not None:
                 raise UnsupportedError(
-                    f"source {source.name!r} has a spectrum of its own; the rows of a data set have "
+                    f"source {source.name!r} has a covariance of its own; the rows of a data set have "
                     "only one: simulate covariate shift on an inline spectrum"
                 )
         N = sum(samples_of(source) for source in stage.sources)

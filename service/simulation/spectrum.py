@@ -29,6 +29,7 @@ _DRAWING: Final = 50.0  # flops that fit into the time of drawing one number
 class Drawn:
     """Features of one design: all rows if they are few, else the stream that draws them again, block by block.
 
+    ``scale``: what independent features are multiplied by, their standard deviations or a root of their covariance.
     ``triangle``: the rows are lower triangular. ``gram``: XᵀX, lower triangle, once it was needed.
     """
 
@@ -43,7 +44,7 @@ class Drawn:
     @property
     def triangle(self) -> bool:
         """Whether the rows are a lower triangular matrix."""
-        return isinstance(self.features, Bartlett) and self.rows == len(self.scale)
+        return isinstance(self.features, Bartlett) and self.rows == len(self.scale) and self.scale.ndim == 1
 
     def blocks(self) -> Iterator[Array]:
         """The rows, a block at a time; a block is overwritten by the next."""
@@ -57,7 +58,7 @@ class Drawn:
         for first in range(0, self.rows, height):
             block = buffer[: min(height, self.rows - first)]
             draw_rows(self.features, generator, block)
-            block *= self.scale
+            scale(block, self.scale)
             yield block
 
     def gram_matrix(self) -> Array:
@@ -73,11 +74,21 @@ class Drawn:
         return self.gram
 
 
+def scale(rows: Array, by: Array) -> None:
+    """Give independent features, in place, their variances or their covariance."""
+    if by.ndim == 1:
+        rows *= by
+    else:
+        rows[...] = rows @ by
+
+
 @dataclass(frozen=True, eq=False)
 class SpectrumProblem:
     """Features x_i = √σ_i z_i, the z_i independent of mean 0, variance 1; a model is its weights, shape (dimension,).
 
-    The truth has (w_0)_i = √target_power: signs do not matter, since the distributions of the features are symmetric.
+    Where a source has a covariance matrix, x = Σ_s^{1/2} z with the symmetric root. The truth has (w_0)_i =
+    √target_power: signs do not matter to independent features, whose distributions are symmetric. To a covariance they
+    do: where they are not known (the population has no ``target``) they are random, anew in every replicate.
     Raises ``UnsupportedError`` for more than ``MAX_DIMENSION`` features.
     """
 
@@ -95,6 +106,8 @@ class SpectrumProblem:
     @cached_property
     def target(self) -> Array:
         """w_0, shape (dimension,)."""
+        if self.population.target is not None:
+            return self._per_feature(self.population.target)
         return np.sqrt(self._per_feature(self.population.target_power))
 
     @cached_property
@@ -128,7 +141,11 @@ class SpectrumProblem:
 
     def _check_resolution(self, stage: Stage, N: int) -> None:
         for source in stage.sources:
-            present = np.sort(self._variances(source.eigenvalues))[::-1]
+            present = np.sort(
+                self._variances(source.eigenvalues)
+                if source.covariance is None
+                else np.linalg.eigvalsh(source.covariance)
+            )[::-1]
             least = float(stage.penalty) + present[: max(N, 1)][present[: max(N, 1)] > 0].min(initial=np.inf)
             if present[0] > 10.0**MAX_DECADES * least:
                 raise UnsupportedError(
@@ -146,18 +163,25 @@ class SpectrumProblem:
 
     def draw(self, design: Design, streams: Streams) -> Drawn:
         """Features of one design; few rows are kept, many are drawn when they are used."""
-        scale = np.sqrt(self._variances(design.eigenvalues))
-        d = len(scale)
+        by, d = self._scale(design, streams), len(self.target)
         if isinstance(self.features, Bartlett):
             rows = bartlett_rows(streams.design(design.place), design.samples, d)
-            rows *= scale
-            return Drawn(len(rows), design.samples, scale, self.features, (streams, design), rows)
-        drawn = Drawn(design.samples, design.samples, scale, self.features, (streams, design))
+            scale(rows, by)
+            return Drawn(len(rows), design.samples, by, self.features, (streams, design), rows)
+        drawn = Drawn(design.samples, design.samples, by, self.features, (streams, design))
         if design.samples <= max(2 * d, _BLOCK // d):
             drawn.kept = np.empty((design.samples, d))
             draw_rows(self.features, streams.design(design.place), drawn.kept)
-            drawn.kept *= scale
+            scale(drawn.kept, by)
         return drawn
+
+    def _scale(self, design: Design, streams: Streams) -> Array:
+        """Standard deviations, or a root of the covariance; a sign that the target has is one that the feature has."""
+        if design.root is None:
+            return np.sqrt(self._variances(design.eigenvalues))
+        if self.population.target is not None:
+            return design.root
+        return np.asarray(design.root * streams.signs().choice([-1.0, 1.0], len(design.root)))
 
     def label(self, drawn: Drawn, wanted: Sequence[Wanted], streams: Streams) -> list[Labels]:
         """y = X w + noise for every labelling model; XᵀX is made in the same pass where the rows are not kept."""
@@ -246,10 +270,11 @@ class SpectrumProblem:
     def draw_flops(self, design: Design) -> float:
         """Drawing, labels, Gram matrix."""
         d = len(self.target)
+        turned = 0.0 if design.covariance is None else 2.0 * d
         if isinstance(self.features, Bartlett):
             rows = min(design.samples, d)
-            return rows * d * (_DRAWING / 2 + rows / 3)
-        return design.samples * d * (_DRAWING + d)
+            return rows * d * (_DRAWING / 2 + rows / 3 + 2.0 * turned)
+        return design.samples * d * (_DRAWING + d + turned)
 
     def solver_flops(self, samples: Sequence[int], width: int | None, penalties: Sequence[float]) -> float:
         """Projections and decompositions."""

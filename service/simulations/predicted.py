@@ -113,6 +113,7 @@ def _population_key(population: Population) -> object:
         population.eigenvalues.tobytes(),
         population.multiplicities.tobytes(),
         population.target_power.tobytes(),
+        None if population.target is None else population.target.tobytes(),
         population.noise_variance,
     )
 
@@ -131,7 +132,7 @@ def _mix_key(mix: TrainingMix) -> object:
                     source.samples,
                     source.noise_variance,
                     source.weight,
-                    None if source.eigenvalues is None else source.eigenvalues.tobytes(),
+                    source.covariance_key,
                 )
                 for source in stage.sources
             ),

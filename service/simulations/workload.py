@@ -70,6 +70,7 @@ def groups(
             population.eigenvalues.tobytes(),
             population.multiplicities.tobytes(),
             population.target_power.tobytes(),
+            None if population.target is None else population.target.tobytes(),
             population.noise_variance,
         )
         if key not in found:

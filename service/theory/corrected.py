@@ -6,6 +6,7 @@ error there by O(1/N²) only. Limits, flat ranges and effective samples are asym
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from service.theory.chain import Chain, label_indices
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.finite_size import Contributions, contributions
+from service.theory.matrices import finite_size as matrices
+from service.theory.matrices.response import MatrixResponse, StageSolver
 from service.theory.model import Array, Population, Stage, TrainingMix
 from service.theory.plain_correction import NEGLIGIBLE, NotSmall, added, continued, left_over
 from service.theory.plain_prediction import is_plain, plain_prediction
@@ -28,6 +31,8 @@ from service.theory.stages import (
     solve_all,
 )
 
+Answer = Response | MatrixResponse
+
 MAX_WORK = 20_000_000  # modes × Σ over stages of (sources + 1)³: beyond it a correction would take seconds
 _ASYMPTOTIC = 1.2  # of the correction: covers the asymptotic error of 19 in 20 mixes (docs/finite-size.md)
 
@@ -42,7 +47,7 @@ def corrected(population: Population, prediction: Prediction) -> Prediction:
 
 def with_expected_error(population: Population, prediction: Prediction) -> Prediction:
     """An asymptotic prediction with the relative error that its correction, where there is one, shows it to have."""
-    if prediction.mix.keeps_data or prediction.mix.has_matrices:
+    if prediction.mix.keeps_data:
         return prediction
     mix, full = prediction.mix, None
     if is_plain(population, mix):
@@ -117,12 +122,19 @@ class _Corrector:
 
     def __init__(self, population: Population, mix: TrainingMix) -> None:
         self.population, self.stages, self.final = population, mix.stages, mix.stages[-1]
-        work = sum((len(stage.sources) + 1) ** 3 for stage in mix.stages) * population.eigenvalues.size
-        if work > MAX_WORK:
+        self.matrices = mix.has_matrices
+        if self.matrices:
+            if matrices.products(population, mix) > matrices.MAX_PRODUCTS:
+                raise NotSmall
+        elif sum((len(s.sources) + 1) ** 3 for s in mix.stages) * population.eigenvalues.size > MAX_WORK:
             raise NotSmall
         if any(stage.passes for stage in mix.stages):
             raise Unsupported("the correction is known for one fit of a design, not for several in a row")
-        self.earlier = solve_all(population, mix.stages[:-1])
+        self.earlier: Sequence[Answer] = (
+            [StageSolver(population, stage).at(float(stage.penalty)) for stage in mix.stages[:-1]]
+            if self.matrices
+            else solve_all(population, mix.stages[:-1])
+        )
         self.real_noise = real_noise(population, self.final)
 
     def apply(self, found: Prediction) -> Prediction:
@@ -158,7 +170,7 @@ class _Corrector:
 
     def at(self, penalties: Sequence[float], clean: Sequence[_Errors]) -> list[_Point]:
         """The mix at penalties of its last stage; ``clean``: the same with all samples real."""
-        last = [solve(self.population, self.final, penalty) for penalty in penalties]
+        last = self._solved(self.final, penalties, matrices=self.matrices)
         noise = np.array([source.noise_variance for source in self.final.sources])
         points = []
         for found, real, response in zip(
@@ -174,20 +186,32 @@ class _Corrector:
                 shift=found.shift, mismatch=float(found.noise[-1] @ (noise - self.real_noise)),
             )  # fmt: skip
             fits = list(zip(self.stages, (*self.earlier, response), strict=True))
-            room, closeness = min(samples_to_spare(*fit) for fit in fits), max(crowding(*fit) for fit in fits)
+            room, closeness = min(_room(*fit) for fit in fits), max(_crowding(*fit) for fit in fits)
             if room < 1:
                 raise NotSmall
             points.append(_Point(error, found.moved, room, closeness))
         return points
 
+    def _solved(self, stage: Stage, penalties: Sequence[float], *, matrices: bool) -> list[Answer]:
+        """A stage at several penalties."""
+        at = StageSolver(self.population, stage).at if matrices else partial(solve, self.population, stage)
+        return [at(penalty) for penalty in penalties]
+
     def errors(
-        self, stages: tuple[Stage, ...], earlier: tuple[Response, ...], last: Sequence[Response]
+        self, stages: tuple[Stage, ...], earlier: Sequence[Answer], last: Sequence[Answer]
     ) -> list[_Errors]:
         """Of any stages. Raises NotSmall, at an interpolation threshold too."""
         if any(response.regime is Regime.THRESHOLD for response in (*earlier, *last)):
             raise NotSmall
-        chain = Chain(self.population, stages, (*earlier, last[0]), label_indices(stages))
-        return [_Errors.of(stages, found) for found in contributions(chain, last)]
+        if any(isinstance(response, MatrixResponse) for response in last):
+            return [
+                _Errors.of(
+                    stages, matrices.contributions(self.population, stages, _matrices((*earlier, one)))
+                )
+                for one in last
+            ]
+        chain = Chain(self.population, stages, (*_modes(earlier), *_modes(last[:1])), label_indices(stages))
+        return [_Errors.of(stages, found) for found in contributions(chain, _modes(last))]
 
     def clean(self, penalties: Sequence[float]) -> list[_Errors]:
         """The last stage with all its samples real."""
@@ -198,8 +222,9 @@ class _Corrector:
         """The real samples alone."""
         stage = real_stage(self.final)
         assert stage is not None
-        responses = [solve(self.population, stage, at) for at in (penalty, found.best.penalty)]
-        given, best = self.errors((stage,), (), responses)
+        own = TrainingMix((stage,)).has_matrices
+        alone = self._solved(stage, [penalty, found.best.penalty], matrices=own)
+        given, best = self.errors((stage,), (), alone)
         total = given.total((stage,))
         return Baseline(
             found.samples,
@@ -208,3 +233,24 @@ class _Corrector:
             total - given.truth,
             Best(found.best.penalty, best.total((stage,))),
         )
+
+
+def _matrices(responses: Sequence[Answer]) -> list[MatrixResponse]:
+    return [response for response in responses if isinstance(response, MatrixResponse)]
+
+
+def _modes(responses: Sequence[Answer]) -> list[Response]:
+    return [response for response in responses if isinstance(response, Response)]
+
+
+def _room(stage: Stage, response: Answer) -> float:
+    if isinstance(response, MatrixResponse):
+        return response.samples_to_spare
+    return samples_to_spare(stage, response)
+
+
+def _crowding(stage: Stage, response: Answer) -> float:
+    if isinstance(response, MatrixResponse):
+        room = response.samples_to_spare
+        return (1.0 - response.openness) / room if room > 0 else inf
+    return crowding(stage, response)

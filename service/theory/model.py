@@ -6,6 +6,7 @@ many modes an entry stands for, so that every trace is a weighted sum.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -113,6 +114,12 @@ class Source:
     weight: float = 1.0
     eigenvalues: Array | None = None
     covariance: Array | None = None
+
+    @cached_property
+    def covariance_key(self) -> bytes | None:
+        """Equal where the features' covariance is; None for the population's own."""
+        own = self.eigenvalues if self.covariance is None else self.covariance
+        return None if own is None else blake2b(own.tobytes(), digest_size=16).digest()
 
 
 @dataclass(frozen=True)

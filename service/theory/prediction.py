@@ -58,7 +58,8 @@ def predict(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 
     if mix.keeps_data:
         return accumulated_prediction(population, mix, partial(predict, population), order)
     if mix.has_matrices:
-        return matrix_prediction(population, mix, partial(predict, population))
+        found = matrix_prediction(population, mix, partial(predict, population))
+        return found if order == 0 else corrected(population, found)
     mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
     prediction = plain_prediction(population, mix, order) if is_plain(population, mix) else None
     prediction = prediction or general_prediction(population, mix)

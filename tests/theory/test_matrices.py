@@ -229,8 +229,8 @@ def test_least_squares_do_not_ask_for_the_covariance() -> None:
 
 
 def test_a_large_matrix_is_searched_around_the_diagonal_guess() -> None:
-    """More than 256 modes: the recommended penalty against its neighbours; the flat range is not given."""
-    d = 280
+    """More than 128 modes: the recommended penalty against its neighbours, the error at the ends of the flat range."""
+    d = 160
     one, C = population(d=d), covariance(8, d)
     sources = (Source(REAL, REAL, 150, 0.3), Source("s", Shift(np.full(d, 0.003)), 200, 0.2, 1.0, None, C))
     found = predict(one, TrainingMix((Stage("f", sources, OPTIMAL),))).regularization
@@ -240,7 +240,10 @@ def test_a_large_matrix_is_searched_around_the_diagonal_guess() -> None:
     ]
     assert totals[0] > totals[1] < totals[2]
     assert math.isclose(totals[1], found.recommended.total, rel_tol=1e-9)
-    assert math.isnan(found.flat_range.low)
+    for end in (found.flat_range.low, found.flat_range.high):
+        total = predict(one, TrainingMix((Stage("f", sources, end),))).test_error.total
+        assert math.isclose(total, 1.01 * totals[1], rel_tol=1e-4)
+    assert found.flat_range.low < found.penalty < found.flat_range.high
 
 
 def test_at_the_threshold_the_error_is_infinite() -> None:

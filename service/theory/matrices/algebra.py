@@ -21,6 +21,22 @@ def times(left: Array, moment: Moment) -> Moment:
     return left * moment if moment.ndim == 1 else left @ moment
 
 
+def between(left: Array, moment: Moment, right: Array | None) -> Moment:
+    """left @ moment @ right, each diagonal or full; no ``right``: left @ moment."""
+    found = moment
+    if found is not None:
+        found = _product(left, found)
+        if right is not None:
+            found = _product(found, right)
+    return found
+
+
+def _product(left: Array, right: Array) -> Array:
+    if left.ndim == 1:
+        return left * right if right.ndim == 1 else left[:, None] * right
+    return left * right if right.ndim == 1 else left @ right
+
+
 def added(total: Moment, moment: Moment, factor: float = 1.0) -> Moment:
     """total + factor × moment."""
     if moment is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.theory.chain import TRUTH, label_indices
-from service.theory.matrices.algebra import Moment, added, dense, times, traced
+from service.theory.matrices.algebra import Moment, added, between, dense, times, traced
 from service.theory.matrices.response import MatrixResponse
 from service.theory.model import Array, Population, Shift, Stage
 from service.theory.moments import needed_pairs
@@ -79,21 +79,81 @@ def mean_moments(response: MatrixResponse, labels: Labels, W: Array) -> Mean:
     return Mean(truth, square, np.maximum(residuals, 0.0))
 
 
-def total_error(
-    population: Population, stage: Stage, response: MatrixResponse, labels: Labels, noise: Array | None = None
-) -> float:
-    """Σ σ_i E e_i² of a stage's model; infinite at its threshold. ``noise``: where it is not the stage's."""
-    mean = mean_moments(response, labels, truth_moment(population))
-    weight = population.eigenvalues
-    if noise is None:
-        noise = np.array([source.noise_variance for source in stage.sources])
-    y = response.residuals(mean.residuals + np.append(noise, 0.0))
-    if not np.all(np.isfinite(y)):
-        return float("inf")
-    by_source, by_power = response.weighed(weight)
-    return (
-        max(float(weight @ mean.square.diagonal()), 0.0) + float(y[:-1] @ by_source) + float(y[-1]) * by_power
-    )
+class LastFit:
+    """The test error of a stage for labels of these moments, at one response after another.
+
+    With X = Σ_st a_s a_t Σ_s E[e_s e_t'] Σ_t − κ Σ_s a_s (Σ_s E[e_s w'] + …') + κ² W, E[ē ē'] = Q X Q: the sums in it
+    do not depend on the penalty, so that each one costs a product with Q, and none where X is diagonal.
+    """
+
+    def __init__(
+        self, population: Population, stage: Stage, sigma: Sequence[Array], labels: Labels, noise: Array
+    ) -> None:
+        """``sigma``: covariances of the sources; ``noise``: variances of their labels."""
+        self.population, self.width = population, stage.width
+        count = len(labels.cross)
+        self.noise = noise
+        self.cross = [between(sigma[s], labels.cross[s], None) for s in range(count)]  # Σ_s E[e_s w']
+        self.second = {
+            (s, t): between(sigma[s], labels.second[s][t], sigma[t])
+            for s in range(count)
+            for t in range(s + 1)
+        }
+        self.own = np.array([traced(sigma[s], labels.second[s][s]) for s in range(count)])
+        # where the coefficients are known W has rank one, which is left out of X
+        self.W = None if population.target is not None else population.target_power
+
+    def error(self, response: MatrixResponse) -> float:
+        """Σ σ_i E e_i² of the stage's model; infinite at its threshold."""
+        population, Q, kappa = self.population, response.Q, response.point.kappa
+        a, count = response.point.a, len(self.cross)
+        X: Moment = added(None, self.W, kappa**2)
+        for (s, t), moment in self.second.items():
+            if a[s] * a[t] > 0:
+                X = added(X, moment, a[s] * a[t])
+                if s != t and moment is not None:
+                    X = added(X, moment.T, a[s] * a[t])
+        for s in range(count):
+            if a[s] > 0 and self.cross[s] is not None:
+                X = added(added(X, self.cross[s], -kappa * a[s]), _transposed(self.cross[s]), -kappa * a[s])
+        XQ = None if X is None else X[:, None] * Q if X.ndim == 1 else X @ Q
+        w = population.target
+        v = None if w is None else kappa * (Q @ w)
+
+        def mean(product: Array | None, sigma: Array | None) -> float:
+            """tr Σ E[ē ē'] from Q Σ (None: Q itself, Σ = 1)."""
+            found = 0.0
+            if XQ is not None:
+                found = float(np.vdot(Q if product is None else product, XQ))
+            if v is not None:
+                found += float(v @ (v if sigma is None else sigma * v if sigma.ndim == 1 else sigma @ v))
+            return found
+
+        right = np.zeros(count + 1)
+        for s in range(count):
+            if a[s] > 0:
+                pulled = kappa * traced(Q, self.cross[s])
+                for t in range(count):
+                    pulled -= a[t] * traced(Q, self.second[max(s, t), min(s, t)])
+                right[s] = self.own[s] + mean(response.products[s], response.covariances[s]) + 2.0 * pulled
+        right[:count] += self.noise
+        if self.width is not None:
+            # E‖ē + w‖²
+            truth = sum(float(a[s]) * traced(Q, self.cross[s]) for s in range(count))
+            truth -= kappa * traced(Q, self.W) if v is None or w is None else float(v @ w)
+            power = float(population.target_power.sum())
+            right[-1] = mean(None, None) + 2.0 * truth + power
+        y = response.residuals(np.maximum(right, 0.0))
+        if not np.all(np.isfinite(y)):
+            return float("inf")
+        weight = population.eigenvalues
+        by_source, by_power = response.weighed(weight)
+        total = mean(Q * weight, weight)
+        return max(total, 0.0) + float(y[:-1] @ by_source) + float(y[-1]) * by_power
+
+
+def _transposed(moment: Moment) -> Moment:
+    return moment if moment is None or moment.ndim == 1 else moment.T
 
 
 class History:

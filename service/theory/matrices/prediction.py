@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import exp, inf, log, nan
+from math import inf, nan
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from service.theory.effective_samples import effective_samples
 from service.theory.errors import NotConverged, Unsupported
-from service.theory.matrices.chain import History, Labels, origins, total_error
-from service.theory.matrices.response import MatrixResponse, respond
+from service.theory.matrices.chain import History, LastFit, origins
+from service.theory.matrices.response import MatrixResponse, StageSolver, respond
+from service.theory.matrices.search import Curve
 from service.theory.model import OPTIMAL, Population, Source, Stage, TrainingMix
 from service.theory.penalty_general import minimize_penalty, penalty_range
 from service.theory.response import Regime
@@ -32,10 +32,8 @@ MAX_MODES = 2000
 MAX_PRODUCTS = 200
 """Products of d × d matrices, at d = 2,000, that one prediction may take: about two minutes of one core."""
 
-_SEARCHED = 256  # modes up to which every penalty is tried
-_REACH = 6  # decades around the diagonal guess, beyond that
-_LN10 = log(10.0)
-_TRIED = 0.02  # of ln λ, to which the best penalty is found then: the error there to its square
+_SEARCHED = 128  # modes up to which every penalty is tried
+_LEAST = 1e-13  # penalty over tr Σ/N, below which it is none
 
 Predict = Callable[[TrainingMix], Prediction]
 
@@ -99,7 +97,6 @@ class _Engine:
         self.population, self.mix, self.final, self.predict_clean = population, mix, mix.stages[-1], predict
         self.noise = np.array([source.noise_variance for source in self.final.sources])
         self.real_noise = real_noise(population, self.final)
-        self._last: MatrixResponse | None = None
 
     def predict(self) -> Prediction:
         """See matrix_prediction."""
@@ -168,14 +165,19 @@ class _Engine:
     def _point(self, penalty: float) -> _Point:
         if penalty == inf:
             return _Point(penalty, self.population.signal, None)
-        start = None if self._last is None or self._last.regime is not Regime.RIDGE else self._last.point
-        response = respond(self.population, self.final, penalty, start)
-        if response.regime is Regime.RIDGE:
-            self._last = response
+        response = self._solver.at(penalty)
         if self.history.spoilt and response.regime is not Regime.EMPTY:
             return _Point(penalty, inf, response)
-        total = total_error(self.population, self.final, response, self.history.labels)
+        total = self._fit.error(response)
         return _Point(penalty, total if np.isfinite(total) else inf, response)
+
+    @cached_property
+    def _solver(self) -> StageSolver:
+        return StageSolver(self.population, self.final)
+
+    @cached_property
+    def _fit(self) -> LastFit:
+        return LastFit(self.population, self.final, self._solver.sigma, self.history.labels, self.noise)
 
     def total(self, penalty: float) -> float:
         """The test error at a penalty of the last stage."""
@@ -226,11 +228,13 @@ class _Engine:
             variance = error.variance + error.parts.noise_mismatch
             return Baseline(samples, error.total, error.total - variance, variance, best)
         engine = _Engine(self.population, mix, self.predict_clean)
-        point, count = engine._point(penalty), len(stage.sources)
+        point = engine._point(penalty)
         if point.response is None or not np.isfinite(point.total):
             return Baseline(samples, point.total, point.total, 0.0, engine.best)
-        labels = Labels([None] * count, [[None] * count for _ in range(count)])
-        bias = total_error(self.population, stage, point.response, labels, np.zeros(count))
+        silent = np.zeros(len(stage.sources))
+        bias = LastFit(self.population, stage, engine._solver.sigma, engine.history.labels, silent).error(
+            point.response
+        )
         return Baseline(samples, point.total, bias, point.total - bias, engine.best)
 
     # --- penalties ------------------------------------------------------------------------------
@@ -256,27 +260,16 @@ class _Engine:
         if self.population.eigenvalues.size <= _SEARCHED:
             return minimize_penalty(self._tried, self._scale, signal)
         guess = self.predict_clean(diagonal(self.mix)).regularization.recommended.penalty
-        centre = log(guess if 0 < guess < inf else self._scale) / _LN10
-        tried = {x: self._tried(exp(_LN10 * x)) for x in (centre - 1.0, centre, centre + 1.0)}
-        for _ in range(_REACH):
-            x = min(tried, key=lambda one: tried[one])
-            if min(tried) < x < max(tried):
-                break
-            x += 1.0 if x == max(tried) else -1.0
-            tried[x] = self._tried(exp(_LN10 * x))
-        x = min(tried, key=lambda one: tried[one])
-        best = Best(exp(_LN10 * x), tried[x])
-        if min(tried) < x < max(tried):
-            found = minimize_scalar(
-                lambda y: self._tried(exp(_LN10 * y)), bounds=(x - 1.0, x + 1.0), method="bounded",
-                options={"xatol": _TRIED / _LN10},
-            )  # fmt: skip
-            if found.fun < best.total:
-                best = Best(exp(_LN10 * float(found.x)), float(found.fun))
-        return best if best.total < signal else Best(inf, signal)
+        return self._curve.best(guess if 0 < guess < inf else self._scale)
+
+    @cached_property
+    def _curve(self) -> Curve:
+        return Curve(self._tried, self.population.signal)
 
     def _flat_range(self, best: Best) -> FlatRange:
-        """See FlatRange; not searched for beyond 256 modes."""
-        if self.population.eigenvalues.size > _SEARCHED or not best.total < self.population.signal:
-            return FlatRange(nan, nan)
-        return penalty_range(self._tried, best, self._scale, self.population.signal)
+        """See FlatRange."""
+        if not best.total < self.population.signal:
+            return FlatRange(inf, inf)
+        if self.population.eigenvalues.size <= _SEARCHED:
+            return penalty_range(self._tried, best, self._scale, self.population.signal)
+        return self._curve.flat_range(best, self._scale * _LEAST)

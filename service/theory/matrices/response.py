@@ -10,7 +10,8 @@ inverse and one product for each full covariance in every Newton step, O(d³).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from functools import cached_property
+from math import exp, inf, log, prod
 
 import numpy as np
 from scipy.linalg import lapack
@@ -24,6 +25,9 @@ from service.theory.response import Regime, regime
 _ROUNDING = 1e-6
 _DEFINITE = 1e-12
 _SETTLED = 1e-6  # a Newton step costs seconds, and leaves an error of its square
+_ENOUGH = 1e-2  # a product that is what others leave of 1 is right to rounding over this
+_THROUGH = 4
+_NEAR = 3.0  # in ln λ: a guess from further away is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,80 +128,130 @@ def covariances(population: Population, stage: Stage) -> tuple[Array, ...]:
     )
 
 
-def respond(
-    population: Population, stage: Stage, penalty: float, start: FixedPoint | None = None
-) -> MatrixResponse:
-    """The response of a stage at a finite penalty >= 0; ``start``: the fixed point of a penalty nearby.
+class StageSolver:
+    """A stage, solved for one penalty after another: the fixed points found so far tell where to look for the next.
 
-    Without penalty every covariance in use must be positive definite. Raises NotConverged, Unsupported.
+    Without penalty every covariance in use must be positive definite.
     """
-    sigma, design = covariances(population, stage), Design.of(stage)
-    size = population.eigenvalues.size
-    used = (design.samples > 0) & (design.weights > 0)
-    used &= np.array([bool(_trace(covariance) > 0) for covariance in sigma])
-    kind = regime(float(design.samples[used].sum()), float(size), stage.width, penalty)
-    nothing = np.zeros(used.size)
-    if kind is Regime.EMPTY:
-        zero, system = np.zeros((size, size)), np.eye(used.size + 1)
+
+    def __init__(self, population: Population, stage: Stage) -> None:
+        self.sigma, self.design, self.width = covariances(population, stage), Design.of(stage), stage.width
+        self.size = population.eigenvalues.size
+        design = self.design
+        self.used: Mask = (design.samples > 0) & (design.weights > 0)
+        self.used &= np.array([bool(_trace(covariance) > 0) for covariance in self.sigma])
+        self.live = [int(s) for s in np.flatnonzero(self.used)]
+        # the fixed point is found in units of the largest variance
+        self.unit = max((_trace(self.sigma[s]) for s in self.live), default=1.0) / self.size
+        distinct = {id(self.sigma[s]): self.sigma[s] / self.unit for s in self.live}
+        self.scaled = [distinct[id(self.sigma[s])] for s in self.live]
+        self._known: dict[float, Array] = {}
+
+    def at(self, penalty: float) -> MatrixResponse:
+        """The response at a penalty >= 0, infinite allowed. Raises NotConverged, Unsupported."""
+        design, size = self.design, self.size
+        kind = regime(float(design.samples[self.used].sum()), float(size), self.width, penalty)
+        a = np.zeros(self.used.size)
+        if kind is Regime.EMPTY or penalty == inf:
+            kind = Regime.EMPTY
+            zero, system = np.zeros((size, size)), np.eye(a.size + 1)
+            nothing = FixedPoint(a, 1.0)
+            return MatrixResponse(
+                kind, nothing, np.eye(size), (zero,) * a.size, self.sigma, design.samples, system, None
+            )
+        if penalty == 0 and not self._definite:
+            raise Unsupported(
+                "without a penalty every covariance must be positive definite; "
+                "give a positive penalty, however small"
+            )
+        point = self._point(kind, penalty)
+        found = Resolvent.of(self.scaled, point.a, point.kappa, size)
+        a[self.used] = point.a
         return MatrixResponse(
             kind,
-            FixedPoint(nothing, 1.0),
-            np.eye(size),
-            (zero,) * used.size,
-            sigma,
+            # a and κ in the units of the data: a Σ stays, so Q is per unit
+            FixedPoint(a, point.kappa * self.unit),
+            found.Q / self.unit,
+            _spread(found.products, self.live, a.size, size),
+            self.sigma,
             design.samples,
-            system,
-            None,
+            _system(self.used, found.traces, point, design, self.unit),
+            self.width,
         )
-    live = [int(s) for s in np.flatnonzero(used)]
-    if penalty == 0 and not all(_definite(sigma[s]) for s in live):
-        raise Unsupported(
-            "without a penalty every covariance must be positive definite; give a positive penalty, however small"
-        )
-    unit = (
-        max(_trace(sigma[s]) for s in live) / size
-    )  # the fixed point is found in units of the largest variance
-    distinct = {id(sigma[s]): sigma[s] / unit for s in live}
-    scaled = [distinct[id(sigma[s])] for s in live]
-    last: dict[str, tuple[Array, list[Array], Traces]] = {}
 
-    def resolve(a: Array, kappa: float) -> Traces:
-        Q = _inverse(scaled, a, kappa, size)
-        products = _products(Q, scaled)
-        traces = Traces(
-            np.array([float(np.trace(product)) for product in products]),
-            np.array([[float(np.vdot(one, other.T)) for other in products] for one in products]),
-            np.array([float(np.vdot(product, Q)) for product in products]),
-        )
-        last["at"] = Q, products, traces
-        return traces
+    @cached_property
+    def _definite(self) -> bool:
+        return all(_definite(self.sigma[s]) for s in self.live)
 
-    shares = design.samples / design.total
-    if kind is Regime.THRESHOLD:
-        point = FixedPoint(shares[used], 0.0)
-    else:
-        problem = Problem(
-            np.array([_trace(one) for one in scaled]), shares[used], design.weights[used], design.total,
-            stage.width, resolve,
-        )  # fmt: skip
-        if start is not None:
-            start = FixedPoint(start.a[used], start.kappa / (1.0 if kind is Regime.INTERPOLATING else unit))
-        point = solve(problem, kind, penalty / unit, start, _SETTLED)
-    traces = resolve(point.a, point.kappa)
-    Q, products, _ = last["at"]
-    a = nothing.copy()
-    a[used] = point.a
-    return MatrixResponse(
-        kind,
-        # a and κ in the units of the data: a Σ stays, so Q is per unit
-        FixedPoint(a, point.kappa * unit),
-        Q / unit,
-        _spread(products, live, used.size, size),
-        sigma,
-        design.samples,
-        _system(used, traces, point, design, unit),
-        stage.width,
-    )
+    def _point(self, kind: Regime, penalty: float) -> FixedPoint:
+        """In units of the largest variance."""
+        design, used = self.design, self.used
+        shares = design.samples[used] / design.total
+        if kind is Regime.THRESHOLD:
+            return FixedPoint(shares, 0.0)
+
+        def resolve(a: Array, kappa: float) -> Traces:
+            return Resolvent.of(self.scaled, a, kappa, self.size).traces
+
+        traces = np.array([_trace(one) for one in self.scaled])
+        problem = Problem(traces, shares, design.weights[used], design.total, self.width, resolve)
+        start = self._guess(penalty) if kind is Regime.RIDGE else None
+        point = solve(problem, kind, penalty / self.unit, start, _SETTLED)
+        if kind is Regime.RIDGE:
+            g = shares / point.a - 1.0 / design.weights[used]
+            if np.all(g > 0):
+                self._known[log(penalty)] = np.log([*g, point.kappa])
+        return point
+
+    def _guess(self, penalty: float) -> FixedPoint | None:
+        """ln g and ln κ as the polynomial in ln λ through the nearest points that are known."""
+        x, design = log(penalty), self.design
+        near = sorted(self._known, key=lambda one: abs(one - x))[:_THROUGH]
+        if not near or abs(near[0] - x) > _NEAR:
+            return None
+        guess = np.zeros(len(self.live) + 1)
+        for i, one in enumerate(near):
+            others = [other for j, other in enumerate(near) if j != i]
+            guess += self._known[one] * prod((x - other) / (one - other) for other in others)
+        g, weights = np.exp(guess[:-1]), design.weights[self.used]
+        a = design.samples[self.used] / design.total * weights / (1.0 + weights * g)
+        return FixedPoint(a, exp(guess[-1]))
+
+
+def respond(population: Population, stage: Stage, penalty: float) -> MatrixResponse:
+    """The response of a stage at one penalty, see StageSolver."""
+    return StageSolver(population, stage).at(penalty)
+
+
+@dataclass(frozen=True, eq=False)
+class Resolvent:
+    """Q = (Σ_s a_s Σ_s + κ)^-1, shape (d, d), the products Q Σ_s, and their traces."""
+
+    Q: Array
+    products: list[Array]
+    traces: Traces
+
+    @staticmethod
+    def of(covariances: Sequence[Array], a: Array, kappa: float, size: int) -> "Resolvent":
+        """One inverse, and a product for every full covariance but one. Raises NotConverged."""
+        Q = _inverse(covariances, a, kappa, size)
+        products = _products(Q, covariances, a, kappa)
+        # what belongs to the same covariance is the same
+        index = {id(covariance): s for s, covariance in enumerate(covariances)}
+        place = [index[id(covariance)] for covariance in covariances]
+        distinct = sorted(set(place))
+        first, plain = np.zeros(len(covariances)), np.zeros(len(covariances))
+        gram = np.zeros((len(covariances), len(covariances)))
+        for s in distinct:
+            first[s] = float(products[s].trace())
+            doubled = np.einsum("ij,ij->i", products[s], Q)  # the diagonal of Q Σ_s Q
+            plain[s] = float(doubled.sum())
+            for t in distinct:
+                if covariances[t].ndim == 1:
+                    gram[s, t] = gram[t, s] = float(doubled @ covariances[t])
+                elif t <= s and covariances[s].ndim == 2:
+                    gram[s, t] = gram[t, s] = float(np.einsum("ij,ji->", products[s], products[t]))
+        return Resolvent(Q, products, Traces(first[place], gram[np.ix_(place, place)], plain[place]))
 
 
 def _trace(covariance: Array) -> float:
@@ -222,21 +276,40 @@ def _inverse(covariances: Sequence[Array], a: Array, kappa: float, size: int) ->
         else:
             total += factor * covariance
     diagonal += kappa
-    factor_, info = lapack.dpotrf(total, lower=1, overwrite_a=1)
+    # symmetric, so its transpose is the same matrix in the order that LAPACK works in
+    factor_, info = lapack.dpotrf(total.T, lower=1, overwrite_a=1)
     if info == 0:
         lower, info = lapack.dpotri(factor_, lower=1, overwrite_c=1)
     if info != 0:
         raise NotConverged("the covariances are too close to singular for this penalty")
-    lower = np.tril(lower)
-    return np.asarray(lower + np.tril(lower, -1).T)
+    upper = np.triu(lower.T)  # of the transpose, in C order
+    upper += np.triu(upper, 1).T
+    return np.asarray(upper)
 
 
-def _products(Q: Array, covariances: Sequence[Array]) -> list[Array]:
-    """Q Σ_s; the same covariance once."""
-    known: dict[int, Array] = {}
-    for covariance in covariances:
-        if id(covariance) not in known:
-            known[id(covariance)] = Q * covariance if covariance.ndim == 1 else Q @ covariance
+def _products(Q: Array, covariances: Sequence[Array], a: Array, kappa: float) -> list[Array]:
+    """Q Σ_s; the same covariance once, and the full one that is learned most by Σ_s a_s Q Σ_s + κ Q = 1."""
+    strength: dict[int, float] = {}
+    for factor, covariance in zip(a.tolist(), covariances, strict=True):
+        strength[id(covariance)] = strength.get(id(covariance), 0.0) + factor
+    distinct = {id(covariance): covariance for covariance in covariances}
+    full = [name for name, covariance in distinct.items() if covariance.ndim == 2]
+    learned = {name: strength[name] * float(np.vdot(Q, distinct[name])) for name in full}
+    most = max(full, key=lambda name: learned[name], default=None)
+    if most is not None and learned[most] < _ENOUGH * len(Q):
+        most = None  # too small to be told from the rest
+    known = {
+        name: Q * covariance if covariance.ndim == 1 else Q @ covariance
+        for name, covariance in distinct.items()
+        if name != most
+    }
+    if most is not None:
+        rest = -kappa * Q
+        for name, product in known.items():
+            rest -= strength[name] * product
+        np.einsum("ii->i", rest)[:] += 1.0
+        rest /= strength[most]
+        known[most] = rest
     return [known[id(covariance)] for covariance in covariances]
 
 
