@@ -9,6 +9,8 @@ from service.theory.accumulate_limits import accumulated_limit, accumulated_null
 from service.theory.chain import covariances_of
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.generations import NO_RECURSION, UNKNOWN
+from service.theory.matrices import unlimited as matrices
+from service.theory.matrices.response import StageSolver
 from service.theory.model import OPTIMAL, Population, Stage, TrainingMix
 from service.theory.plain_limits import recursion
 from service.theory.unlimited import floors
@@ -59,10 +61,6 @@ def limits(population: Population, mix: TrainingMix, *, order: int = 0) -> Limit
 
     ``order`` 1: growth without penalties and limits of kept data are those of finite samples, where these are known.
     """
-    if mix.has_matrices:
-        reason = "Limits are computed for covariances that share the eigenbasis."
-        fields = (*_FIELDS, "data_limit", "best_data_limit", "strong")
-        return Limits(None, None, None, None, None, None, UNKNOWN, (), dict.fromkeys(fields, reason))
     peaks = double_descent(population, mix)
     if mix.keeps_data:
         return _accumulated(population, mix, peaks, order)
@@ -71,7 +69,7 @@ def limits(population: Population, mix: TrainingMix, *, order: int = 0) -> Limit
     given: float | None = None
     best: float | None = None
     try:
-        given, best = floors(population, mix)
+        given, best = (matrices.floors if mix.has_matrices else floors)(population, mix)
     except (NotConverged, Unsupported) as error:
         missing["data_limit"] = missing["best_data_limit"] = missing["strong"] = f"{error}."
     strong = None if best is None else best > _ROUNDING * population.signal
@@ -136,6 +134,8 @@ def double_descent(population: Population, mix: TrainingMix) -> tuple[Peak, ...]
 
 def _rank(population: Population, stage: Stage) -> float:
     """Modes that the sources of a stage see."""
+    if any(source.covariance is not None for source in stage.sources):
+        return StageSolver(population, stage).rank
     covariances = covariances_of(stage, population)
     if covariances is None:
         return population.rank

@@ -103,19 +103,27 @@ class LastFit:
         # where the coefficients are known W has rank one, which is left out of X
         self.W = None if population.target is not None else population.target_power
 
+    def sums(self, a: Array) -> tuple[Moment, Moment]:
+        """Σ_st a_s a_t Σ_s E[e_s e_t'] Σ_t and Σ_s a_s Σ_s E[e_s w']."""
+        second: Moment = None
+        crossed: Moment = None
+        for (s, t), moment in self.second.items():
+            if a[s] * a[t] > 0:
+                second = added(second, moment, a[s] * a[t])
+                if s != t:
+                    second = added(second, _transposed(moment), a[s] * a[t])
+        for s, moment in enumerate(self.cross):
+            if a[s] > 0:
+                crossed = added(crossed, moment, a[s])
+        return second, crossed
+
     def error(self, response: MatrixResponse) -> float:
         """Σ σ_i E e_i² of the stage's model; infinite at its threshold."""
         population, Q, kappa = self.population, response.Q, response.point.kappa
         a, count = response.point.a, len(self.cross)
-        X: Moment = added(None, self.W, kappa**2)
-        for (s, t), moment in self.second.items():
-            if a[s] * a[t] > 0:
-                X = added(X, moment, a[s] * a[t])
-                if s != t and moment is not None:
-                    X = added(X, moment.T, a[s] * a[t])
-        for s in range(count):
-            if a[s] > 0 and self.cross[s] is not None:
-                X = added(added(X, self.cross[s], -kappa * a[s]), _transposed(self.cross[s]), -kappa * a[s])
+        second, crossed = self.sums(a)
+        X = added(added(None, self.W, kappa**2), second)
+        X = added(added(X, crossed, -kappa), _transposed(crossed), -kappa)
         XQ = None if X is None else X[:, None] * Q if X.ndim == 1 else X @ Q
         w = population.target
         v = None if w is None else kappa * (Q @ w)

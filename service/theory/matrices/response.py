@@ -159,11 +159,7 @@ class StageSolver:
             return MatrixResponse(
                 kind, nothing, np.eye(size), (zero,) * a.size, self.sigma, design.samples, system, None
             )
-        if penalty == 0 and not self._definite:
-            raise Unsupported(
-                "without a penalty every covariance must be positive definite; "
-                "give a positive penalty, however small"
-            )
+        self.check(penalty)
         point = self._point(kind, penalty)
         found = Resolvent.of(self.scaled, point.a, point.kappa, size)
         a[self.used] = point.a
@@ -179,9 +175,25 @@ class StageSolver:
             self.width,
         )
 
+    def check(self, penalty: float) -> None:
+        """Raise Unsupported for penalty 0 where a covariance is singular."""
+        if penalty == 0 and not self._definite:
+            raise Unsupported(
+                "without a penalty every covariance must be positive definite; "
+                "give a positive penalty, however small"
+            )
+
     @cached_property
     def _definite(self) -> bool:
         return all(_definite(self.sigma[s]) for s in self.live)
+
+    @cached_property
+    def rank(self) -> int:
+        """Of all covariances in use together."""
+        if any(_definite(self.sigma[s]) for s in self.live):
+            return self.size
+        total = total_covariance(self.scaled, np.ones(len(self.scaled)), self.size)
+        return int(np.linalg.matrix_rank(total, hermitian=True)) if self.live else 0
 
     def _point(self, kind: Regime, penalty: float) -> FixedPoint:
         """In units of the largest variance."""
@@ -267,15 +279,21 @@ def _definite(covariance: Array) -> bool:
     return bool(info == 0)
 
 
-def _inverse(covariances: Sequence[Array], a: Array, kappa: float, size: int) -> Array:
+def total_covariance(covariances: Sequence[Array], a: Array, size: int) -> Array:
+    """Σ_s a_s Σ_s, shape (size, size)."""
     total = np.zeros((size, size))
     diagonal = np.einsum("ii->i", total)
     for factor, covariance in zip(a.tolist(), covariances, strict=True):
         if covariance.ndim == 1:
             diagonal += factor * covariance
-        else:
+        elif factor > 0:
             total += factor * covariance
-    diagonal += kappa
+    return total
+
+
+def _inverse(covariances: Sequence[Array], a: Array, kappa: float, size: int) -> Array:
+    total = total_covariance(covariances, a, size)
+    np.einsum("ii->i", total)[:] += kappa
     # symmetric, so its transpose is the same matrix in the order that LAPACK works in
     factor_, info = lapack.dpotrf(total.T, lower=1, overwrite_a=1)
     if info == 0:
