@@ -13,6 +13,7 @@ from service.database.engine import Database
 from service.datasets.describer import Describer
 from service.datasets.routes import router as datasets
 from service.distributions.routes import router as distributions
+from service.predictions.aside import Calculator
 from service.predictions.batch import router as prediction_batches
 from service.predictions.recent import RecentAnswers
 from service.predictions.record import Records
@@ -44,6 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         yield
         await app.state.describer.close()
         await app.state.records.close()
+        await app.state.calculator.close()
         await app.state.database.dispose()
 
     app = FastAPI(
@@ -70,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.records = Records(app.state.database)
     app.state.recent = RecentAnswers()
     app.state.describer = Describer()
+    app.state.calculator = Calculator()
     for router in (
         predictions,
         prediction_batches,

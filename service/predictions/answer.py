@@ -1,7 +1,7 @@
 """From the theory's result to what a client reads: infinities become null, with the reason beside them."""
 
 from dataclasses import dataclass
-from math import inf, isfinite, isnan
+from math import inf, isfinite
 
 from service import __version__
 from service.predictions import power_law, responses, schemas
@@ -123,14 +123,7 @@ def _regularization(
             "/regularization/clean_optimal_penalty",
         )
     flat = found.flat_range
-    if isnan(flat.low):
-        for end in ("low", "high"):
-            warnings.add(
-                "not_available",
-                "The flat range is not searched for here: each error takes seconds.",
-                f"/regularization/flat_range/{end}",
-            )
-    elif not isfinite(flat.low):
+    if not isfinite(flat.low):
         warnings.add(
             "predict_zero",
             "No finite penalty comes within 1 % of predicting zero.",

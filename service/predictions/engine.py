@@ -40,6 +40,8 @@ _CORRECTED = 15
 _LEAST_KEPT = 200_000.0
 _LEAST_MATRICES = 0.005
 _LAWS: Final = 16  # data sets remembered, of at most 8 MiB each
+# Seconds: computed in a process of its own, which can be stopped.
+LONG_WORK = 10_000_000
 # Beyond this a prediction would take minutes or not fit in memory.
 MAX_WORK = 200_000_000
 
@@ -110,6 +112,11 @@ def is_quick(population: Population, mix: TrainingMix, order: Literal[0, 1]) -> 
     """Whether a prediction takes about a millisecond and may run on the event loop."""
     closed = order == 0 or mix.keeps_data or is_plain(population, mix)
     return work_of(population, mix) * (1 if closed else _CORRECTED) <= INLINE_WORK
+
+
+def is_long(population: Population, mix: TrainingMix) -> bool:
+    """Whether a prediction takes seconds and more, and is to stop where its client goes."""
+    return work_of(population, mix) > LONG_WORK
 
 
 def _shifted(stage: Stage) -> bool:

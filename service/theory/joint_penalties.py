@@ -28,19 +28,23 @@ def optimal_stages(mix: TrainingMix) -> list[int]:
     return [i for i, stage in enumerate(mix.stages[:-1]) if stage.penalty == OPTIMAL]
 
 
-def evaluations(mix: TrainingMix) -> int:
+def evaluations(mix: TrainingMix, *, last_too: bool = False) -> int:
     """About how many test errors the search computes: a measure of its cost; 1 where there is nothing to search."""
     count = len(optimal_stages(mix))
-    return 1 if count == 0 else log_search.evaluations(count, _LEVELS)
+    if count == 0:
+        return 1
+    return log_search.evaluations(count + (last_too and mix.stages[-1].penalty == OPTIMAL), _LEVELS)
 
 
 def with_best_penalties(
-    population: Population, mix: TrainingMix, error: Callable[[TrainingMix], float]
+    population: Population, mix: TrainingMix, error: Callable[[TrainingMix], float], *, last_too: bool = False
 ) -> TrainingMix:
     """The mix with every "optimal" penalty before the last stage replaced by the jointly best one.
 
     ``error``: the test error of a mix whose earlier penalties are numbers. The penalties are the arg min of it over
-    [0, ∞]^stages, each right to about 1e-4 (the error there to 1e-8). Raises Unsupported for more than 16 of them.
+    [0, ∞]^stages, each right to about 1e-4 (the error there to 1e-8). ``last_too``: a last penalty that is "optimal" is
+    found beside them, so that all are numbers to ``error``, and stays "optimal" in the answer. Raises Unsupported for
+    more than 16 of them.
     """
     chosen = optimal_stages(mix)
     if not chosen:
@@ -50,6 +54,8 @@ def with_best_penalties(
             f'{len(chosen)} stages before the last have penalty "optimal"; at most {MOST_STAGES} are found jointly: '
             "give some of them a number"
         )
+    if last_too and mix.stages[-1].penalty == OPTIMAL:
+        chosen.append(len(mix.stages) - 1)
     scales = [_scale(population, mix.stages[i]) for i in chosen]
 
     def mix_at(logs: Array) -> TrainingMix:
@@ -59,13 +65,19 @@ def with_best_penalties(
         return replace(mix, stages=tuple(stages))
 
     found = log_search.least(lambda logs: error(mix_at(logs)), len(chosen), _LEVELS)
-    return mix_at(found.logs)
+    best = mix_at(found.logs)
+    return replace(best, stages=(*best.stages[:-1], mix.stages[-1]))
 
 
 def _scale(population: Population, stage: Stage) -> float:
     """Of the penalties that matter: tr Σ/N."""
-    covariances = covariances_of(stage, population)
-    traces = [population.trace] if covariances is None else covariances @ population.multiplicities
+    traces = [population.trace]
+    if any(source.covariance is not None for source in stage.sources):
+        traces += [
+            float(source.covariance.trace()) for source in stage.sources if source.covariance is not None
+        ]
+    elif (covariances := covariances_of(stage, population)) is not None:
+        traces = list(covariances @ population.multiplicities)
     trace = float(max(traces))
     samples = Design.of(stage).total
     return trace / samples if trace > 0 and samples > 0 else 1.0

@@ -2,12 +2,19 @@
 
 import base64
 import math
+from functools import partial
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from service.predictions.engine import compiled, predicted
+from service.predictions.schemas import PredictionRequest
+from service.predictions.variants import Variant, family
+from service.recommendations import answer
+from service.recommendations.evaluation import Evaluator
+from service.recommendations.schemas import RecommendationRequest
 from tests.predictions.bodies import body
 from tests.predictions.test_api import predict
 from tests.web.asking import assert_problem
@@ -50,9 +57,9 @@ async def test_a_diagonal_matrix_is_a_spectrum(http: httpx.AsyncClient) -> None:
 
 
 async def asymptotic(http: httpx.AsyncClient, mix: dict[str, Any]) -> dict[str, Any]:
-    answer = await http.post("/v1/predictions?order=0", json=body(mix, **dataset()))
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json()["test_error"])
+    found = await http.post("/v1/predictions?order=0", json=body(mix, **dataset()))
+    assert found.status_code == 200, found.text
+    return dict(found.json()["test_error"])
 
 
 async def test_both_forms_of_a_matrix_are_one_input(http: httpx.AsyncClient) -> None:
@@ -81,8 +88,8 @@ async def test_every_spectrum_is_taken_mode_by_mode(
     http: httpx.AsyncClient, spectrum: dict[str, Any], target: dict[str, Any]
 ) -> None:
     mix = mixture(covariance=matrix(np.diag(OWN).tolist()))
-    answer = await predict(http, body(mix, spectrum=spectrum, target=target))
-    assert answer["test_error"]["total"] > 0
+    found = await predict(http, body(mix, spectrum=spectrum, target=target))
+    assert found["test_error"]["total"] > 0
 
 
 ROWS = np.eye(D).tolist()
@@ -133,3 +140,34 @@ async def test_what_would_take_hours_is_refused(http: httpx.AsyncClient) -> None
     )
     response = await http.post("/v1/predictions:uncertain", json=small)
     assert "seconds" in assert_problem(response, 422, "invalid_input")["detail"]
+
+
+def test_an_entry_of_a_matrix_that_varies_is_compiled_for_each_value() -> None:
+    """Not taken for a number that changes nothing."""
+    base = body(mixture(covariance=matrix(np.diag(OWN).tolist())), **dataset())
+    entry = Variant("/training_mix/synthetic/0/covariance/values/0/0", 0.5, 5.0, whole=False, at="")
+    found = family(base, [entry], None, 0).table(np.array([[0.5], [5.0]])).values["total"]
+    for value, total in zip((0.5, 5.0), found.tolist(), strict=True):
+        request = PredictionRequest.model_validate(entry.replaced(base, value))
+        assert math.isclose(
+            total, predicted(request, *compiled(request, None), 0).test_error.total, rel_tol=1e-12
+        )
+    assert abs(found[1] / found[0] - 1) > 1e-3
+
+
+def test_recommendations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fewest real samples, looked at again: enough, and one fewer is not."""
+    monkeypatch.setattr(answer, "Evaluator", partial(Evaluator, seconds=600.0))  # however slow the machine
+    own = matrix((np.diag(OWN) + 0.1).tolist())
+    asked = {**body(mixture(covariance=own), **dataset()), "bound": {"relative_to": "clean", "factor": 1.5}}
+    request = RecommendationRequest.model_validate(asked)
+    found = answer.recommended(request, *compiled(request, None), 0)
+    fewest = found.real_samples[0].value
+    assert fewest is not None
+    assert fewest > 1
+    assert found.weights.outcome == "found"
+    for count, meets in ((fewest, True), (fewest - 1, False)):
+        mix = {**mixture(covariance=own), "real": {"samples": count}}
+        varied = PredictionRequest.model_validate(body(mix, **dataset()))
+        total = predicted(varied, *compiled(varied, None), 0).test_error.total
+        assert (total <= found.bound.test_error) is meets

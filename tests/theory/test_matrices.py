@@ -278,10 +278,65 @@ def test_a_divergent_generator() -> None:
     assert found.regularization.recommended.penalty == math.inf
 
 
+@pytest.mark.parametrize(("w0", "w1"), [(None, None), (15.0, None), (40.0, 12.0)])
+def test_limits_with_unlimited_data(w0: float | None, w1: float | None) -> None:
+    """Diagonal ones are the diagonal engine's; others the prediction's with 1e10 times the samples."""
+    one, own = population(), np.linspace(1.0, 0.1, D)
+    a, b = (limits(one, network(c, w0, w1)) for c in (own, np.diag(own)))
+    assert close(a.data_limit, b.data_limit, 1e-11)
+    assert close(a.best_data_limit, b.best_data_limit, 1e-9)
+    assert a.double_descent == b.double_descent
+    assert a.strong
+    for signed in (one, dataclasses.replace(one, target=None)):
+        mix = network(covariance(3), w0, w1)
+        far, found = predict(signed, scaled(mix, 10**10)), limits(signed, mix)
+        assert close(found.data_limit, far.test_error.total, 1e-7)
+        assert close(found.best_data_limit, far.regularization.recommended.total, 1e-7)
+
+
+def test_true_labels_of_any_covariance_have_no_floor() -> None:
+    sources = (Source(REAL, REAL, 100, 0.3), Source("x", REAL, 40, 0.3, 1.0, None, covariance(1)))
+    found = limits(population(), TrainingMix((Stage("f", sources, 0.1),)))
+    assert found.best_data_limit == 0
+    assert found.strong is False
+    assert found.data_limit > 0
+
+
+def test_singular_covariances_have_limits_at_a_penalty() -> None:
+    """At penalty 0 no value is given; the reason is named."""
+    C = np.outer(w := np.arange(1.0, D + 1), w)
+    rank_one = TrainingMix((Stage("f", (Source("x", REAL, 40, 0.3, 1.0, None, C),), 0.1),))
+    found = limits(population(), rank_one)
+    assert found.double_descent[0].position == 1
+    assert 0 < found.best_data_limit <= found.data_limit
+    empty = TrainingMix((dataclasses.replace(rank_one.stages[0], penalty=0.0),))
+    assert "positive definite" in limits(population(), empty).missing["data_limit"]
+
+
+def generated(own: Array, generator: float | str, penalty: float | str) -> TrainingMix:
+    kind = {"covariance": own} if own.ndim == 2 else {"eigenvalues": own}
+    first = Stage("g", (Source(REAL, REAL, 15, 0.5, 1.0, **kind),), generator)
+    last = (Source("g", "g", 40, 0.1), Source(REAL, REAL, 10, 0.3, 1.0, **kind))
+    return TrainingMix((first, Stage("f", last, penalty)))
+
+
+def test_earlier_penalties_are_found_jointly() -> None:
+    """As the diagonal engine finds them; for a matrix no penalty nearby is better, with the last one best for each."""
+    d = 8
+    one, own = population(d=d), np.linspace(1.0, 0.1, d)
+    a, b = (predict(one, generated(c, OPTIMAL, 0.05)) for c in (own, np.diag(own)))
+    assert close(a.test_error.total, b.test_error.total, 1e-7)
+    found = predict(one, generated(covariance(2, d), OPTIMAL, OPTIMAL))
+    best = float(found.mix.stages[0].penalty)
+    assert 0 < best < math.inf
+    for factor in (0.5, 0.8, 1.25, 2.0):
+        other = predict(one, generated(covariance(2, d), best * factor, OPTIMAL))
+        assert other.test_error.total > found.test_error.total
+
+
 def test_no_other_engine_takes_matrices() -> None:
     """The engines of eigenmodes would leave the rotation out."""
     one, mix = population(), network(covariance(1))
-    assert limits(one, mix).missing["generations_limit"]
     with pytest.raises(Unsupported):
         solve(one, mix.stages[0], 0.1)
     levels = dataclasses.replace(one, multiplicities=np.full(D, 2.0))

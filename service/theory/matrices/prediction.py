@@ -9,6 +9,7 @@ import numpy as np
 
 from service.theory.effective_samples import effective_samples
 from service.theory.errors import NotConverged, Unsupported
+from service.theory.joint_penalties import evaluations, with_best_penalties
 from service.theory.matrices.chain import History, LastFit, origins
 from service.theory.matrices.response import MatrixResponse, StageSolver, respond
 from service.theory.matrices.search import Curve
@@ -30,7 +31,7 @@ from service.theory.stages import clean_stage, real_noise, real_stage
 
 MAX_MODES = 2000
 MAX_PRODUCTS = 200
-"""Products of d × d matrices, at d = 2,000, that one prediction may take: about two minutes of one core."""
+"""Products of d × d matrices, at d = 2,000, that one prediction may take: two minutes of one core."""
 
 _SEARCHED = 128  # modes up to which every penalty is tried
 _LEAST = 1e-13  # penalty over tr Σ/N, below which it is none
@@ -40,33 +41,44 @@ Predict = Callable[[TrainingMix], Prediction]
 
 def products(population: Population, mix: TrainingMix) -> float:
     """A measure of a prediction's cost: about how many products of d × d matrices, in units of those at d = 2,000."""
-    count = 0.0
-    for stage in mix.stages:
-        full = len({id(source.covariance) for source in stage.sources if source.covariance is not None})
-        count += 10 * (1 + full) + 2 * len(stage.sources) ** 2
-    last = mix.stages[-1]
-    full = len({id(source.covariance) for source in last.sources if source.covariance is not None})
     size = population.eigenvalues.size
-    trials = 90 if size <= _SEARCHED else 16
-    count += trials * (3 * (1 + full) + len(last.sources) ** 2)
+    earlier = sum(10 * (1 + _full(stage)) + 2 * len(stage.sources) ** 2 for stage in mix.stages[:-1])
+    last = mix.stages[-1]
+    trial, once = 2 + 3 * _full(last), 10 + 3 * len(last.sources) ** 2
+    count = earlier + once + (84 if size <= _SEARCHED else 20) * trial
+    searches = evaluations(mix, last_too=True)
+    if searches > 1:
+        count += searches * (earlier + once + trial)
     return float(count * (size / MAX_MODES) ** 3)
+
+
+def _full(stage: Stage) -> int:
+    """How many covariance matrices a stage has."""
+    return len({id(source.covariance) for source in stage.sources if source.covariance is not None})
 
 
 def matrix_prediction(population: Population, mix: TrainingMix, predict: Predict) -> Prediction:
     """The prediction of a mix in which a source has a covariance matrix; ``predict``: of mixes without any.
 
     Deterministic equivalents, as prediction.predict, to which it reduces for diagonal matrices; populations with one
-    mode to each entry. Up to 256 modes the recommended penalty is searched for over all penalties, beyond that around
+    mode to each entry. Up to 128 modes the recommended penalty is searched for over all penalties, beyond that around
     the one that is best if the matrices' diagonals were all. Cost: O(stages × sources² × d³). Raises NotConverged,
     Unsupported.
     """
-    return _Engine(population, mix, predict).predict()
+    return _Engine(population, _resolved(population, mix, predict), predict).predict()
 
 
 def matrix_error(population: Population, mix: TrainingMix, predict: Predict) -> float:
     """The total alone."""
-    engine = _Engine(population, mix, predict)
+    engine = _Engine(population, _resolved(population, mix, predict), predict)
     return engine.best.total if engine.final.penalty == OPTIMAL else engine.total(float(engine.final.penalty))
+
+
+def _resolved(population: Population, mix: TrainingMix, predict: Predict) -> TrainingMix:
+    """With every "optimal" penalty before the last stage found; the last one's is searched for beside them."""
+    return with_best_penalties(
+        population, mix, lambda one: matrix_error(population, one, predict), last_too=True
+    )
 
 
 def diagonal(mix: TrainingMix) -> TrainingMix:
@@ -143,10 +155,6 @@ class _Engine:
         known: dict[tuple[object, ...], MatrixResponse] = {}
         found = []
         for stage in self.mix.stages[:-1]:
-            if stage.penalty == OPTIMAL:
-                raise Unsupported(
-                    f'stage "{stage.name}": with covariance matrices "optimal" is for the last stage; give a number'
-                )
             key = (
                 stage.penalty,
                 stage.width,

@@ -117,7 +117,7 @@ class Curve:
                 return last
             if self(outside) > limit:
                 return self._crossing(inside, outside, limit)
-            inside = outside
+            inside, step = outside, side * min(_GROWTH * abs(step), 2.0 * _STEP)
 
     def _crossing(self, inside: float, outside: float, limit: float) -> float:
         for _ in range(3 * _ROUNDS):

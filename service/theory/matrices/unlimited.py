@@ -94,7 +94,11 @@ class _Fit:
         weight = V.T @ (population.eigenvalues[:, None] * V)
         second, cross = (V.T @ dense(moment, size) @ V for moment in fit.sums(a))
         target = population.target
-        W = V.T @ np.diag(population.target_power) @ V if target is None else np.outer(V.T @ target, V.T @ target)
+        W = (
+            V.T @ np.diag(population.target_power) @ V
+            if target is None
+            else np.outer(V.T @ target, V.T @ target)
+        )
         # X = second − κ (cross + cross') + κ² W
         self.parts = [weight * second, -weight * (cross + cross.T), weight * W]
         self.powers = second.diagonal(), cross.diagonal(), W.diagonal()
@@ -110,7 +114,12 @@ class _Fit:
             second, cross, W = self.powers
             learned = self.modes * Q  # E‖ē + w‖² = Σ Q² second + 2 Q (1 − κ Q) cross + (1 − κ Q)² W
             power = float((Q * Q) @ second + 2.0 * (Q * learned) @ cross + (learned * learned) @ W)
-            total += kappa**2 * float((Q * Q) @ self.weights) * max(power, 0.0) / _room(self.modes, self.width, kappa)
+            total += (
+                kappa**2
+                * float((Q * Q) @ self.weights)
+                * max(power, 0.0)
+                / _room(self.modes, self.width, kappa)
+            )
         return max(total, 0.0)
 
     def tried(self, penalty: float) -> float:
