@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from service.theory.effective_samples import effective_samples_at
+from service.theory.effective_samples import effective_samples, effective_samples_at
 from service.theory.flatness import EXCESS, Ends, interpolated_ends
 from service.theory.freedom import Freedom
 from service.theory.grid import Sums
@@ -85,7 +85,9 @@ class _Batch:
         regular &= np.abs(best_total - value[0]) <= _INTERPOLATION * best_total
         regular &= best_total < self.population.signal
         samples, found = effective_samples_at(self.population, self.given.real_noise, best_total)
-        regular &= found
+        for i in np.flatnonzero(regular & ~found):
+            noise = float(self.given.real_noise[i if self.given.real_noise.size > 1 else 0])
+            samples[i] = effective_samples(self.population, noise, None, float(best_total[i]))
         if useless is not None:
             samples = np.where(useless, 0.0, samples)
             regular = (regular | useless) & ~(useless & chosen)

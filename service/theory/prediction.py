@@ -18,7 +18,7 @@ from service.theory.exact import off_the_threshold, refined
 from service.theory.flatness import flat_range
 from service.theory.joint_penalties import with_best_penalties
 from service.theory.matrices.prediction import matrix_error, matrix_prediction
-from service.theory.model import OPTIMAL, REAL, Array, Population, Stage, TrainingMix
+from service.theory.model import OPTIMAL, REAL, ROUNDING, Array, Population, Stage, TrainingMix
 from service.theory.moments import error_moments, history
 from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.origins import origins
@@ -40,6 +40,7 @@ from service.theory.results import (
 from service.theory.stages import clean_stage, real_noise, real_stage, samples_to_spare, solve, solve_all
 
 _INTERPOLATION = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
+_VANISHING = 1e-6
 _INFINITE = float("inf")
 
 
@@ -311,10 +312,12 @@ class _Engine:
         if abs(optimal.total - found.value) > _INTERPOLATION * optimal.total:
             found = minimize(population.grid, curve, lowest, interpolate=False)
             optimal = self._at(stage, design, found, lowest, is_mix=is_mix)
-        if regime(design.active, population.rank, design.width, 0.0) is Regime.THRESHOLD:
-            # without any noise the fit at the threshold is exact, and only there does the curve not show it
+        at_threshold = regime(design.active, population.rank, design.width, 0.0) is Regime.THRESHOLD
+        if at_threshold or found.theta < _VANISHING * population.grid.theta[0]:
+            # without any noise the fit at the threshold is exact, and only there does the curve not show it;
+            # and where the error falls towards penalty 0 as far as numbers go, that is where it is least
             zero = self._at(stage, design, replace(found, theta=lowest), lowest, is_mix=is_mix)
-            optimal = zero if zero.total <= optimal.total else optimal
+            optimal = zero if zero.total <= (1.0 + ROUNDING) * optimal.total else optimal
         return self._predict_zero(stage, found) if population.is_null(optimal.total) else optimal
 
     def _at(self, stage: Stage, design: Design, found: Optimum, lowest: float, *, is_mix: bool) -> _Optimal:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -297,3 +298,28 @@ async def test_divergence_next_to_the_threshold(http: httpx.AsyncClient) -> None
         answer = await predict(http, body(recursive(generations=0, penalty=0.0, samples=samples)))
         assert (answer["test_error"]["total"] is not None) == finite
         assert ("divergent" in {w["code"] for w in answer["validity"]["warnings"]}) != finite
+
+
+REFERENCE = json.loads(
+    (Path(__file__).parents[1] / "theory" / "regression_reference.json").read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("case", REFERENCE, ids=range(len(REFERENCE)))
+async def test_reference_mixes_as_a_client_asks_for_them(
+    http_without_database: httpx.AsyncClient, case: dict[str, Any]
+) -> None:
+    """Values computed elsewhere: to 1e-8, the error at the recommended penalty to 1e-6, parts that add up."""
+    content = {"dataset": case["dataset"], "training_mix": {"kind": "stages", "stages": case["stages"]}}
+    response = await http_without_database.post("/v1/predictions?order=0", json=content)
+    assert response.status_code == 200, response.text
+    answer, expected = response.json(), case["expected"]
+    error = answer["test_error"]
+    for name in ("total", "bias", "variance", "generation"):
+        assert error[name] == pytest.approx(expected[name], rel=1e-8, abs=0.0), name
+    least = answer["regularization"]["test_error_at_recommended"]["total"]
+    assert least <= expected["best"]["total"] * (1 + 1e-6)
+    if expected["best"]["penalty"] is not None:
+        assert least == pytest.approx(expected["best"]["total"], rel=1e-6)
+    noise = sum(source["label_noise"] for source in error["by_source"])
+    assert noise == pytest.approx(error["generation_parts"]["label_noise"], rel=1e-9, abs=1e-15)

@@ -101,3 +101,16 @@ def test_models_that_fade_away_are_not_worse_than_nothing() -> None:
     found = limits(population, TrainingMix((first,), again))
     assert found.worse_than_null_from is None
     assert found.generations_limit == pytest.approx(population.signal, rel=1e-12)
+
+
+def test_as_many_features_as_modes_without_noise_need_no_penalty() -> None:
+    """They span everything: the error falls to 0 with the penalty, which is 0 at best and not 1e-75."""
+    population = isotropic(4, 0.0)
+    real = Source(REAL, REAL, 30, 0.0)
+    other = Source("s", Shift(np.array([0.2])), 30, 0.1, 0.5, np.array([0.4]))
+    clean = predict(population, TrainingMix((Stage("f", (real,), 0.1, 4.0),))).regularization.recommended
+    assert (clean.penalty, clean.total) == (0.0, 0.0)
+    mixed = predict(population, TrainingMix((Stage("f", (real, other), 0.1, 4.0),)))  # once "not converged"
+    assert mixed.regularization.clean_optimal_penalty == 0
+    assert mixed.clean.best.total == 0
+    assert 0 < mixed.regularization.recommended.total < mixed.test_error.total
