@@ -40,6 +40,8 @@ Complex = NDArray[np.complex128]
 
 _DIGITS = 26.0  # the trapezoidal rule errs by exp(−26) = 5e-12 of what it sums
 _TAIL = 1e11  # the integrands fall as 1/κ² beyond the largest scale: what is left out so far beyond it is its inverse
+_PRECISION = 1e-10  # of a sum over nodes, in units of its terms
+_DOUBTFUL = 1e-5
 _HALVINGS = 200
 _APART = 1e150  # scales whose squares are numbers
 _TOO_FAR = (
@@ -142,8 +144,10 @@ def _by_the_design(
     return np.asarray(np.maximum(found, 0.0))
 
 
-def _noise_gain(population: Population, contour: _Contour, inverse: Complex, g: Complex) -> Array:
-    """E[g(S)]_ii of a function with g(0) = 0: of R(z) less c/z for any c.
+def _noise_gain(
+    population: Population, contour: _Contour, inverse: Complex, g: Complex
+) -> tuple[Array, Array]:
+    """E[g(S)]_ii >= 0 of a function with g(0) = 0, and its error: of R(z) less c/z for any c.
 
     Where all penalties are small beside the spectrum, c is the share of a mode that no sample sees, where they are
     large, 1: what is left then has no parts that cancel.
@@ -153,7 +157,9 @@ def _noise_gain(population: Population, contour: _Contour, inverse: Complex, g: 
     small, large = g * contour.factors * contour.delta / contour.kappa, -g * contour.factors / contour.kappa
     size = np.abs(inverse)
     of_small, of_large = seen * (inverse @ small).real, sigma * (inverse @ large).real
-    return np.where(seen * (size @ np.abs(small)) <= sigma * (size @ np.abs(large)), of_small, of_large)
+    summed_small, summed_large = seen * (size @ np.abs(small)), sigma * (size @ np.abs(large))
+    found = np.where(summed_small <= summed_large, of_small, of_large)
+    return np.maximum(found, 0.0), _PRECISION * np.minimum(summed_small, summed_large)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +167,14 @@ class SharedDesign(Response):
     """Solved fits in a row on one design of real labels.
 
     ``residual``: the model's variance by the design alone, shape (modes,); ``noise_gain``: its variance by the label
-    noises, for a total of 1; ``noise_variance``: their total.
+    noises, for a total of 1; ``noise_variance``: their total; ``doubt``: how much of a test error the gains may be off.
     """
 
     residual: Array
     noise_gain: Array
     noise_variance: float
     room: float
+    doubt: float
 
     def fluctuation(self, residuals: Array, model_power: float) -> Array:  # noqa: ARG002
         """Variance of the model, whose labels are real: by the design, and by all noises."""
@@ -200,7 +207,14 @@ def shared_design(population: Population, source: Source, passes: Sequence[Pass]
         np.isnan(found.noise_gain).any()
     ):
         raise NotConverged(_TOO_FAR)
-    return replace(found, noise_variance=source.noise_variance)
+    found = replace(found, noise_variance=source.noise_variance)
+    moments = found.unlearned_squared * population.target_power + found.fluctuation(
+        population.weight[:0], 0.0
+    )
+    # what heavy penalties leave of a noise that is larger than all else by far is lost in rounding
+    if found.doubt * source.noise_variance > _DOUBTFUL * float(population.weight @ moments):
+        raise NotConverged(_TOO_FAR)
+    return found
 
 
 @lru_cache(maxsize=8)  # searches change what is fitted after it
@@ -217,7 +231,8 @@ def _solved(population: Population, samples: float, passes: tuple[Pass, ...]) ->
     design = Design.make([samples], [1.0])
     # unpenalized fits at the end, followed by none that shrinks
     last = max(k for k, one in enumerate(passes) if one.penalty > 0)
-    gain = _noise_gain(population, contour, inverse, _noise(contour.z, passes[: last + 1])) / samples
+    gain, doubt = _noise_gain(population, contour, inverse, _noise(contour.z, passes[: last + 1]))
+    gain = gain / samples
     tail = sum(one.noise_share for one in passes[last + 1 :])
     plain = OneCovariance.solve(population, design, 0.0)
     if tail > 0:
@@ -226,5 +241,5 @@ def _solved(population: Population, samples: float, passes: tuple[Pass, ...]) ->
     return SharedDesign(
         Regime.RIDGE, np.where(learned < 0.5, learned, 1.0 - unlearned)[None],
         np.where(learned < 0.5, 1.0 - learned, unlearned), least.resolvent, np.ones(1), None,
-        residual, gain, 0.0, least.openness,
+        residual, gain, 0.0, least.openness, float(population.weight @ doubt) / samples,
     )  # fmt: skip

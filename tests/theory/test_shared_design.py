@@ -205,6 +205,19 @@ def test_extremes_are_right_or_refused(T: float, penalty: float) -> None:
     assert error(population, found) == pytest.approx(float(population.weight @ expected), rel=1e-5)
 
 
+@pytest.mark.parametrize("penalty", [1.0, 10.0, 1e2, 1e4, 1e8])
+def test_noise_that_heavy_penalties_filter_is_right_or_refused(penalty: float) -> None:
+    """The first pass's noise, so huge that it counts after three filters: Σ = I, T → ∞, each is 1/(1 + λ)."""
+    population = Population(np.ones(1), np.array([10.0]), np.array([0.1]), 0.2)
+    kept = 1 / (1 + penalty)
+    try:
+        found = solved(population, 1e12, [penalty] * 3, [1e11 / kept**6, 1.0, 1.0])
+    except NotConverged:
+        assert penalty > 10
+        return
+    assert error(population, found) == pytest.approx((1 - kept**3) ** 2 + 1, rel=1e-4)
+
+
 def test_modes_without_variance_are_never_learned() -> None:
     sigma = np.append(SIGMA, 0.0)
     population = Population(sigma, np.ones(D + 1), np.append(POPULATION.target_power, 3.0), 0.2)
