@@ -97,7 +97,7 @@ def test_power_law_curves_are_the_papers_formula_and_the_adapted_penalty_stops_t
 
 
 def test_over_parametrised_generators_forget_exponentially_unless_they_share_a_design() -> None:
-    (by_design, _) = (values(panel) for panel in panels("mcd-over-parametrised"))
+    by_design, apart, together = (values(panel) for panel in panels("mcd-over-parametrised"))
     independent, shared = by_design["independent designs"], by_design["shared designs"]
     assert len({round(shared[n], 10) for n in (1, 2, 3, 5, 7, 10)}) == 1
     assert shared[1] == pytest.approx(independent[1], rel=1e-12)
@@ -105,6 +105,9 @@ def test_over_parametrised_generators_forget_exponentially_unless_they_share_a_d
     clean = independent[0]
     for n in (1, 2, 3, 5, 7, 10):
         assert independent[n] == pytest.approx(1 - 2.0**-n + clean, rel=2e-3)
+    for T, once in together["n = 1"].items():
+        assert once == pytest.approx(apart["n = 1"][T], rel=1e-12)
+        assert together["n = 5"][T] == pytest.approx(once, rel=1e-12)
 
 
 def test_the_size_of_the_model_follows_theorem_2() -> None:
@@ -279,7 +282,7 @@ def test_the_command_lists_tells_and_writes(collapse: Callable[..., Result], tmp
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
     assert told["agreement"] is None
-    assert [len(curve["points"]) for curve in told["panels"][0]["curves"]] == [13] * 4
+    assert [len(curve["points"]) for curve in told["panels"][0]["curves"]] == [13] * 5
     page = (tmp_path / "smc-quality.md").read_text(encoding="utf-8")
     assert "![Ten per cent" in page
     assert (tmp_path / "smc-quality.svg").exists()
