@@ -9,9 +9,9 @@ from service.distributions.estimator.responses import EstimatorPrediction, Estim
 from service.distributions.estimator.routes import router as estimator
 from service.distributions.gaussian.responses import GaussianPrediction, GaussianRecommendation
 from service.distributions.gaussian.routes import router as gaussian
-from service.distributions.kde.responses import KdePrediction
+from service.distributions.kde.responses import KdePrediction, KdeRecommendation
 from service.distributions.kde.routes import router as kde
-from service.distributions.mixture.responses import MixturePrediction
+from service.distributions.mixture.responses import MixturePrediction, MixtureRecommendation
 from service.distributions.mixture.routes import router as mixture
 from service.distributions.ngram.routes import router as ngram
 from service.distributions.tail.responses import TailPrediction, TailRecommendation
@@ -32,7 +32,9 @@ Kinds = (
     | GaussianPrediction
     | GaussianRecommendation
     | KdePrediction
+    | KdeRecommendation
     | MixturePrediction
+    | MixtureRecommendation
     | TailPrediction
     | TailRecommendation
     | VocabularyPrediction

@@ -1,7 +1,7 @@
 """From sample sizes and workflows as a client gives them to the theory's schedules, the same for every kind."""
 
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,6 +12,20 @@ from service.theory.distributions.schedule import Mix, Models, Schedule, reporte
 _WHOLE = 1e-9
 
 
+class Sized(Protocol):
+    """What says how many generations there are, of how many samples."""
+
+    @property
+    def generations(self) -> int:
+        """Of synthetic data."""
+        ...
+
+    @property
+    def samples(self) -> Any:
+        """One number, or a list with an entry or a run for each."""
+        ...
+
+
 def models_of(request: Recursion) -> Models:
     """The model indices to report: generation + 1."""
     if request.at is None:
@@ -19,7 +33,7 @@ def models_of(request: Recursion) -> Models:
     return np.array(request.at, dtype=np.int64) + 1
 
 
-def schedule_of(request: Recursion, workflow: object) -> Schedule:
+def schedule_of(request: Sized, workflow: object) -> Schedule:
     """The sample sizes of all fits, generation 0 first; that of ``retained`` has the retained samples alone."""
     samples, fits = request.samples, request.generations + 1
     if isinstance(samples, int):
@@ -33,7 +47,7 @@ def schedule_of(request: Recursion, workflow: object) -> Schedule:
     return Schedule.of(sizes)
 
 
-def mix_of(request: Recursion, workflow: Fresh | Retained) -> Mix:
+def mix_of(request: Sized, workflow: Fresh | Retained) -> Mix:
     """Sizes and real samples of all fits. Raises InvalidInput where there are more real samples than samples."""
     schedule = schedule_of(request, workflow)
     if isinstance(workflow, Retained):
@@ -59,7 +73,7 @@ def mix_of(request: Recursion, workflow: Fresh | Retained) -> Mix:
     return Mix(schedule, real, workflow.allocation == "iid")
 
 
-def _listed(request: Recursion, real: list[int], schedule: Schedule, workflow: Fresh) -> Mix:
+def _listed(request: Sized, real: list[int], schedule: Schedule, workflow: Fresh) -> Mix:
     if len(real) != request.generations:
         raise InvalidInput.at(
             "/workflow/real_samples", "wrong_length",

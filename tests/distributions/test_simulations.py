@@ -7,10 +7,10 @@ import httpx
 import numpy as np
 import pytest
 
+from service.distributions.curves_by_generation import Generational, SimulatedCurves
 from service.distributions.gaussian.simulation import GAUSSIAN, GaussianSimulationRequest
 from service.distributions.kde.simulation import KDE, KdeSimulationRequest
 from service.distributions.mixture.simulation import MIXTURE, MixtureSimulationRequest
-from service.distributions.simulating import Generational, SimulatedCurves
 from tests.web.asking import assert_problem
 
 GAUSSIANS: list[dict[str, Any]] = [
@@ -89,6 +89,20 @@ def test_mixtures_agree_where_components_are_far_apart_and_say_so_where_not() ->
     assert max(abs(z) for z in found.values()) < 4.5, found
     near = MIXTURE.plan(MixtureSimulationRequest.model_validate({**body, "separation": 2.0}), None)
     assert all("no formula" in curve["reason"] for curve in near.points[0]["curves"])
+
+
+@pytest.mark.parametrize("allocation", ["stratified", "iid"])
+def test_mixtures_with_fresh_real_samples(allocation: str) -> None:
+    """A lost component comes back with the real samples; weights follow the vocabulary's exact laws."""
+    workflow = {"kind": "fresh", "real_fraction": 0.2, "allocation": allocation}
+    body = {"generations": 3, "samples": 20, "weights": [0.1, 0.9], "separation": 25.0, "workflow": workflow}
+    request = MixtureSimulationRequest.model_validate({**body, "replicates": 150})
+    far = simulated(MIXTURE, request, 150)
+    found = dict(scores(far))
+    assert len(found) >= 20
+    assert max(abs(z) for z in found.values()) < 4.5, found
+    reasons = {curve.quantity: curve.no_prediction for curve in far.curves}
+    assert "fresh" in (reasons["component_1/variance"] or "")
 
 
 def test_a_precision_is_about_the_last_generation_of_what_is_plotted() -> None:

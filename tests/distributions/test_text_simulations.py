@@ -9,7 +9,7 @@ import pytest
 
 from service.distributions.ngram.schemas import NgramResult, NgramSimulationRequest
 from service.distributions.ngram.simulation import NGRAM, StoredTokens
-from service.distributions.simulated import Simulated
+from service.distributions.rows_by_generation import Simulated
 from service.distributions.vocabulary.asked import Text
 from service.distributions.vocabulary.simulation import VOCABULARY, VocabularySimulationRequest
 from service.errors import InvalidInput

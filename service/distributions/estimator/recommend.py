@@ -10,7 +10,7 @@ from service.distributions.answering import head
 from service.distributions.estimator.answer import ASSUMPTIONS
 from service.distributions.estimator.responses import EstimatorRecommendation
 from service.distributions.estimator.schemas import EstimatorRecommendationRequest
-from service.distributions.recommending import Search, cautions, outcome
+from service.distributions.least_real import Search, cautions, outcome
 from service.distributions.validity import Reasons, validity
 from service.theory.distributions.accuracy import exact
 from service.theory.distributions.estimator.law import fresh
@@ -33,7 +33,7 @@ def recommended(request: EstimatorRecommendationRequest) -> EstimatorRecommendat
                     "linear recursion; to first order for estimators that are not linear",
                 )
             ],
-            Reasons(cautions(search, fields)),
+            Reasons(cautions(search)),
             ASSUMPTIONS,
         ),
     )
@@ -41,15 +41,17 @@ def recommended(request: EstimatorRecommendationRequest) -> EstimatorRecommendat
 
 def search_of(request: EstimatorRecommendationRequest) -> Search:
     """V or 1/V at the last generation, or for ever, by real samples per generation."""
-    effective = request.bound.quantity == "effective_samples"
+    effective, parameters = request.bound.quantity == "effective_samples", request.parameters
 
     @cache
-    def value(real: int) -> float:
+    def value(real: float) -> float:
         mix = Mix(Schedule.constant(request.samples, 1), np.array([float(real)]))
         if request.generations is None:
             V = fresh(mix, np.array([1]), request.weight).limit
         else:
             V = float(fresh(mix, np.array([request.generations + 1]), request.weight).spread[0])
-        return (0.0 if inf == V else 1.0 / V) if effective else V
+        if effective:
+            return 0.0 if inf == V else 1.0 / V
+        return 0.5 * parameters * V if request.bound.quantity == "kl" else V
 
     return Search(value, request.bound.limit, effective, least=0, samples=request.samples)

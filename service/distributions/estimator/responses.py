@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.distributions.recommending import Recommendation
+from service.distributions.least_real import Recommendation
 from service.distributions.responses import DistributionPrediction
 from service.predictions.responses import Answer, Value
 

@@ -91,9 +91,9 @@ class EstimatorRequest(Recursion):
 
 
 class EstimatorBound(Model):
-    """What must be kept: error_variance V at most ``limit``; effective_samples 1/V at least."""
+    """What must be kept: error_variance V, kl (parameters × V/2) at most ``limit``; effective_samples 1/V at least."""
 
-    quantity: Literal["error_variance", "effective_samples"]
+    quantity: Literal["error_variance", "effective_samples", "kl"]
     limit: Annotated[float, Field(ge=1e-60, le=1e60, allow_inf_nan=False), Strict()]
 
 
@@ -105,4 +105,5 @@ class EstimatorRecommendationRequest(Model):
         description="After so many synthetic generations; null: for ever."
     )
     weight: Literal["pooled", "optimal", "kalman"] = "pooled"
+    parameters: Parameters = Field(1, description="How many are estimated; for the quantity kl.")
     bound: EstimatorBound

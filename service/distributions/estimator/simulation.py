@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from service.distributions.curves_by_generation import Expected, Generational, SimulatedCurve, from_prediction
 from service.distributions.estimator.answer import parameters_of
 from service.distributions.estimator.engine import predicted, schedule_for, walk
 from service.distributions.estimator.schemas import (
@@ -20,7 +21,6 @@ from service.distributions.estimator.schemas import (
 )
 from service.distributions.schedules import mix_of, models_of
 from service.distributions.schemas import Replace
-from service.distributions.simulating import Expected, Generational, SimulatedCurve, from_prediction
 from service.errors import InvalidInput
 from service.jobs.compute import Work
 from service.simulation.distributions.estimator import (

@@ -13,7 +13,7 @@ from service.distributions.gaussian.answer import ASSUMPTIONS
 from service.distributions.gaussian.engine import truth_of
 from service.distributions.gaussian.responses import GaussianRecommendation
 from service.distributions.gaussian.schemas import GaussianRecommendationRequest
-from service.distributions.recommending import Search, cautions, outcome
+from service.distributions.least_real import Search, cautions, outcome
 from service.distributions.validity import Reasons, validity
 from service.errors import InvalidInput
 from service.theory.distributions.gaussian.model import GaussianPrediction, Limit
@@ -26,6 +26,7 @@ _COLUMN = {
     "typical_variance": "log_mean",
     "drift": "drift",
     "kl_fit_true": "kl_fit_true",
+    "kl_true_fit": "kl_true_fit",
     "wasserstein2_squared": "w2",
 }
 _AT_LEAST = {"variance", "typical_variance"}
@@ -49,7 +50,7 @@ def recommended(request: GaussianRecommendationRequest) -> GaussianRecommendatio
         **fields,
         validity=validity(
             [one for one in accuracies if one.quantity == _COLUMN[quantity]],
-            Reasons(cautions(search, fields)),
+            Reasons(cautions(search)),
             ASSUMPTIONS,
         ),
     )
@@ -60,13 +61,13 @@ def search_of(request: GaussianRecommendationRequest) -> Search:
     quantity = request.bound.quantity
 
     @cache
-    def value(real: int) -> float:
+    def value(real: float) -> float:
         found = float(getattr(_predicted(request, real).curve, _COLUMN[quantity])[-1])
         return float(np.exp(found)) if quantity == "typical_variance" else found
 
     return Search(
         value, request.bound.limit, quantity in _AT_LEAST,
-        least=_fewest(request), samples=request.samples,
+        least=_fewest(request), samples=request.samples, whole=request.workflow != "fresh_iid",
     )  # fmt: skip
 
 
@@ -77,11 +78,11 @@ def _fewest(request: GaussianRecommendationRequest) -> int:
     return 2 if request.estimator == "unbiased" else 1
 
 
-def _predicted(request: GaussianRecommendationRequest, real: int) -> GaussianPrediction | Limit:
+def _predicted(request: GaussianRecommendationRequest, real: float) -> GaussianPrediction | Limit:
     truth, samples, retained = truth_of(request.spectrum), request.samples, request.workflow == "retained"
     unbiased, none = request.estimator == "unbiased", np.empty(0)
     if retained:
-        mix = Mix(Schedule((real, samples), (1, 1)), np.full(2, float(real)))
+        mix = Mix(Schedule((int(real), samples), (1, 1)), np.full(2, float(real)))
     else:
         mix = Mix(Schedule.constant(samples, 1), np.array([float(real)]), request.workflow == "fresh_iid")
     if request.generations is None:

@@ -32,7 +32,9 @@ class GaussianRequest(Recursion):
 class GaussianBound(Model):
     """What must be kept: variance and typical_variance (over the true one) at least ``limit``; the others at most."""
 
-    quantity: Literal["variance", "typical_variance", "drift", "kl_fit_true", "wasserstein2_squared"]
+    quantity: Literal[
+        "variance", "typical_variance", "drift", "kl_fit_true", "kl_true_fit", "wasserstein2_squared"
+    ]
     limit: Annotated[float, Field(ge=1e-60, le=1e60, allow_inf_nan=False), Strict()]
 
 

@@ -7,11 +7,11 @@ from typing import Final, Literal
 
 import numpy as np
 
+from service.distributions.curves_by_generation import Expected, Generational, SimulatedCurve, from_prediction
 from service.distributions.gaussian.engine import predicted, truth_of, work_of
 from service.distributions.gaussian.schemas import GaussianRequest
 from service.distributions.schedules import mix_of, models_of, schedule_of
 from service.distributions.schemas import Accumulate, Fresh, Retained
-from service.distributions.simulating import Expected, Generational, SimulatedCurve, from_prediction
 from service.jobs.compute import Work
 from service.simulation.distributions.gaussian import QUANTITIES, GaussianWork, Workflow, flops
 from service.simulations.kinds import Point

@@ -4,19 +4,19 @@ import numpy as np
 
 from service.distributions.answering import head
 from service.distributions.kde import responses
-from service.distributions.kde.schemas import FixedBandwidth, KdeRequest, SilvermanBandwidth
+from service.distributions.kde.schemas import AnyBandwidth, FixedBandwidth, KdeRequest, SilvermanBandwidth
 from service.distributions.schedules import mix_of, models_of, schedule_of
 from service.distributions.schemas import Fresh
 from service.distributions.validity import Reasons, validity
 from service.errors import InvalidInput
 from service.theory.distributions import kde
 from service.theory.distributions.accuracy import Caution, exact
-from service.theory.distributions.schedule import Mix
+from service.theory.distributions.schedule import Mix, Schedule
 
 KIND = "kde"
 # Generations, which the integrated squared error sums over: ten thousand take about a millisecond.
 INLINE_WORK = 5_000
-_BASIS = "linear recursion of moments"
+BASIS = "linear recursion of moments"
 _ONLY_FIXED = Caution(
     "no_formula",
     "The integrated squared error is known for a fixed bandwidth, one sample size for all generations, and the "
@@ -25,13 +25,12 @@ _ONLY_FIXED = Caution(
 )
 
 
-def bandwidth_of(request: KdeRequest) -> kde.Bandwidth:
+def bandwidth_of(width: AnyBandwidth, schedule: Schedule) -> kde.Bandwidth:
     """The theory's bandwidth. Raises InvalidInput where a rule of thumb has several sample sizes to choose from."""
-    width = request.bandwidth
     if isinstance(width, FixedBandwidth):
         return kde.Bandwidth(fixed=width.value)
     if isinstance(width, SilvermanBandwidth):
-        sizes = set(schedule_of(request, request.workflow).sizes)
+        sizes = set(schedule.sizes)
         if len(sizes) > 1:
             raise InvalidInput.at(
                 "/bandwidth", "unsupported",
@@ -50,7 +49,8 @@ def mix_for(request: KdeRequest) -> Mix:
 
 def predicted(request: KdeRequest) -> responses.KdePrediction:
     """The answer to a request."""
-    mix, models, bandwidth = mix_for(request), models_of(request), bandwidth_of(request)
+    mix, models = mix_for(request), models_of(request)
+    bandwidth = bandwidth_of(request.bandwidth, mix.schedule)
     found, (variance, drift) = kde.spread(mix, models, bandwidth), kde.limit(mix, bandwidth)
     known = bandwidth.fixed > 0 and len(mix.schedule.sizes) == 1 and not isinstance(request.workflow, Fresh)
     error = np.full(len(models), np.nan)
@@ -74,7 +74,7 @@ def predicted(request: KdeRequest) -> responses.KdePrediction:
     names = ("sample_variance", "model_variance", "drift", *(("integrated_squared_error",) if known else ()))
     return responses.KdePrediction(
         **head(KIND, request), final=curve[-1], curve=curve, **limits,
-        validity=validity([exact(name, _BASIS) for name in names], reasons, ASSUMPTIONS),
+        validity=validity([exact(name, BASIS) for name in names], reasons, ASSUMPTIONS),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from service.distributions.least_real import Recommendation
 from service.distributions.responses import DistributionPrediction
 from service.predictions.responses import Answer, Value
 
@@ -30,3 +31,9 @@ class KdePrediction(DistributionPrediction):
     curve: list[KdeGeneration]
     limit_variance: Value = Field(description="Of the sample, for ever; null: it grows without bound.")
     limit_drift: Value = Field(description="For ever; null: it grows without bound.")
+
+
+class KdeRecommendation(Recommendation):
+    """The least fresh real data per generation that keep kernel density estimates within a bound."""
+
+    kind: Literal["kde_recommendation"] = "kde_recommendation"

@@ -3,9 +3,10 @@
 from fastapi import APIRouter
 
 from service.distributions.answering import Reply
+from service.distributions.kde import recommend
 from service.distributions.kde.engine import INLINE_WORK, KIND, predicted
-from service.distributions.kde.responses import KdePrediction
-from service.distributions.kde.schemas import KdeRequest
+from service.distributions.kde.responses import KdePrediction, KdeRecommendation
+from service.distributions.kde.schemas import KdeRecommendationRequest, KdeRequest
 from service.distributions.kde.simulation import KDE, KdeSimulation, KdeSimulationRequest
 from service.errors import DatabaseUnavailable, InvalidInput
 from service.simulations.create import Submission, created
@@ -20,6 +21,12 @@ async def create_kde_prediction(request: KdeRequest, reply: Reply) -> KdePredict
     """Predict what becomes of kernel density estimates that are made of each other's samples."""
     inline = request.generations <= INLINE_WORK and not isinstance(request.samples, list)
     return await reply.prediction(KIND, request, predicted, inline=inline)
+
+
+@router.post("/recommendations", responses=problem_responses(InvalidInput, DatabaseUnavailable))
+async def create_kde_recommendation(request: KdeRecommendationRequest, reply: Reply) -> KdeRecommendation:
+    """Find the least fresh real data per generation that keep kernel density estimates within a bound."""
+    return await reply.prediction(recommend.KIND, request, recommend.recommended, inline=False)
 
 
 @router.post("/simulations", status_code=202, responses=created(KDE))

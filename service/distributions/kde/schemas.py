@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, model_validator
 
-from service.distributions.schemas import Fresh, Recursion, Replace
+from service.distributions.schemas import Count, Fresh, Generations, Recursion, Replace
 from service.predictions.schemas import Model
 
 Width = Annotated[float, Field(ge=1e-9, le=1e9, allow_inf_nan=False), Strict()]
@@ -43,3 +43,33 @@ class KdeRequest(Recursion):
 
     bandwidth: AnyBandwidth
     workflow: Annotated[Replace | Fresh, Field(discriminator="kind")]
+
+
+class KdeBound(Model):
+    """What must be kept: a variance (over the true one) at most or at least ``limit``; drift at most."""
+
+    quantity: Literal["sample_variance", "model_variance", "drift"]
+    limit: Annotated[float, Field(ge=1e-60, le=1e60, allow_inf_nan=False), Strict()]
+    sense: Literal["at_most", "at_least"] = Field(
+        "at_most", description="Kernels widen a distribution, unless they are corrected, or very narrow."
+    )
+
+    @model_validator(mode="after")
+    def _drift_at_most(self) -> "KdeBound":
+        if self.quantity == "drift" and self.sense == "at_least":
+            raise ValueError("a drift is bounded from above; leave sense out")
+        return self
+
+
+class KdeRecommendationRequest(Model):
+    """The least fresh real data per generation that keep kernel density estimates within a bound."""
+
+    samples: Count = Field(description="Samples of every generation, real and synthetic together.")
+    generations: Generations | None = Field(
+        description="After so many synthetic generations; null: for ever."
+    )
+    bandwidth: AnyBandwidth
+    allocation: Literal["stratified", "iid"] = Field(
+        "stratified", description="Of the real samples: a fixed number, or each sample with a chance."
+    )
+    bound: KdeBound

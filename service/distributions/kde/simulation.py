@@ -5,10 +5,10 @@ from typing import Final, Literal
 
 import numpy as np
 
+from service.distributions.curves_by_generation import Expected, Generational, SimulatedCurve, from_prediction
 from service.distributions.kde.engine import bandwidth_of, mix_for, predicted
 from service.distributions.kde.schemas import KdeRequest
 from service.distributions.schedules import models_of
-from service.distributions.simulating import Expected, Generational, SimulatedCurve, from_prediction
 from service.jobs.compute import Work
 from service.simulation.distributions.kernels import LARGEST_PAIRS, QUANTITIES, KdeWork, flops
 from service.simulations.kinds import Point
@@ -57,7 +57,8 @@ class KdeKind(Generational[KdeSimulationRequest]):
 
     def work(self, request: KdeSimulationRequest, points: Sequence[Point], data: None) -> Work:  # noqa: ARG002
         """Draws of every generation up to the last reported one."""
-        mix, bandwidth, sizes = mix_for(request), bandwidth_of(request), _sizes(request)
+        mix, sizes = mix_for(request), _sizes(request)
+        bandwidth = bandwidth_of(request.bandwidth, mix.schedule)
         real = mix.real[mix.schedule.run(np.arange(1, len(sizes) + 1))]
         return KdeWork(
             sizes=sizes, real=tuple(real.tolist()), independent=mix.independent, fixed=bandwidth.fixed,

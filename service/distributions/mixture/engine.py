@@ -1,17 +1,29 @@
 """From a request about Gaussian mixtures to the theory and back."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from service.distributions.answering import head
 from service.distributions.mixture import responses
 from service.distributions.mixture.schemas import MAX_WORK, MixtureRequest
+from service.distributions.schedules import Sized, mix_of
+from service.distributions.schemas import Fresh, Replace
 from service.distributions.validity import Reasons, validity
 from service.errors import InvalidInput
 from service.theory.distributions.accuracy import Accuracy, Caution, approximate, exact
-from service.theory.distributions.mixture import LARGEST_CHAIN, closure_error, component
+from service.theory.distributions.mixture import (
+    LARGEST_CHAIN,
+    Component,
+    closure_error,
+    component,
+    weights_with_real,
+)
 from service.theory.distributions.schedule import Models, reported_models
+from service.theory.distributions.vocabulary.training import FreshReal
 
 KIND = "mixture"
+MAX_RUNS = 200
 CLEAR = 6.0
 """Separation from which the hard assignment stands for EM refits."""
 TRUSTED = 8.0
@@ -29,15 +41,15 @@ def predicted(request: MixtureRequest) -> responses.MixturePrediction:
     """The answer to a request. Raises InvalidInput where components overlap: those refits can only be simulated."""
     _check(request)
     models = models_of(request)
-    known = {weight: component(weight, request.samples, models) for weight in set(request.weights)}
-    reasons = Reasons(_cautions(request))
+    known, accuracies, cautions = _components(request, models)
+    reasons = Reasons((*_cautions(request), *cautions))
 
-    def state(weight: float, index: int) -> responses.ComponentState:
-        found = known[weight]
+    def state(place: int, index: int) -> responses.ComponentState:
+        found = known[place]
         return responses.ComponentState(
-            weight=weight,
+            weight=request.weights[place],
             weight_variance=reasons.value(found.weight_variance[index], "weight_variance"),
-            lost=reasons.value(min(max(found.lost[index], 0.0), 1.0), "lost"),
+            lost=reasons.value(np.clip(found.lost[index], 0.0, 1.0), "lost"),
             variance=reasons.value(found.variance[index], "variance"),
         )
 
@@ -45,25 +57,64 @@ def predicted(request: MixtureRequest) -> responses.MixturePrediction:
         responses.MixtureGeneration(
             generation=int(model) - 1,
             model=int(model),
-            components=[state(weight, index) for weight in request.weights],
-            surviving_components=sum(1.0 - float(known[weight].lost[index]) for weight in request.weights),
+            components=[state(place, index) for place in range(len(known))],
+            surviving_components=reasons.value(sum(1.0 - float(one.lost[index]) for one in known), "lost"),
         )
         for index, model in enumerate(models)
     ]
     return responses.MixturePrediction(
         **head(KIND, request), final=curve[-1], curve=curve,
-        validity=validity(_accuracies(request), reasons, ASSUMPTIONS),
+        validity=validity(accuracies, reasons, ASSUMPTIONS),
     )  # fmt: skip
 
 
-def _check(request: MixtureRequest) -> None:
-    if request.separation < CLEAR:
+def _components(
+    request: MixtureRequest, models: Models
+) -> tuple[list[Component], list[Accuracy], tuple[Caution, ...]]:
+    """Every component, in the order of the request."""
+    workflow = request.workflow
+    if isinstance(workflow, Replace):
+        known = {weight: component(weight, request.samples, models) for weight in set(request.weights)}
+        return [known[weight] for weight in request.weights], _accuracies(request), ()
+    weights = np.array(request.weights)
+    found = weights_with_real(weights, training_of(request, workflow), models)
+    unknown = np.full(len(models), np.nan)
+    components = [
+        Component(lost, weight * (1.0 - weight) * found.kinship, unknown)
+        for weight, lost in zip(request.weights, found.lost, strict=True)
+    ]
+    accuracies = [
+        exact("weight_variance", "multinomial resampling"),
+        replace(found.accuracy, quantity="lost"),
+    ]
+    cautions = (*(replace(one, quantity="lost") for one in found.cautions), _NO_VARIANCE)
+    return components, accuracies, cautions
+
+
+def training_of(request: Sized, workflow: Fresh) -> FreshReal:
+    """How the weights are trained. Raises InvalidInput where sizes do not fit together or are too many."""
+    mix = mix_of(request, workflow)
+    if len(mix.schedule.sizes) > MAX_RUNS:
+        raise InvalidInput.at(
+            "/workflow/real_samples", "too_many",
+            f"The real samples change {len(mix.schedule.sizes):,} times; at most {MAX_RUNS} changes are computed.",
+        )  # fmt: skip
+    return FreshReal(mix.schedule, tuple(mix.real.tolist()), mix.independent)
+
+
+def check_separation(separation: float) -> None:
+    """Raises InvalidInput where components overlap."""
+    if separation < CLEAR:
         raise InvalidInput.at(
             "/separation", "overlap",
             f"Components closer than {CLEAR:g} standard deviations exchange samples, and no formula for their refits "
             "holds. Simulate it: POST /v1/distributions/mixture/simulations.",
         )  # fmt: skip
-    if request.samples <= LARGEST_CHAIN:
+
+
+def _check(request: MixtureRequest) -> None:
+    check_separation(request.separation)
+    if request.samples <= LARGEST_CHAIN and isinstance(request.workflow, Replace):
         work = (request.generations + 1) * request.samples**2 * len(set(request.weights))
         if work > MAX_WORK:
             raise InvalidInput.at(
@@ -99,6 +150,11 @@ def _cautions(request: MixtureRequest) -> list[Caution]:
     )]  # fmt: skip
 
 
+_NO_VARIANCE = Caution(
+    "no_formula",
+    "The variance within a component has no formula with fresh real samples. Simulate it.",
+    "variance",
+)
 ASSUMPTIONS = (
     (
         "Hard assignment",

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from service.distributions.least_real import Recommendation
 from service.distributions.responses import DistributionPrediction
 from service.predictions.responses import Answer, Value
 
@@ -32,3 +33,9 @@ class MixturePrediction(DistributionPrediction):
     kind: Literal["mixture"] = "mixture"
     final: MixtureGeneration
     curve: list[MixtureGeneration]
+
+
+class MixtureRecommendation(Recommendation):
+    """The least fresh real data per generation that keep a mixture's components."""
+
+    kind: Literal["mixture_recommendation"] = "mixture_recommendation"

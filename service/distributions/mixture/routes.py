@@ -3,9 +3,10 @@
 from fastapi import APIRouter
 
 from service.distributions.answering import Reply
+from service.distributions.mixture import recommend
 from service.distributions.mixture.engine import KIND, predicted
-from service.distributions.mixture.responses import MixturePrediction
-from service.distributions.mixture.schemas import MixtureRequest
+from service.distributions.mixture.responses import MixturePrediction, MixtureRecommendation
+from service.distributions.mixture.schemas import MixtureRecommendationRequest, MixtureRequest
 from service.distributions.mixture.simulation import MIXTURE, MixtureSimulation, MixtureSimulationRequest
 from service.errors import DatabaseUnavailable, InvalidInput
 from service.simulations.create import Submission, created
@@ -19,6 +20,14 @@ router = APIRouter(prefix="/mixture")
 async def create_mixture_prediction(request: MixtureRequest, reply: Reply) -> MixturePrediction:
     """Predict what becomes of a well-separated Gaussian mixture that is refitted to its own samples."""
     return await reply.prediction(KIND, request, predicted, inline=False)
+
+
+@router.post("/recommendations", responses=problem_responses(InvalidInput, DatabaseUnavailable))
+async def create_mixture_recommendation(
+    request: MixtureRecommendationRequest, reply: Reply
+) -> MixtureRecommendation:
+    """Find the least fresh real data per generation that keep a mixture's components or their weights."""
+    return await reply.prediction(recommend.KIND, request, recommend.recommended, inline=False)
 
 
 @router.post("/simulations", status_code=202, responses=created(MIXTURE))

@@ -3,9 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
+import numpy as np
+
+from service.distributions.curves_by_generation import Expected, Generational, SimulatedCurve
 from service.distributions.mixture.engine import CLEAR, models_of, predicted
 from service.distributions.mixture.schemas import MixtureRequest
-from service.distributions.simulating import Expected, Generational, SimulatedCurve
+from service.distributions.schedules import mix_of
+from service.distributions.schemas import Fresh
 from service.errors import InvalidInput
 from service.jobs.compute import Work
 from service.simulation.distributions.mixture import QUANTITIES, MixtureWork, flops
@@ -56,13 +60,15 @@ class MixtureKind(Generational[MixtureSimulationRequest]):
             )
             return {name: Expected(reason=reason) for name in self.quantities(request)}
         answer = predicted(request)
+        nothing = Expected(reason="There is no formula with fresh real samples.")
         accuracies = {one.quantity: one.expected_relative_error for one in answer.validity.quantities}
         found = {}
         for k, weight in enumerate(request.weights):
             found[f"component_{k + 1}/weight"] = Expected((weight,) * len(answer.curve), 0.0)
             for name in _PREDICTED:
                 values = tuple(getattr(row.components[k], name) for row in answer.curve)
-                found[f"component_{k + 1}/{name}"] = Expected(values, accuracies[name])
+                known = not all(value is None for value in values)
+                found[f"component_{k + 1}/{name}"] = Expected(values, accuracies[name]) if known else nothing
         return found
 
     def flops(self, request: MixtureSimulationRequest) -> float:
@@ -78,8 +84,19 @@ class MixtureKind(Generational[MixtureSimulationRequest]):
 
     def work(self, request: MixtureSimulationRequest, points: Sequence[Point], data: None) -> Work:  # noqa: ARG002
         """Draws and refits of every generation up to the last reported one."""
+        last, independent = self.generations(request)[-1], False
+        real: tuple[float, ...] = (0.0,) * (last + 1)
+        if isinstance(request.workflow, Fresh):
+            mix = mix_of(request, request.workflow)
+            real = tuple(mix.real[mix.schedule.run(np.arange(1, last + 2))].tolist())
+            independent = mix.independent
         return MixtureWork(
-            tuple(request.weights), request.separation, request.samples, self.generations(request)
+            tuple(request.weights),
+            request.separation,
+            request.samples,
+            self.generations(request),
+            real,
+            independent,
         )
 
 

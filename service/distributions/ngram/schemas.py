@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
+from service.distributions.rows_by_generation import Agreement, Measured
 from service.distributions.schemas import Fraction
-from service.distributions.simulated import Agreement, Measured
 from service.predictions.responses import Answer
 from service.predictions.schemas import DatasetId, Model
 from service.simulations.resource import SimulationOptions, SimulationSummary

@@ -9,7 +9,7 @@ import numpy as np
 
 from service.database.engine import Connection
 from service.datasets import store as datasets
-from service.distributions import simulated
+from service.distributions import rows_by_generation
 from service.distributions.ngram.schemas import (
     Histogram,
     NgramResult,
@@ -120,8 +120,8 @@ class NgramKind(Kind[NgramSimulationRequest, StoredTokens]):
         losses = each[:, shown - 1 : shown]
         # Perplexity is measured per replicate, then averaged: e to a mean is not the mean of e to it.
         measured = np.concatenate([each[:, :shown], np.exp(losses)], axis=1)
-        rows = simulated.stored_rows(points)
-        found = simulated.compared(rows, measured.reshape(len(rows), replicates))
+        rows = rows_by_generation.stored_rows(points)
+        found = rows_by_generation.compared(rows, measured.reshape(len(rows), replicates))
         return NgramResult(
             replicates_done=found.replicates_done,
             agreement=found.agreement,
@@ -131,15 +131,17 @@ class NgramKind(Kind[NgramSimulationRequest, StoredTokens]):
 
     def rows(self, simulation: NgramSimulation) -> list[dict[str, Cell]]:
         """One row per generation and quantity."""
-        return simulated.table(simulation.measured)
+        return rows_by_generation.table(simulation.measured)
 
     def figure(self, simulation: NgramSimulation) -> Figure:
         """Perplexity on the held-out real text over generations."""
-        return simulated.curves(simulation.measured, ("perplexity",), "perplexity on held-out real text")
+        return rows_by_generation.curves(
+            simulation.measured, ("perplexity",), "perplexity on held-out real text"
+        )
 
     def wanted(self, points: Sequence[Point]) -> Sequence[int]:
         """The number of different n-grams of the last generation, n the order."""
-        rows = simulated.stored_rows(points)
+        rows = rows_by_generation.stored_rows(points)
         generations = rows[-1]["generation"] + 1
         shown = len(rows) // generations
         order = (shown - 2) // len(BY_LENGTH)
@@ -174,9 +176,9 @@ def _expected(request: NgramSimulationRequest, work: NgramWork) -> list[dict[str
         for length in range(1, request.order + 1):
             for name in BY_LENGTH:
                 value, error, reason = predicted(generation, length, name)
-                rows.append(simulated.expected(generation, f"{name}:{length}", value, error, reason))
+                rows.append(rows_by_generation.expected(generation, f"{name}:{length}", value, error, reason))
         rows += [
-            simulated.expected(generation, name, None, None, NO_PERPLEXITY)
+            rows_by_generation.expected(generation, name, None, None, NO_PERPLEXITY)
             for name in ("log_loss", "perplexity")
         ]
     return rows

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from service.distributions.least_real import Recommendation
 from service.distributions.responses import DistributionPrediction
 from service.predictions.responses import Answer, Value
 
@@ -60,25 +61,7 @@ class VocabularyPrediction(DistributionPrediction):
     )
 
 
-class Tried(Answer):
-    """The quantity with this much real data; value null: not known to the theory."""
-
-    real_samples: float
-    real_fraction: float
-    value: Value
-
-
-class VocabularyRecommendation(DistributionPrediction):
-    """The least real data per generation that keeps the bound, with the evaluations on both sides of it."""
+class VocabularyRecommendation(Recommendation):
+    """The least real data per generation that keep a vocabulary within a bound."""
 
     kind: Literal["vocabulary_recommendation"] = "vocabulary_recommendation"
-    quantity: str
-    limit: float = Field(description="The bound in the quantity's own units.")
-    reachable: bool
-    recommended: Tried | None = Field(description="The least that keeps the bound; null: nothing does.")
-    just_below: Tried | None = Field(
-        description="The next smaller amount, which does not; null: there is none."
-    )
-    without_real_data: Tried | None = Field(description="null: a retained set needs at least one sample.")
-    all_real: Tried
-    sentence: str

@@ -9,10 +9,10 @@ import numpy as np
 from pydantic import Field
 
 from service.database.engine import Connection
-from service.distributions import simulated
+from service.distributions import rows_by_generation
+from service.distributions.rows_by_generation import Agreement, Measured
 from service.distributions.schedules import mix_of, schedule_of
 from service.distributions.schemas import Fresh, Replace, Retained
-from service.distributions.simulated import Agreement, Measured
 from service.distributions.vocabulary.asked import Asked, Text, asked_of, text_of, truth_of
 from service.distributions.vocabulary.engine import decoding_of, models_of, training_of
 from service.distributions.vocabulary.schemas import VocabularyRequest
@@ -108,19 +108,19 @@ class VocabularyKind(Kind[VocabularySimulationRequest, Text]):
 
     def result(self, request: Mapping[str, Any], points: Sequence[Point], outcomes: Array) -> Answer:  # noqa: ARG002
         """Every quantity of every reported generation beside its prediction."""
-        return simulated.compared(simulated.stored_rows(points), outcomes)
+        return rows_by_generation.compared(rows_by_generation.stored_rows(points), outcomes)
 
     def rows(self, simulation: VocabularySimulation) -> list[dict[str, Cell]]:
         """One row per generation and quantity."""
-        return simulated.table(simulation.measured)
+        return rows_by_generation.table(simulation.measured)
 
     def figure(self, simulation: VocabularySimulation) -> Figure:
         """Missing mass and diversity over generations."""
-        return simulated.curves(simulation.measured, ("missing_mass", "diversity"), "probability")
+        return rows_by_generation.curves(simulation.measured, ("missing_mass", "diversity"), "probability")
 
     def wanted(self, points: Sequence[Point]) -> Sequence[int]:
         """Diversity, surviving types and entropy of the last generation: what is never 0 but by its own collapse."""
-        rows = simulated.stored_rows(points)
+        rows = rows_by_generation.stored_rows(points)
         last = rows[-1]["generation"]
         names = {"diversity", "surviving_types", "entropy"}
         return [i for i, row in enumerate(rows) if row["generation"] == last and row["quantity"] in names]
@@ -184,7 +184,11 @@ def _expected(request: VocabularySimulationRequest, truth: Vocabulary, asked: As
         found = predict(Question(truth, training_of(request), decoding_of(request.decoding), models, ranks))
     except Unsupported as error:
         reason = f"No formula: {error}."
-        return [simulated.expected(int(n) - 1, name, None, None, reason) for n in models for name in names]
+        return [
+            rows_by_generation.expected(int(n) - 1, name, None, None, reason)
+            for n in models
+            for name in names
+        ]
     errors = {one.quantity: one.expected_relative_error for one in found.accuracy}
     rows = []
     for one in found.generations:
@@ -192,9 +196,9 @@ def _expected(request: VocabularySimulationRequest, truth: Vocabulary, asked: As
             own = errors.get(name.partition(":")[0])
             if value is None or not isfinite(value):
                 reason = "Too few founders for the theory to say." if value is None else "Infinite."
-                rows.append(simulated.expected(one.generation, name, None, None, reason))
+                rows.append(rows_by_generation.expected(one.generation, name, None, None, reason))
             else:
-                rows.append(simulated.expected(one.generation, name, value, own))
+                rows.append(rows_by_generation.expected(one.generation, name, value, own))
     return rows
 
 

@@ -29,14 +29,17 @@ class _Fit:
 class MixtureWork:
     """Components N(k × separation, 1); every refit starts from the model that drew the samples.
 
-    A component without samples of its own is lost. Rows: for each component QUANTITIES at every reported generation,
-    variance and drift counted 0 once lost.
+    ``real``: how many samples of each generation are real; ``independent``: each with that chance. A component without
+    samples of its own is lost, until real samples bring it back. Rows: for each component QUANTITIES at every reported
+    generation, variance and drift counted 0 while it is lost.
     """
 
     weights: tuple[float, ...]
     separation: float
     samples: int
     reported: tuple[int, ...]
+    real: tuple[float, ...]
+    independent: bool
 
     @property
     def rows(self) -> int:
@@ -55,7 +58,10 @@ class MixtureWork:
         found = np.zeros((count, len(QUANTITIES), len(self.reported)))
         column = 0
         for generation in range(self.reported[-1] + 1):
-            model = self._refitted(rng, model)
+            real = (
+                self._real_samples(rng, generation) if generation else 0
+            )  # generation 0 draws from the truth
+            model = self._refitted(rng, model, truth, real)
             if generation in wanted:
                 found[:, :, column] = self._measured(model, truth)
                 column += 1
@@ -70,17 +76,22 @@ class MixtureWork:
         row[left, 4] = (model.means - truth.means[left]) ** 2
         return row
 
-    def _refitted(self, rng: Generator, model: _Fit) -> _Fit:
+    def _real_samples(self, rng: Generator, generation: int) -> int:
+        expected = self.real[generation]
+        return int(rng.binomial(self.samples, expected / self.samples)) if self.independent else int(expected)
+
+    def _refitted(self, rng: Generator, model: _Fit, truth: _Fit, real: int) -> _Fit:
         from sklearn.mixture import (
             GaussianMixture,  # slow to import, and needed in this kind's children alone
         )
 
-        counts = rng.multinomial(self.samples, model.weights)
-        owner = np.repeat(np.arange(len(counts)), counts)
-        x = model.means[owner] + np.sqrt(model.variances[owner]) * rng.standard_normal(self.samples)
+        x = _drawn(rng, model, self.samples - real)
+        if real:
+            x = np.concatenate([x, _drawn(rng, truth, real)])
+            model = _with_the_lost(model, truth)
         # what no sample is nearest to is gone; a component needs two samples for a variance
         nearest = np.argmin((x[:, None] - model.means) ** 2 / np.maximum(model.variances, 1e-12), axis=1)
-        alive = np.flatnonzero(np.bincount(nearest, minlength=len(counts)) > 0)
+        alive = np.flatnonzero(np.bincount(nearest, minlength=len(model.origin)) > 0)
         weights = model.weights[alive] / model.weights[alive].sum()
         em = GaussianMixture(
             len(alive), covariance_type="spherical", tol=1e-5, max_iter=300, reg_covar=1e-10,
@@ -91,6 +102,21 @@ class MixtureWork:
             warnings.simplefilter("ignore")  # not converged: as far as 300 steps go
             em.fit(x[:, None])
         return _Fit(model.origin[alive], em.weights_ / em.weights_.sum(), em.means_[:, 0], em.covariances_)
+
+
+def _drawn(rng: Generator, model: _Fit, count: int) -> Array:
+    """Samples of a mixture, shape (count,), component by component."""
+    owner = np.repeat(np.arange(len(model.weights)), rng.multinomial(count, model.weights))
+    drawn: Array = model.means[owner] + np.sqrt(model.variances[owner]) * rng.standard_normal(count)
+    return drawn
+
+
+def _with_the_lost(model: _Fit, truth: _Fit) -> _Fit:
+    """The model, and at the truth's places whatever it has lost: where EM starts when real samples are among others."""
+    weights, means, variances = truth.weights.copy(), truth.means.copy(), truth.variances.copy()
+    left = model.origin
+    weights[left], means[left], variances[left] = model.weights, model.means, model.variances
+    return _Fit(truth.origin, weights / weights.sum(), means, variances)
 
 
 def flops(components: int, samples: int, generations: int) -> float:

@@ -31,6 +31,10 @@ class Bandwidth:
         """Factor of the variance from sample to model, less one."""
         return 0.0 if self.corrected else self.relative**2
 
+    def of_model(self, sample_variance: float) -> float:
+        """Variance of the density estimate of a sample."""
+        return sample_variance * (1.0 + self.growth) + self.fixed**2
+
 
 @dataclass(frozen=True, eq=False)
 class Kernels:

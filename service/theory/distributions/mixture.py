@@ -11,8 +11,13 @@ from typing import Final
 import numpy as np
 from scipy.stats import binom
 
+from service.theory.distributions.accuracy import Accuracy, Caution
 from service.theory.distributions.schedule import Models
 from service.theory.distributions.vocabulary import ancestors
+from service.theory.distributions.vocabulary.diversity import kinship, kinship_limit
+from service.theory.distributions.vocabulary.levels import Vocabulary, from_weights
+from service.theory.distributions.vocabulary.sampled import predict_sampled, state_after
+from service.theory.distributions.vocabulary.training import FreshReal
 from service.theory.model import Array
 
 LARGEST_CHAIN: Final = 1000
@@ -50,6 +55,49 @@ def component(weight: float, samples: int, models: Models) -> Component:
     )
     y = models / (samples * weight)
     return Component(lost, drift, 1 - y + np.exp(-2 / y) * (1 + y))
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Of all components with fresh real samples in every fit, in the order of their true weights.
+
+    ``lost``, shape (components, models): P(no sample left), NaN where there is no formula, and ``cautions`` say why.
+    ``kinship``, shape (models,): Var w_n = w(1 − w) Φ.
+    """
+
+    lost: Array
+    kinship: Array
+    accuracy: Accuracy
+    cautions: tuple[Caution, ...]
+
+
+def weights_with_real(weights: Array, training: FreshReal, models: Models) -> Weights:
+    """Components as types of a vocabulary, samples as tokens: P(lost) = E (1 − w)^A, Φ the tokens' kinship, exact."""
+    law, ranks = _as_vocabulary(weights)
+    found = predict_sampled(law, training, models, ranks)
+    gone = np.array([one.state.gone for one in found.generations], dtype=float).T
+    (accuracy,) = (one for one in found.accuracy if one.quantity == "gone")
+    cautions = tuple(one for one in found.cautions if one.quantity == "gone")
+    return Weights(gone, kinship(training, models), accuracy, cautions)
+
+
+def lost_for_ever(weights: Array, training: FreshReal) -> Array:
+    """P(no sample left) of each component after infinitely many fits, shape (components,); NaN without a formula."""
+    law, ranks = _as_vocabulary(weights)
+    return np.array(state_after(law, training, None, ranks).gone, dtype=float)
+
+
+def kinship_for_ever(training: FreshReal) -> float:
+    """Φ after infinitely many fits."""
+    return kinship_limit(training)
+
+
+def _as_vocabulary(weights: Array) -> tuple[Vocabulary, tuple[int, ...]]:
+    """The law of the components, and the rank of each."""
+    order = np.argsort(-weights, kind="stable")
+    ranks = np.empty(weights.size, dtype=int)
+    ranks[order] = np.arange(1, weights.size + 1)
+    return from_weights(weights[order]), tuple(int(rank) for rank in ranks)
 
 
 def closure_error(weight: float, samples: int) -> float:

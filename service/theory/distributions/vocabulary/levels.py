@@ -148,6 +148,11 @@ def from_counts(counts: Array, types: Array | None = None) -> Vocabulary:
     )
 
 
+def from_weights(p: Array) -> Vocabulary:
+    """A short list of probabilities, decreasing, as they are."""
+    return Vocabulary(p, np.ones_like(p), float(p.size), -float(np.sum(xlogy(p, p))), listed=True)
+
+
 def _condensed(p: Array, multiplicities: Array) -> tuple[Array, Array]:
     """Two levels for each of MAX_LEVELS/2 intervals, even in ln p; p decreasing."""
     edges = np.geomspace(p[0], p[-1], MAX_LEVELS // 2 + 1)[:-1]
