@@ -13,6 +13,7 @@ from service.distributions.validity import Reasons, validity
 from service.errors import InvalidInput
 from service.theory.distributions.accuracy import Accuracy, Caution, approximate, exact
 from service.theory.distributions.mixture import (
+    FEWEST,
     LARGEST_CHAIN,
     Component,
     closure_error,
@@ -75,7 +76,8 @@ def _components(
     workflow = request.workflow
     if isinstance(workflow, Replace):
         known = {weight: component(weight, request.samples, models) for weight in set(request.weights)}
-        return [known[weight] for weight in request.weights], _accuracies(request), ()
+        few = request.samples > LARGEST_CHAIN and request.samples * min(request.weights) < FEWEST
+        return [known[weight] for weight in request.weights], _accuracies(request), (_FEW,) if few else ()
     weights = np.array(request.weights)
     found = weights_with_real(weights, training_of(request, workflow), models)
     unknown = np.full(len(models), np.nan)
@@ -153,6 +155,12 @@ def _cautions(request: MixtureRequest) -> list[Caution]:
 _NO_VARIANCE = Caution(
     "no_formula",
     "The variance within a component has no formula with fresh real samples. Simulate it.",
+    "variance",
+)
+_FEW = Caution(
+    "simulate",
+    f"The variance of a component of which fewer than {FEWEST:g} samples are expected, among more than "
+    f"{LARGEST_CHAIN:,}, has no formula. Simulate it.",
     "variance",
 )
 ASSUMPTIONS = (

@@ -62,8 +62,8 @@ class MixtureRequest(Model):
 class MixtureBound(Model):
     """What must be kept.
 
-    lost and weight_variance, of one ``component``, at most ``limit``; surviving_components at least. ``component``:
-    1, 2, … in the order of ``weights``.
+    lost and weight_variance, of one ``component``, at most ``limit``; surviving_components at least. ``component``: 1,
+    2, … in the order of ``weights``.
     """
 
     quantity: Literal["lost", "weight_variance", "surviving_components"]

@@ -22,6 +22,8 @@ from service.theory.model import Array
 
 LARGEST_CHAIN: Final = 1000
 """Samples up to which the chain of counts is summed exactly."""
+FEWEST: Final = 6.0
+"""Expected samples of a component from which the closed form of its variance was measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,8 @@ class Component:
 def component(weight: float, samples: int, models: Models) -> Component:
     """One component of true weight w under replacement with M samples in every fit; exact up to ``LARGEST_CHAIN``.
 
-    Var w_n = w(1 − w)[1 − (1 − 1/M)^n]. Beyond, E[var 1(alive)] ≈ 1 − y + (1 + y) e^{−2/y}, y = n/(M w).
+    Var w_n = w(1 − w)[1 − (1 − 1/M)^n]. Beyond, E[var 1(alive)] ≈ 1 − y + (1 + y) e^{−2/y}, y = n/(M w); NaN below M w
+    = ``FEWEST``, where it was never measured.
     """
     with np.errstate(divide="ignore"):
         lost_share = -np.expm1(models * np.log1p(-1.0 / samples))
@@ -53,8 +56,18 @@ def component(weight: float, samples: int, models: Models) -> Component:
             for founders in ancestors.by_model(samples, models.tolist())
         ]
     )
-    y = models / (samples * weight)
-    return Component(lost, drift, 1 - y + np.exp(-2 / y) * (1 + y))
+    known = samples * weight >= FEWEST
+    return Component(
+        lost, drift, _closure(2.0 * samples * weight / models) if known else np.full(len(models), np.nan)
+    )
+
+
+def _closure(x: Array) -> Array:
+    """1 − y + (1 + y) e^{−2/y} with x = 2/y, as 2 + (1 + 2/x) (e^{−x} − 1); small x by its series, nothing cancels."""
+    small = np.minimum(x, 0.05)
+    series = small**2 * (1 / 6 + small * (-1 / 12 + small * (1 / 40 + small * (-1 / 180 + small / 1008))))
+    value: Array = np.where(x < 0.05, series, 2.0 + (1.0 + 2.0 / x) * np.expm1(-x))
+    return value
 
 
 @dataclass(frozen=True, eq=False)

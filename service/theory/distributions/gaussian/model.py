@@ -45,7 +45,8 @@ class Gaussian:
         total = 0.0
         for m, v in zip(weight, value, strict=True):
             # λ_i λ_j/(λ_i + λ_j) as λ_i/(1 + λ_i/λ_j): no overflow where the eigenvalues are huge
-            total += m * v * float(np.sum(weight / (1.0 + v / value)))
+            with np.errstate(over="ignore"):  # a ratio beyond double precision leaves nothing of the pair
+                total += m * v * float(np.sum(weight / (1.0 + v / value)))
         return 0.5 * (total - 0.5 * self.trace)
 
 

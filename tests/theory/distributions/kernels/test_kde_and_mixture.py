@@ -111,3 +111,18 @@ def test_beyond_the_chain_the_closed_form_stays_within_its_error(monkeypatch: py
     closed = mixture.component(0.1, 600, models)
     assert closed.variance == pytest.approx(exact.variance, rel=mixture.closure_error(0.1, 600))
     assert closed.lost == pytest.approx(exact.lost, abs=1e-5)
+
+
+def test_the_closed_form_of_a_components_variance_keeps_its_digits() -> None:
+    """1 − y + (1 + y) e^(−2/y) at 50 digits, from y = 0.01 to 1e8."""
+    models = np.array([1, 10, 31, 32, 33, 100, 1000, 10**6, 10**8])
+    with mpmath.workdps(50):
+        for weight, samples in ((0.05, 2000), (0.9, 1001)):
+            y = [mpmath.mpf(int(n)) / (mpmath.mpf(samples) * mpmath.mpf(weight)) for n in models]
+            expected = [float(1 - one + (1 + one) * mpmath.exp(-2 / one)) for one in y]
+            assert component(weight, samples, models).variance == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_component_of_few_expected_samples_has_no_closed_form() -> None:
+    assert np.isnan(component(5.9e-4, 10_000, np.array([1, 50])).variance).all()
+    assert np.isfinite(component(6.1e-4, 10_000, np.array([1, 50])).variance).all()
