@@ -36,7 +36,8 @@ class Gaussian:
     @cached_property
     def condition(self) -> float:
         """The largest eigenvalue over the smallest."""
-        return float(self.eigenvalues.max() / self.eigenvalues.min())
+        with np.errstate(over="ignore"):
+            return float(self.eigenvalues.max() / self.eigenvalues.min())
 
     @cached_property
     def pairs(self) -> float:

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from numpy.random import default_rng
@@ -120,9 +121,9 @@ def test_the_closed_form_of_a_components_variance_keeps_its_digits() -> None:
         for weight, samples in ((0.05, 2000), (0.9, 1001)):
             y = [mpmath.mpf(int(n)) / (mpmath.mpf(samples) * mpmath.mpf(weight)) for n in models]
             expected = [float(1 - one + (1 + one) * mpmath.exp(-2 / one)) for one in y]
-            assert component(weight, samples, models).variance == pytest.approx(expected, rel=1e-12)
+            assert mixture.component(weight, samples, models).variance == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_component_of_few_expected_samples_has_no_closed_form() -> None:
-    assert np.isnan(component(5.9e-4, 10_000, np.array([1, 50])).variance).all()
-    assert np.isfinite(component(6.1e-4, 10_000, np.array([1, 50])).variance).all()
+    assert np.isnan(mixture.component(5.9e-4, 10_000, np.array([1, 50])).variance).all()
+    assert np.isfinite(mixture.component(6.1e-4, 10_000, np.array([1, 50])).variance).all()
