@@ -176,3 +176,32 @@ async def test_the_ends_of_every_range_are_answered(
         response = await http_without_database.post(PATH, json=body)
         assert response.status_code == 200, response.text
         assert 0 <= response.json()["test_error"] <= 1
+
+
+async def test_real_samples_that_have_ended_the_plateau_by_themselves(
+    http_without_database: httpx.AsyncClient,
+) -> None:
+    """They cover what rank 1 leaves out, however few synthetic ones there are: nothing to search for."""
+    for law in ({"exponent": 1.0, "types": 10**9}, {"exponent": 2.0}):
+        body = {
+            "law": {"kind": "zipf", **law}, "samples": 3,
+            "training": {"kind": "counts", "rank": 1, "real_samples": 10**12},
+        }  # fmt: skip
+        answer = (await http_without_database.post(PATH, json=body)).json()
+        assert answer["plateau"]["halved_at"] == 0
+        assert answer["regime"] == "recovered"
+        assert answer["test_error"] < answer["plateau"]["height"] / 2
+
+
+async def test_generations_that_lose_nothing_have_no_plateau(
+    http_without_database: httpx.AsyncClient,
+) -> None:
+    """Two items and a trillion samples: what is lost is below the smallest number."""
+    body = {
+        "law": {"kind": "zipf", "exponent": 0.5, "types": 2}, "samples": 151,
+        "training": {"kind": "recursive", "generations": 2, "generator_samples": 10**12},
+    }  # fmt: skip
+    answer = (await http_without_database.post(PATH, json=body)).json()
+    assert answer["plateau"] is None
+    p = 1 / (1 + 2**0.5)
+    assert answer["test_error"] == pytest.approx(p * (1 - p) ** 151 + (1 - p) * p**151, rel=1e-3)

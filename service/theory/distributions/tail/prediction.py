@@ -25,6 +25,7 @@ from service.theory.model import Array
 
 MOST: Final = 1e18  # samples, beyond which nothing is computed
 _STEP: Final = 1e-3
+_FEWEST: Final = -600.0  # ln of a number of samples that is as good as none
 _WHOLE_STEP: Final = 0.05
 
 Regime = Literal["scaling", "plateau", "recovered"]
@@ -132,7 +133,10 @@ def effective_samples(law: Zipf, value: float) -> float:
 
 
 def crossing(error: Callable[[float], float], bound: float) -> float:
-    """The least T in (0, 1e18] with error(T) ≤ bound, for an error that falls from 1 at T = 0; inf: none."""
+    """The least T in (0, 1e18] with error(T) ≤ bound, for a falling error; 0: any number keeps it; inf: none does.
+
+    Any number does where real samples beside those counted here keep it alone, however few the latter are.
+    """
     if np.isnan(bound):
         return np.nan
     if bound >= 1.0:
@@ -145,7 +149,9 @@ def crossing(error: Callable[[float], float], bound: float) -> float:
     if bound <= 0.0 or excess(high) > 0.0:
         return inf
     while excess(low) <= 0.0:
-        low -= 3.0
+        low = 4.0 * low - 3.0
+        if low < _FEWEST:
+            return 0.0
     return exp(brentq(excess, low, high, xtol=1e-12, rtol=1e-14))
 
 
@@ -182,11 +188,13 @@ def _lawful(law: Zipf, rank: float) -> bool:
     return law.types is None and rank >= laws.LEAST
 
 
-def _plateau_of_generations(law: Zipf, training: Recursive) -> Plateau:
+def _plateau_of_generations(law: Zipf, training: Recursive) -> Plateau | None:
     """What is left when the learner has seen all that its generators passed on: founders alone."""
     nodes = law.nodes()
     left = nodes.weights * nodes.p * training.unseen(law, nodes, MOST)
     height = float(np.sum(left))
+    if height <= 0.0:  # below double precision: all items were passed on
+        return None
     founders = training.founders(MOST).mean
     real = crossing(lambda R: float(left @ missed(nodes.p, R)) / height, 0.5)
     lawful = law.types is None and founders >= laws.LEAST
