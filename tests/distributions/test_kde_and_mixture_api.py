@@ -44,7 +44,7 @@ async def test_mixtures_lose_their_rare_components(http_without_database: httpx.
     ("kind", "body", "pointer"),
     [
         ("mixture", {"generations": 5, "samples": 100, "weights": [0.5, 0.5], "separation": 4.0}, "/separation"),
-        ("mixture", {"generations": 5, "samples": 100, "weights": [0.5, 0.4], "separation": 9.0}, ""),
+        ("mixture", {"generations": 5, "samples": 100, "weights": [0.5, 0.4], "separation": 9.0}, "/weights"),
         ("mixture", {"generations": 10_000, "samples": 1000, "weights": [1.0], "separation": 9.0}, "/generations"),
         (
             "kde",
