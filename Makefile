@@ -43,6 +43,8 @@ bench: develop  ## Time the theory, the API and the simulations
 	$(PYTHON) -m benchmarks.http_rates
 	$(PYTHON) -m pytest benchmarks --benchmark-only
 	$(PYTHON) -m benchmarks.simulation_speed
+	$(PYTHON) -m benchmarks.shard_overhead
+	$(PYTHON) -m benchmarks.beside_predictions
 
 chaos: develop  ## Simulations while workers are killed and frozen and PostgreSQL restarted: the full run, minutes
 	cd tests/processes && PYTHONPATH=$(CURDIR) $(abspath $(PYTHON)) chaos.py
