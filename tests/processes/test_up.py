@@ -32,6 +32,7 @@ from process_support import (
 from service.database import postmaster
 from service.database.embedded import EmbeddedServer, embedded_url
 from service.database.engine import POOL_TIMEOUT
+from service.processes import NICENESS
 from service.supervisor import EXIT_BUSY
 
 pytestmark = pytest.mark.processes
@@ -87,6 +88,12 @@ def test_up_and_down(start: Up, data_dir: Path) -> None:
         done = api.get(f"/v1/simulations/{simulation_id}").json()
     assert done["progress"] == {"completed": 24, "total": 24}
     assert abs(done["points"][0]["z_score"]) < 5
+    # simulations give way to predictions, also where Linux divides time by session
+    worker = processes[1]
+    computing = [child for child in worker.children() if "spawn_main" in " ".join(child.cmdline())]
+    assert {child.nice() for child in computing} == {psutil.Process().nice() + NICENESS}
+    autogroup = Path(f"/proc/{worker.pid}/autogroup")
+    assert not autogroup.exists() or autogroup.read_text().split()[-1] == str(NICENESS)
     ready = program.said().rsplit("ready: ", 1)[1].splitlines()[0]
     assert "psql 'postgresql://" in ready
     server = psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
