@@ -146,7 +146,12 @@ class _Compiler:
         label = stages[-1].name if stages else REAL
         final = Source(label, label, float(mix.samples), noise)
         again: Stage | None = None
-        every = (generator.samples, noise if given is None else given, generator.penalty)
+        # without generations the fields are no lists
+        every: tuple[Any, Any, Any] = (
+            generator.samples,
+            noise if given is None else given,
+            generator.penalty,
+        )
         each = set(zip(samples, noises, penalties, strict=True)) if n > 0 else {every}
         if generator.design == "independent" and len(each) == 1:
             ((rows, variance, penalty),) = each
