@@ -16,6 +16,8 @@ from service.theory.errors import NotConverged, Unsupported
 from service.theory.finite_size import Contributions, contributions
 from service.theory.matrices import finite_size as matrices
 from service.theory.matrices.response import MatrixResponse, StageSolver
+from service.theory.mixes.prediction import mixed_prediction
+from service.theory.mixes.scenarios import is_mixed
 from service.theory.model import Array, Population, Stage, TrainingMix
 from service.theory.plain_correction import NEGLIGIBLE, NotSmall, added, continued, left_over
 from service.theory.plain_prediction import is_plain, plain_prediction
@@ -45,6 +47,12 @@ def corrected(population: Population, prediction: Prediction) -> Prediction:
         return prediction
 
 
+def correctable(population: Population, mix: TrainingMix) -> bool:
+    """Whether the correction takes less than seconds."""
+    work = sum((len(stage.sources) + 1) ** 3 for stage in mix.stages) * population.eigenvalues.size
+    return work <= MAX_WORK
+
+
 def with_expected_error(population: Population, prediction: Prediction) -> Prediction:
     """An asymptotic prediction with the relative error that its correction, where there is one, shows it to have."""
     if prediction.mix.keeps_data:
@@ -52,6 +60,8 @@ def with_expected_error(population: Population, prediction: Prediction) -> Predi
     mix, full = prediction.mix, None
     if is_plain(population, mix):
         full = plain_prediction(population, mix, 1)
+    elif is_mixed(population, mix) and correctable(population, mix):
+        full = mixed_prediction(population, mix, 1)
     if full is None or full.order == 0:
         full = corrected(population, prediction)
     if full.moved is None:
@@ -126,7 +136,7 @@ class _Corrector:
         if self.matrices:
             if matrices.products(population, mix) > matrices.MAX_PRODUCTS:
                 raise NotSmall
-        elif sum((len(s.sources) + 1) ** 3 for s in mix.stages) * population.eigenvalues.size > MAX_WORK:
+        elif not correctable(population, mix):
             raise NotSmall
         if any(stage.passes for stage in mix.stages):
             raise Unsupported("the correction is known for one fit of a design, not for several in a row")

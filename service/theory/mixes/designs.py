@@ -1,0 +1,181 @@
+"""The fits' first order for many designs at once: effective ridges, and how differently weighted sources share them.
+
+With h(g) = Σ_s p_s/(1 + ω_s g), A(g) = Σ_s p_s ω_s/(1 + ω_s g) over the active sources, p_s = T_s/N, and
+ν(θ) = (active samples − df1(θ))/N, a fit's g and θ solve
+
+    h(g) = ν(θ),   θ A(g) = λ,   and source s learns the share F_s = p_s ω_s/(1 + ω_s g)/A(g).
+
+For one common weight h = A/ω, F_s = T_s/active. Sources and regimes: one_covariance.py, which finds the same roots one by
+one; penalty 0 with fewer samples than modes is the limit g -> ∞, where weights drop out.
+"""
+
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from service.theory.grid import STEP, Grid
+from service.theory.model import Array, Mask, Population
+from service.theory.ridges import effective_ridges
+
+_STEPS: Final = 30
+_QUADRATIC: Final = 1e-7  # a Newton step this small (relative) leaves an error of its square
+
+
+class Designs:
+    """Sources of many stages; shapes (designs, sources). Designs without active samples have nan everywhere."""
+
+    def __init__(self, samples: Array, weights: Array) -> None:
+        self.samples, self.weights = samples, weights
+        used = samples * (weights > 0)
+        total, self.active = samples.sum(axis=1), used.sum(axis=1)
+        self.total, self.share = total, used / total[:, None]
+        most = np.where(used > 0, weights, 0.0).max(axis=1)
+        self.common: Mask = np.where(used > 0, weights, np.inf).min(axis=1) == most
+        self.largest = most
+        self._on_grid: tuple[Array, Array] | None = None
+
+    def on_grid(self, grid: Grid) -> tuple[Array, Array]:
+        """ν and g at the grid's points, shapes (designs, points)."""
+        if self._on_grid is None:
+            nu = np.atleast_2d(grid.base.freedom.above_first(self.active[:, None])) / self.total[:, None]
+            self._on_grid = nu, self.response(nu)
+        return self._on_grid
+
+    @cached_property
+    def active_shares(self) -> Array:
+        """T_s/active of the active sources."""
+        return self.share * (self.total / self.active)[:, None]
+
+    def response(self, nu: Array) -> Array:
+        """g at ν, shapes (designs, points): positive for ν > 0, next to it on the other side of infinity for ν < 0.
+
+        1/h is nearly linear in g, and concave for g > 0, where it lies below its asymptote: Newton's method climbs from
+        there to the root. nan where it is not found, far below ν = 0.
+        """
+        with np.errstate(all="ignore"):
+            if self.common.all():
+                return np.asarray((self.share.sum(axis=1)[:, None] / nu - 1.0) / self.largest[:, None])
+            p, w = self.share[:, :, None], self.weights[:, :, None]
+            used = np.divide(self.share, self.weights, out=np.zeros_like(self.share), where=self.share > 0)
+            c1 = used.sum(axis=1)
+            c2 = np.divide(used, self.weights, out=np.zeros_like(used), where=self.share > 0).sum(axis=1) / c1
+            g = c1[:, None] / nu - c2[:, None]
+            pole = -1.0 / np.where(self.share > 0, self.weights, np.inf).min(axis=1)[:, None]
+            g = np.where(nu > 0, np.maximum(g, 0.0), np.where(g < 1.5 * pole, g, np.nan))
+            floor = 1.0 / self.largest[:, None]
+            pw, target = p * w, 1.0 / nu
+            for _ in range(_STEPS):
+                inverse = 1.0 / (1.0 + w * g[:, None])
+                h = (p * inverse).sum(axis=1)
+                step = (h * target - 1.0) * h / (pw * inverse * inverse).sum(axis=1)
+                g = g + step
+                unsettled = np.abs(step) > _QUADRATIC * (np.abs(g) + floor)
+                if not unsettled.any():
+                    break
+            return np.where(unsettled | ((nu < 0) & (g > pole)), np.nan, g)
+
+    def scale(self, g: Array) -> Array:
+        """A, shapes (designs, points)."""
+        w = self.weights[:, :, None]
+        return (self.share[:, :, None] * w / (1.0 + w * g[:, None])).sum(axis=1)
+
+    def shares(self, g: Array) -> Array:
+        """F_s, shape (designs, sources, points), from g, shape (designs, points)."""
+        if self.common.all():
+            return np.broadcast_to(self.active_shares[:, :, None], (*self.share.shape, g.shape[1]))
+        w = self.weights[:, :, None]
+        a = self.share[:, :, None] * w / (1.0 + w * g[:, None])
+        return a / a.sum(axis=1, keepdims=True)
+
+    def rows(self, rows: Mask | slice, sources: int | None = None) -> "Designs":
+        """Some of them, of their first ``sources``: the others are empty."""
+        part = Designs(self.samples[rows, :sources], self.weights[rows, :sources])
+        if self._on_grid is not None:
+            nu, g = self._on_grid
+            part._on_grid = nu[rows], g[rows]
+        return part
+
+    def repeated(self, times: int) -> "Designs":
+        """All of them, as often."""
+        if times == 1:
+            return self
+        repeated = Designs(np.tile(self.samples, (times, 1)), np.tile(self.weights, (times, 1)))
+        if self._on_grid is not None:
+            nu, g = self._on_grid
+            repeated._on_grid = np.tile(nu, (times, 1)), np.tile(g, (times, 1))
+        return repeated
+
+    def penalties(self, theta: Array, g: Array) -> Array:
+        """λ = θ A, shapes (designs,)."""
+        return theta * self.scale(g[:, None])[:, 0]
+
+    def above(self, df1: Array, left: Array, rank: float) -> Array:
+        """ν of fits with these degrees of freedom, ``left``: rank − df1; shapes (designs,)."""
+        room = np.where(rank > 2 * self.active, self.active - df1, (self.active - rank) + left)
+        return np.asarray(room / self.total)
+
+
+def solve(population: Population, designs: Designs, penalties: Array) -> tuple[Array, Array]:
+    """Effective ridges, shape (designs,), and shares, shape (designs, sources); nan where no regular root was found.
+
+    Every mode has variance.
+    """
+    rank, count = population.rank, designs.active.size
+    theta, shares = np.full(count, np.nan), np.full(designs.share.shape, np.nan)
+    ridge = (penalties > 0) & (designs.active > 0)
+    if ridge.all():
+        return _ridge(population, designs, penalties)
+    if ridge.any():
+        theta[ridge], shares[ridge] = _ridge(population, designs.rows(ridge), penalties[ridge])
+    free = (penalties == 0) & (designs.active > rank)
+    if free.any():
+        own = designs.rows(free)
+        theta[free] = 0.0
+        shares[free] = own.shares(own.response(((own.active - rank) / own.total)[:, None]))[:, :, 0]
+    few = (penalties == 0) & (designs.active > 0) & (designs.active < rank)
+    if few.any():
+        own = designs.rows(few)
+        theta[few] = effective_ridges(population, own.active, np.zeros_like(own.active))
+        shares[few] = own.active_shares
+    return theta, shares
+
+
+def _ridge(population: Population, designs: Designs, penalties: Array) -> tuple[Array, Array]:
+    """Newton's method on g in ν(λ/A(g)) = h(g), from the population's grid."""
+    p, w, m = designs.share, designs.weights, population.multiplicities
+    g = _start(population.grid, designs, penalties)
+    settled = np.zeros(g.shape, dtype=bool)
+    for _ in range(_STEPS):
+        q = 1.0 / (1.0 + w * g[:, None])
+        h, a = p * q, p * w * q
+        A = a.sum(axis=1)
+        theta = penalties / A
+        Q = 1.0 / (population.eigenvalues + theta[:, None])
+        S, U = population.eigenvalues * Q, theta[:, None] * Q
+        spread = (S * U).dot(m)
+        nu = designs.above(S.dot(m), U.dot(m), population.rank)
+        slope = spread / designs.total * (a * w * q).sum(axis=1) / A + (a * q).sum(axis=1)
+        step = (h.sum(axis=1) - nu) / slope
+        settled = np.abs(step) <= _QUADRATIC * g
+        proposal = g + step
+        g = np.where(proposal > 0, proposal, g / 8.0)
+        if settled.all():
+            break
+    a = p * w / (1.0 + w * g[:, None])
+    A = a.sum(axis=1)
+    return np.where(settled, penalties / A, np.nan), np.where(settled[:, None], a / A[:, None], np.nan)
+
+
+def _start(grid: Grid, designs: Designs, penalties: Array) -> Array:
+    """g next to its root, from λ on the grid: between neighbours both are nearly powers."""
+    _, on_grid = designs.on_grid(grid)
+    table = grid.theta * designs.scale(on_grid)  # nan below the interpolation threshold
+    rows = np.arange(penalties.size)
+    above = (~(table > penalties[:, None])).sum(axis=1)
+    high = np.minimum(np.maximum(above, 1), grid.theta.size - 1)
+    below, beyond = table[rows, high - 1], table[rows, high]
+    low_g, high_g = on_grid[rows, high - 1], on_grid[rows, high]
+    share = np.log(penalties / below) / np.log(beyond / below)
+    inside = low_g * (high_g / low_g) ** np.minimum(np.maximum(share, -1.0), 60.0 / STEP)
+    return np.where(np.isfinite(inside) & (inside > 0), inside, np.where(high_g > 0, 2.0 * high_g, 1.0))

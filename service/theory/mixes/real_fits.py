@@ -1,0 +1,75 @@
+"""Fits to real labels alone, side by side: what mixes are compared with. All samples of a fit have one weight ω.
+
+With c = Σ σ U² w² the error is c + ratio (c + noise), ratio = Σ S²/(T − Σ S²); weight ω at penalty λ is weight 1 at λ/ω.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.theory.mixes.errors import CleanParts, clean_parts
+from service.theory.model import Array, Mask, Population
+from service.theory.penalty import interpolated_minima
+from service.theory.plain_correction import corrections_at
+from service.theory.ridges import effective_ridges
+
+
+@dataclass(frozen=True, eq=False)
+class RealPoints:
+    """At effective ridges: ``bias``, ``ratio`` (the variance is ratio × noise) and ``penalty``; shapes (fits,)."""
+
+    theta: Array
+    bias: Array
+    ratio: Array
+    penalty: Array
+
+
+@dataclass(frozen=True, eq=False)
+class RealFits:
+    """``samples``, ``weight``, ``noise``: one for all fits, or one for each."""
+
+    population: Population
+    samples: Array
+    weight: Array
+    noise: Array
+
+    def ridges(self, penalties: Array) -> Array:
+        """Effective ridges at penalties, one or one for each fit; nan at the threshold."""
+        samples, penalties = np.broadcast_arrays(self.samples, penalties / self.weight)
+        return effective_ridges(self.population, samples, penalties)
+
+    def on_grid(self) -> tuple[Array, Mask, Array]:
+        """The error at the grid's points, where a penalty >= 0 leads, and what label noise alone makes of it where that
+        begins; shapes (fits, points) and (fits,)."""
+        base, samples = self.population.grid.base, self.samples[:, None]
+        reached = np.atleast_2d(base.freedom.above_first(samples) > 0)
+        room = np.atleast_2d(base.freedom.above_second(samples))
+        ratio = base.freedom.df2 / room
+        error = base.signal + ratio * (base.signal + self.noise[:, None])
+        floor = ratio[np.arange(len(ratio)), reached.argmax(axis=1)] * self.noise
+        return np.where(room > 0, error, np.inf), reached, floor
+
+    def best(self) -> tuple[Array, Array, Mask]:
+        """Effective ridge and value of the least error, and where it is regular."""
+        values, reached, floor = self.on_grid()
+        theta, value = interpolated_minima(self.population.grid.log_theta, values, reached)
+        return theta, value, (floor > value) & (value < np.inf)
+
+    def at(self, theta: Array) -> RealPoints:
+        """At effective ridges."""
+        population, samples = self.population, self.samples
+        Q = 1.0 / (population.eigenvalues + theta[:, None])
+        df2, spread, left2, signal = population.grid.base_rows.dot((Q * Q).T)
+        spread, square = theta * spread, theta * theta
+        left1 = spread + square * left2
+        few = population.rank > 2 * samples
+        room = np.where(few, samples - df2, (samples - population.rank) + left1 + spread)
+        first = np.where(few, samples - df2 - spread, (samples - population.rank) + left1)
+        ratio = df2 / room
+        return RealPoints(theta, square * signal * (1.0 + ratio), ratio, theta * first / samples * self.weight)
+
+    def corrected(self, theta: Array) -> CleanParts:
+        """The parts of the error to order 1."""
+        samples = np.broadcast_to(self.samples, np.broadcast_shapes(self.samples.shape, theta.shape))
+        found = corrections_at(self.population, samples, np.broadcast_to(theta, samples.shape))
+        return clean_parts(found.truth, found.noise, self.noise)
