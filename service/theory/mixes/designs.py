@@ -19,7 +19,7 @@ from service.theory.model import Array, Mask, Population
 from service.theory.ridges import effective_ridges
 
 _STEPS: Final = 30
-_QUADRATIC: Final = 1e-7  # a Newton step this small (relative) leaves an error of its square
+_QUADRATIC: Final = 1e-7  # a relative Newton step, or residual, this small leaves an error of its square
 
 
 class Designs:
@@ -56,21 +56,21 @@ class Designs:
         with np.errstate(all="ignore"):
             if self.common.all():
                 return np.asarray((self.share.sum(axis=1)[:, None] / nu - 1.0) / self.largest[:, None])
-            p, w = self.share[:, :, None], self.weights[:, :, None]
+            w = self.weights[:, :, None]
             used = np.divide(self.share, self.weights, out=np.zeros_like(self.share), where=self.share > 0)
             c1 = used.sum(axis=1)
             c2 = np.divide(used, self.weights, out=np.zeros_like(used), where=self.share > 0).sum(axis=1) / c1
             g = c1[:, None] / nu - c2[:, None]
             pole = -1.0 / np.where(self.share > 0, self.weights, np.inf).min(axis=1)[:, None]
             g = np.where(nu > 0, np.maximum(g, 0.0), np.where(g < 1.5 * pole, g, np.nan))
-            floor = 1.0 / self.largest[:, None]
-            pw, target = p * w, 1.0 / nu
+            pw, target = (self.share * self.weights)[:, None], 1.0 / nu
+            p = self.share[:, None]
             for _ in range(_STEPS):
                 inverse = 1.0 / (1.0 + w * g[:, None])
-                h = (p * inverse).sum(axis=1)
-                step = (h * target - 1.0) * h / (pw * inverse * inverse).sum(axis=1)
-                g = g + step
-                unsettled = np.abs(step) > _QUADRATIC * (np.abs(g) + floor)
+                h = (p @ inverse)[:, 0]
+                error = h * target - 1.0
+                g = g + error * h / (pw @ (inverse * inverse))[:, 0]
+                unsettled = np.abs(error) > _QUADRATIC
                 if not unsettled.any():
                     break
             return np.where(unsettled | ((nu < 0) & (g > pole)), np.nan, g)

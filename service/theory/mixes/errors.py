@@ -17,6 +17,10 @@ class CleanParts:
     by_noise: Array
     small: Mask
 
+    def part(self, kind: int, fits: slice) -> "CleanParts":
+        """Of arrays of shape (kinds, fits), one kind's."""
+        return CleanParts(self.bias[kind, fits], self.by_noise[kind, fits], self.small[kind, fits])
+
 
 @dataclass(frozen=True, eq=False)
 class Errors:
@@ -40,13 +44,13 @@ def asymptotic(
     found: Origins, point: int, total: Array, clean: CleanParts, noises: list[Array], real_noise: Array
 ) -> Errors:
     """To order 0; ``noises``: label noise of every source of every stage, shapes (scenarios or 1, sources)."""
-    parts = [part[0, :, point] for part in found.noise]
+    parts = [part[0, point] for part in found.noise]
     return Errors(
         total,
         clean.bias,
         clean.by_noise * real_noise,
         [part * noise for part, noise in zip(parts[:-1], noises, strict=False)],
-        found.shift[0, :, point],
+        found.shift[0, point],
         (parts[-1] * (noises[-1] - real_noise[:, None])).sum(axis=1),
         np.zeros(1),
         clean.small,
@@ -57,8 +61,8 @@ def corrected(
     found: Origins, point: int, clean: CleanParts, noises: list[Array], real_noise: Array
 ) -> Errors:
     """To order 1: label noise follows a geometric series, see plain_correction.continued."""
-    parts = [part[:, :, point] for part in found.noise]
-    truth, shift = found.truth[:, :, point], found.shift[:, :, point]
+    parts = [part[:, point] for part in found.noise]
+    truth, shift = found.truth[:, point], found.shift[:, point]
     by_noise = [(part * noise).sum(axis=-1) for part, noise in zip(parts, noises, strict=True)]
     total = truth[0] + shift[0] + sum(part[0] for part in by_noise)
     moved = np.abs(truth[1]) + np.abs(shift[1])
@@ -84,12 +88,17 @@ def corrected(
     )
 
 
-def clean_parts(truth: tuple[Array, Array], noise: tuple[Array, Array], variance: Array) -> CleanParts:
-    """Of fits to real labels of this noise ``variance``, to order 1."""
+def asymptotic_parts(bias: Array, by_noise: Array) -> CleanParts:
+    """To order 0."""
+    return CleanParts(bias, by_noise, np.ones(bias.shape, dtype=bool))
+
+
+def clean_parts(truth: Array, noise: Array, variance: Array) -> CleanParts:
+    """Of fits to real labels of this noise ``variance``, to order 1; ``truth``, ``noise``: value and correction."""
     least = NEGLIGIBLE * (truth[0] + noise[0] * variance)
     with np.errstate(divide="ignore", invalid="ignore"):
-        by_noise, fine = _continued(np.stack(noise), least / variance)
-    return CleanParts(truth[0] + truth[1], by_noise, fine & _is_small(np.stack(truth), least))
+        by_noise, fine = _continued(noise, least / variance)
+    return CleanParts(truth[0] + truth[1], by_noise, fine & _is_small(truth, least))
 
 
 def _is_small(pair: Array, least: Array) -> Mask:

@@ -64,17 +64,36 @@ class Fits:
         """See stages.crowding."""
         return (1.0 - self.room) / self.samples_to_spare
 
-    # --- sums and products over modes that moments.py and adjoint.py share ---------------------------
+    # --- products over modes that moments.py, last.py and adjoint.py share -----------------------------
 
     @cached_property
-    def weighted(self) -> tuple[Array, Array, Array]:
-        """σ m times S², S U, U²."""
-        S = self.population.weight * self.S
-        return S * self.S, S * self.U, self.population.weight * self.U * self.U
+    def shares_and_weighting(self) -> Array:
+        """F and F²/T, shape (fits, 2, sources)."""
+        return np.stack([self.shares, self.weighting], axis=1)
+
+    @cached_property
+    def weighted(self) -> Array:
+        """σ m times S², S U, U², shape (fits, 3, modes)."""
+        found = np.empty((self.S.shape[0], 3, self.S.shape[1]))
+        S, U = self.population.weight * self.S, self.population.weight * self.U
+        np.multiply(S, self.S, out=found[:, 0])
+        np.multiply(S, self.U, out=found[:, 1])
+        np.multiply(U, self.U, out=found[:, 2])
+        return found
+
+    @cached_property
+    def unlearned_power(self) -> Array:
+        """U² w²."""
+        return self.U * self.U * self.population.target_power
+
+    @cached_property
+    def unlearned_signal(self) -> Array:
+        """Σ σ m U² w², shape (fits,)."""
+        return self.unlearned_power.dot(self.population.weight)
 
     @cached_property
     def powers(self) -> Array:
-        """S^k, k = 0 …, shape (fits, powers, modes)."""
+        """S^k, k = 0 … 4, shape (fits, powers, modes)."""
         powers = np.empty((self.S.shape[0], _POWERS, self.S.shape[1]))
         powers[:, 0], powers[:, 1] = 1.0, self.S
         for k in range(2, _POWERS):

@@ -13,49 +13,37 @@ import numpy as np
 
 from service.theory.mixes.designs import Designs
 from service.theory.mixes.fits import Fits
-from service.theory.mixes.moments import Moments
-from service.theory.mixes.scenarios import Links
+from service.theory.mixes.scenarios import Mixes
 from service.theory.model import Array, Mask, Population
 
 
 class LastStage:
-    """``links``, ``designs``, ``noise`` of the last stage; ``moments`` None where all its labels are real."""
+    """Of mixes with these ``designs`` of their last stage, and ``moments`` of the models before it, see moments.py."""
 
-    def __init__(
-        self,
-        population: Population,
-        links: Links,
-        designs: Designs,
-        noise: Array,
-        moments: Moments | None = None,
-    ) -> None:
-        self.population, self.links, self.designs, self.noise = population, links, designs, noise
-        models, shifts = len(links.models), len(links.shifted)
-        pairs = [(v, u) for v in range(models) for u in range(v + 1)]
-        pairs += [(v, v) for v in range(models, models + shifts)]
-        self.first = np.array([v for v, _ in pairs], dtype=np.intp)
-        self.second = np.array([u for _, u in pairs], dtype=np.intp)
-        self.double: Array = np.where(self.first == self.second, 1.0, 2.0)[:, None]
-        self.own = np.flatnonzero(self.first == self.second)
-        self.rows: Array | None = None if moments is None or not pairs else self._rows(moments, pairs)
+    def __init__(self, population: Population, mixes: Mixes, designs: Designs, moments: Array) -> None:
+        self.population, self.designs = population, designs
+        self.links, self.noise = mixes.links[-1], mixes.numbers[-1].noise
+        self.double: Array = (2.0 - self.links.same)[:, None]
+        self.rows = self._rows(moments, mixes.powers[-1]) if len(self.links.members) else None
 
-    def _rows(self, moments: Moments, pairs: list[tuple[int, int]]) -> Array:
+    def _rows(self, M: Array, powers: Array) -> Array:
         """What is summed with Q²: pairs for S² and SU, E[e_v w] for SU, E_vv + 2 E[e_v w] for U²; (…, rows, modes)."""
-        links, M = self.links, moments.matrix
-        sigma, weight = self.population.eigenvalues, self.population.weight
-        models, n, k = len(links.models), len(pairs), len(links.members)
-        places = [moments.places.of[u] for u in links.models]
+        links, sigma, weight = self.links, self.population.eigenvalues, self.population.weight
+        models, k, n = len(links.models), len(links.members), len(links.first)
+        between = n - len(links.shifted)  # pairs of models
         rows = np.zeros((M.shape[0], 2 * n + 2 * k, sigma.size))
-        for i, (v, u) in enumerate(pairs):
-            rows[:, i] = M[:, places[v], places[u]] if v < models else links.powers[v - models]
-        for v in range(models):
-            rows[:, 2 * n + v] = M[:, 0, places[v]]
-        np.multiply(rows[:, 2 * n : 2 * n + k], 2.0 * weight, out=rows[:, 2 * n + k :])
-        rows[:, 2 * n + k :] += rows[:, self.own] * weight
+        pairs, overlaps = rows[:, :n], rows[:, n : 2 * n]
+        crosses, squares = rows[:, 2 * n : 2 * n + k], rows[:, 2 * n + k :]
+        pairs[:, :between] = M[:, links.places[links.first[:between]], links.places[links.second[:between]]]
+        pairs[:, between:] = powers
+        crosses[:, :models] = M[:, 0, links.places]
+        np.multiply(crosses, 2.0, out=squares)
+        squares += pairs[:, links.own]
+        squares *= weight
         scaled = sigma * weight
-        rows[:, n : 2 * n] = rows[:, :n] * scaled
-        rows[:, :n] = rows[:, n : 2 * n] * sigma
-        rows[:, 2 * n : 2 * n + k] *= scaled
+        np.multiply(pairs, scaled, out=overlaps)
+        np.multiply(overlaps, sigma, out=pairs)
+        crosses *= scaled
         return rows
 
     def on_grid(self) -> tuple[Array, Mask]:
@@ -99,7 +87,7 @@ class LastStage:
 
     def at(self, fits: Fits) -> Array:
         """The error of fits of this stage, shape (fits,): some for each scenario, in order of points, then scenarios."""
-        population, times = self.population, len(fits.theta) // max(len(self.designs.active), len(self.noise))
+        times = len(fits.theta) // max(len(self.designs.active), len(self.noise))
         products = None
         if self.rows is not None:
             squares, count = fits.Q * fits.Q, len(self.rows)
@@ -110,7 +98,7 @@ class LastStage:
                 products = self.rows @ grouped.swapaxes(1, 2)  # (scenarios, rows, points)
                 products = products.transpose(2, 0, 1).reshape(-1, products.shape[1], 1)
         noise = np.tile(self.noise, (times, 1)) if len(self.noise) > 1 else self.noise
-        signal = fits.weighted[2].dot(population.target_power)[:, None]
+        signal = fits.unlearned_signal[:, None]
         phi, drive = fits.phi[:, None], (fits.weighting * noise).sum(axis=1, keepdims=True)
         return self._error(
             fits.theta[:, None], signal, fits.shares[:, :, None], fits.weighting[:, :, None], phi,
@@ -124,19 +112,19 @@ class LastStage:
         """``amplified``: s2/r; ``noise``: Σ q noise; see the head of the file. Shapes (…, points)."""
         bias, residual = signal, phi * signal
         if products is not None:
-            n, k, members = self.first.size, len(self.links.members), self.links.members
+            n, k, members = len(self.links.first), len(self.links.members), self.links.members
             F, w = members @ shares, members @ q
-            first, second = F[:, self.first], F[:, self.second]
+            first, second = F[:, self.links.first], F[:, self.links.second]
             FF = self.double * first * second
-            qF = 0.5 * self.double * (w[:, self.first] * second + w[:, self.second] * first)
+            qF = 0.5 * self.double * (w[:, self.links.first] * second + w[:, self.links.second] * first)
             pairs, overlaps = products[:, :n], products[:, n : 2 * n]
             cross, models = products[:, 2 * n : 2 * n + k], products[:, 2 * n + k :]
             blend, drawn = (FF * pairs).sum(axis=1), (qF * pairs).sum(axis=1)
             lost = (F * cross).sum(axis=1)
             bias = bias + blend - 2.0 * theta * lost
-            overlap = (w * (overlaps[:, self.own] + cross)).sum(axis=1)
+            overlap = (w * (overlaps[:, self.links.own] + cross)).sum(axis=1)
             overlap = overlap - (qF * overlaps).sum(axis=1) - phi * lost
-            spread = (w * pairs[:, self.own]).sum(axis=1) - 2.0 * drawn + phi * blend
+            spread = (w * pairs[:, self.links.own]).sum(axis=1) - 2.0 * drawn + phi * blend
             residual = residual + np.maximum(spread, 0.0) + 2.0 * theta * overlap
             residual = residual + theta * theta * (w * models).sum(axis=1)
         return np.asarray(bias + amplified * (residual + noise))

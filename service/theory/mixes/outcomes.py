@@ -4,7 +4,7 @@ What is not regular (thresholds, no data, optima at an end of their range) is ma
 the referee of all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from service.theory.effective_samples import effective_samples_at
 from service.theory.mixes.adjoint import origins
-from service.theory.mixes.errors import CleanParts, Errors, asymptotic, corrected
+from service.theory.flatness import EXCESS, interpolated_ends
+from service.theory.mixes.errors import CleanParts, Errors, asymptotic, asymptotic_parts, corrected
 from service.theory.mixes.last import LastStage
 from service.theory.mixes.fits import Fits
 from service.theory.mixes.real_fits import RealFits, RealPoints
@@ -27,22 +28,27 @@ _ROOM: Final = 1e-9  # next to a threshold what is left of the samples is roundi
 
 @dataclass(frozen=True, eq=False)
 class Optima:
-    """Of the mix and of the clean stage: effective ridge and value of the least error, and where they are regular;
-    shapes (2, scenarios). ``curve``: of the mix on the grid, infinite where no penalty leads."""
+    """The least errors of the mix, and of the clean stage and what other real fits there are.
+
+    ``theta``, ``value``: effective ridge and value, ``regular``: where they are what they seem; shapes (scenarios,) and,
+    for ``real_…``, (real fits,). ``curve``: of the mix on the grid, infinite where no penalty leads.
+    """
 
     theta: Array
     value: Array
     regular: Mask
+    real_theta: Array
+    real_value: Array
+    real_regular: Mask
     curve: Array
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """The last stage at one penalty: its fits, the clean stage's there, and the errors of ``order``."""
+    """The last stage at one penalty: its fits, and its errors of the order that was asked for."""
 
     penalty: Array
     fits: Fits
-    clean: RealPoints
     errors: Errors
 
 
@@ -51,6 +57,8 @@ class Outcomes:
     """What the theory says about scenarios, shape (scenarios or 1,).
 
     ``regular``: where it holds; ``small``: where the corrections of order 1 are (everywhere in order 0).
+    ``real``, ``real_parts``: the real fits at the given penalty, at the recommended one (but for order 1), and at their
+    own best ones. ``ends``: penalties and asymptotic errors where the only scenario's error has risen by one per cent.
     """
 
     regular: Mask
@@ -62,6 +70,9 @@ class Outcomes:
     clean_total: Array
     total_at_clean: Array
     effective_samples: Array
+    real: RealPoints
+    real_parts: CleanParts
+    ends: tuple[Array, Array] | None
 
 
 def outcomes(population: Population, mixes: Mixes, order: Literal[0, 1] = 0) -> Outcomes:
@@ -71,129 +82,130 @@ def outcomes(population: Population, mixes: Mixes, order: Literal[0, 1] = 0) -> 
 
 
 class Batch:
-    """Scenarios on one population; what their outcomes share is computed once."""
+    """Scenarios on one population; what their outcomes share is computed once. ``more``: a real fit beside the clean
+    stage's, of one scenario."""
 
-    def __init__(self, population: Population, mixes: Mixes) -> None:
+    def __init__(self, population: Population, mixes: Mixes, more: RealFits | None = None) -> None:
         self.population, self.mixes = population, mixes
-        self.solved = Solved(population, mixes)
-        last = mixes.numbers[-1]
+        self.solved, last = Solved(population, mixes), mixes.numbers[-1]
         self.designs = self.solved.designs
-        self.last = LastStage(population, mixes.links[-1], self.designs, last.noise, self.solved.moments)
+        self.last = LastStage(population, mixes, self.designs, self.solved.moments)
         self.count = max(
-            len(self.designs.active), len(last.noise), len(mixes.real_noise), len(self.solved.moments.matrix)
-        )
-        self.clean = RealFits(population, last.samples.sum(axis=1), np.ones(1), mixes.real_noise)
-        # then the clean stage's response is the mix's own
-        self.same = bool((self.designs.common & (self.designs.largest == 1)).all()) and bool(
-            (self.designs.active == self.designs.total).all()
-        )
+            len(self.designs.active), last.penalty.size, len(last.noise), len(mixes.real_noise),
+            len(self.solved.moments),
+        )  # fmt: skip
+        self.real = RealFits(population, last.samples.sum(axis=1), np.ones(1), mixes.real_noise)
+        self.clean = slice(None)  # where the clean stage is among the real fits
+        if more is not None:
+            self.real, self.clean = self.real.joined(more), slice(0, 1)
 
     @cached_property
     def optima(self) -> Optima:
         """See Optima."""
-        grid, count = self.population.grid, self.count
-        mix, reached = self.last.on_grid()
-        clean, clean_reached, clean_floor = self.clean.on_grid()
-        curves = np.empty((2, count, grid.theta.size))
-        allowed = np.empty(curves.shape, dtype=bool)
-        curves[0], curves[1], allowed[0], allowed[1] = mix, clean, reached, clean_reached
+        grid, (mix, reached), (real, real_reached, floor) = (
+            self.population.grid, self.last.on_grid(), self.real.on_grid()
+        )  # fmt: skip
         theta, value = interpolated_minima(
-            grid.log_theta, curves.reshape(2 * count, -1), allowed.reshape(2 * count, -1)
+            grid.log_theta, np.concatenate([mix, real]), np.concatenate([reached, real_reached])
         )
-        theta, value = theta.reshape(2, count), value.reshape(2, count)
-        holds = np.empty((2, count), dtype=bool)
-        holds[0], holds[1] = self.last.floor() > value[0], clean_floor > value[1]
+        holds = np.concatenate([np.broadcast_to(self.last.floor(), len(mix)), floor]) > value
         if not holds.all():  # penalty 0 may be the best of all
-            holds |= self._at_zero() > value
-        return Optima(theta, value, holds & (value < np.inf), np.where(allowed[0], curves[0], np.inf))
+            holds |= self._at_zero(len(mix), len(real)) > value
+        holds &= value < np.inf
+        n = len(mix)
+        return Optima(
+            theta[:n], value[:n], holds[:n], theta[n:], value[n:], holds[n:], np.where(reached, mix, np.inf)
+        )
 
-    def _at_zero(self) -> Array:
-        """The errors at penalty 0, nan at the threshold; shape (2, scenarios)."""
-        fits = self._fits([self.solved.at(np.zeros(1))], self.count)
-        clean = self.clean.at(self.clean.ridges(np.zeros(1)))
-        found = np.empty((2, self.count))
-        found[0] = self.last.at(fits)
-        found[1] = clean.bias + clean.ratio * self.clean.noise
+    def _at_zero(self, mixes: int, reals: int) -> Array:
+        """The errors at penalty 0, nan at the threshold."""
+        found, real = np.empty(mixes + reals), self.real.at(self.real.ridges(np.zeros(reals)))
+        found[:mixes] = self.last.at(self._fits([self.solved.at(np.zeros(1))], mixes))
+        found[mixes:] = real.bias + real.ratio * self.real.noise
         return found
 
-    def outcomes(self, order: Literal[0, 1]) -> Outcomes:
-        """See Outcomes."""
-        best_theta, clean_theta = self.optima.theta
-        best_shares, best_penalty = self.solved.shares_at(best_theta)
-        clean_best = self.clean.at(clean_theta)
-        given_theta, given_shares, penalty = self.solved.given(best_theta, best_shares, best_penalty)
-        rows = max(self.count, penalty.size)
-        if self.same:
-            theta, shares, ridges = clean_theta, best_shares, [given_theta, best_theta]
-        else:
-            theta, shares = self.solved.at(clean_best.penalty)
-            ridges = [self.clean.ridges(penalty), self.clean.ridges(best_penalty)]
-        cleans = [*(self.clean.at(ridge) for ridge in ridges), clean_best]
-        found = self._errors(
-            order, rows, [(given_theta, given_shares), (best_theta, best_shares), (theta, shares)], cleans
-        )
-        least, clean_total = found[1][2], clean_best.bias + clean_best.ratio * self.clean.noise
+    def outcomes(self, order: Literal[0, 1], *, ends: bool = False) -> Outcomes:
+        """See Outcomes; ``ends``: whether they are wanted, of one scenario."""
+        optima, clean = self.optima, self.clean
+        far = self._ends() if ends else np.empty(0)
+        best, n = optima.theta, optima.theta.size
+        shares, penalties = self.solved.shares_at(np.concatenate([best, far]))
+        given, given_shares, penalty = self.solved.given(best, shares[:n], penalties[:n])
+        own = self.real.at(optima.real_theta)
+        thetas = self._real_ridges(penalty, penalties[:n], own.theta)
+        real = self.real.at(thetas)
+        kinds = [(given, given_shares), (best, shares[:n]), self.solved.at(own.penalty[clean])]
+        kinds += [(far[k : k + 1], shares[n + k : n + k + 1]) for k in range(far.size)]
+        fits = self._fits(kinds, self.count)
+        totals = self.last.at(fits).reshape(len(kinds), self.count)
+        parts = self.real.corrected(thetas) if order else asymptotic_parts(real.bias, real.ratio)
+        errors = self._errors(order, fits, totals, parts)
+        given_error, best_error, clean_error = errors
+        real_totals = parts.bias[2] + parts.by_noise[2] * self.real.noise
         samples, worth = effective_samples_at(
-            self.population, np.broadcast_to(self.mixes.real_noise, least.shape), least
+            self.population, np.broadcast_to(self.mixes.real_noise, self.count), totals[1]
         )
-        signal, value = self.population.signal, self.optima.value
-        regular = self.optima.regular.all(axis=0) & worth & (least < (1.0 - _INTERPOLATION) * signal)
-        regular = regular & (np.abs(least - value[0]) <= _INTERPOLATION * least)
-        regular = regular & (np.abs(clean_total - value[1]) <= _INTERPOLATION * clean_total)
-        for fits, _, total in found:
-            regular = regular & (fits.room > _ROOM) & (total < np.inf)
-        for fits in self.solved.fits:
-            regular = regular & (fits.room > _ROOM)
-        given, best, clean = (errors for _, errors, _ in found)
         return Outcomes(
-            regular,
-            given.small & best.small & clean.small,
-            self.optima,
-            Point(penalty, found[0][0], cleans[0], given),
-            Point(best_penalty, found[1][0], cleans[1], best),
-            clean_best.penalty,
-            clean.bias + clean.variance if order else clean_total,
-            clean.total,
+            self._regular(totals, own) & worth & self._roomy(fits),
+            given_error.small & best_error.small & clean_error.small & parts.small.all(axis=0)[clean],
+            optima,
+            Point(penalty, fits.part(slice(0, self.count)), given_error),
+            Point(penalties[:n], fits.part(slice(self.count, 2 * self.count)), best_error),
+            own.penalty[clean],
+            real_totals[clean],
+            clean_error.total,
             samples,
+            real,
+            parts,
+            (penalties[n:], totals[3:, 0]) if far.size else None,
         )
 
-    def _errors(
-        self,
-        order: Literal[0, 1],
-        rows: int,
-        kinds: list[tuple[Array, Array]],
-        cleans: list[RealPoints],
-    ) -> list[tuple[Fits, Errors, Array]]:
-        """Fits, errors and asymptotic totals at effective ridges and shares; the first for ``rows`` scenarios."""
-        groups = [kinds] if rows == self.count else [kinds[:1], kinds[1:]]
-        noises = [numbers.noise for numbers in self.mixes.numbers]
-        found: list[tuple[Fits, Errors, Array]] = []
-        for group in groups:
-            size = rows if len(groups) == 2 and not found else self.count
-            fits = self._fits(group, size)
-            totals = self.last.at(fits).reshape(len(group), size)
-            origin = origins(
-                self.mixes.links, self.solved.fits, fits, len(group), order + 1, self.population.weight
-            )
-            for k in range(len(group)):
-                clean = cleans[len(found)]
-                if order == 0:
-                    parts = CleanParts(clean.bias, clean.ratio, np.ones(1, dtype=bool))
-                    errors = asymptotic(origin, k, totals[k], parts, noises, self.mixes.real_noise)
-                else:
-                    parts = self.clean.corrected(clean.theta)
-                    errors = corrected(origin, k, parts, noises, self.mixes.real_noise)
-                found.append((fits.part(slice(k * size, (k + 1) * size)), errors, totals[k]))
-        return found
+    def _real_ridges(self, given: Array, best: Array, own: Array) -> Array:
+        """Effective ridges of the real fits at the given and the best penalties and at their own; (3, real fits)."""
+        given, best, own = np.broadcast_arrays(given, best, own)
+        return np.concatenate([self.real.ridges(np.stack([given, best])), own[None]])
 
-    def at(self, theta: Array) -> tuple[Array, Array]:
-        """Penalties and asymptotic errors of the only scenario at effective ridges of its last stage."""
-        shares, penalties = self.solved.shares_at(theta)
-        shares = np.broadcast_to(shares, (theta.size, shares.shape[1]))
-        return penalties, self.last.at(Fits(self.population, self.designs, theta, shares))
+    def _errors(self, order: Literal[0, 1], fits: Fits, totals: Array, parts: CleanParts) -> list[Errors]:
+        """At the given, the best and the clean-optimal penalty; of the last in order 0 the total alone matters."""
+        noises, count = [numbers.noise for numbers in self.mixes.numbers], self.count
+        kinds = 3 if order else 2
+        found = origins(self.mixes, self.solved.fits, fits.part(slice(0, kinds * count)), kinds, order + 1)
+        real_noise, own = self.mixes.real_noise, [parts.part(k, self.clean) for k in range(3)]
+        if order:
+            return [corrected(found, k, own[k], noises, real_noise) for k in range(3)]
+        errors = [asymptotic(found, k, totals[k], own[k], noises, real_noise) for k in range(2)]
+        return [*errors, replace(errors[1], total=totals[2])]
+
+    def _regular(self, totals: Array, own: RealPoints) -> Mask:
+        """Whether the optima are where their values are, and all errors finite."""
+        optima, signal, clean = self.optima, self.population.signal, self.clean
+        least, value = totals[1], optima.value
+        real = own.bias + own.ratio * self.real.noise
+        fine = optima.real_regular & (np.abs(real - optima.real_value) <= _INTERPOLATION * real)
+        fine &= real < signal
+        regular = optima.regular & (fine[clean] if clean == slice(None) else fine.all())
+        regular = regular & (np.abs(least - value) <= _INTERPOLATION * least)
+        return np.asarray(
+            regular & (least < (1.0 - _INTERPOLATION) * signal) & (totals[:3] < np.inf).all(axis=0)
+        )
+
+    def _roomy(self, fits: Fits) -> Mask:
+        """Whether no fit is so close to its threshold that its room is rounding."""
+        roomy = (fits.room.reshape(-1, self.count) > _ROOM).all(axis=0)
+        for one in {id(one): one for one in self.solved.fits}.values():
+            roomy = roomy & (one.room > _ROOM)
+        return np.asarray(roomy)
+
+    def _ends(self) -> Array:
+        """Where the only scenario's error has risen by one per cent, as interpolated; empty where the grid does not show
+        both."""
+        optima = self.optima
+        limit = (1.0 + EXCESS) * float(optima.value[0])
+        ends = interpolated_ends(self.population.grid.theta, optima.curve[0], float(optima.theta[0]), limit)
+        return np.empty(0) if ends.low is None or ends.high is None else np.array([ends.low, ends.high])
 
     def _fits(self, kinds: list[tuple[Array, Array]], rows: int) -> Fits:
-        """Of the last stage: ``rows`` scenarios of each kind."""
+        """Of the last stage: ``rows`` scenarios of each kind of effective ridges and shares."""
         theta = np.concatenate([np.broadcast_to(theta, rows) for theta, _ in kinds])
         shares = np.concatenate([np.broadcast_to(shares, (rows, shares.shape[1])) for _, shares in kinds])
         designs = self.designs if len(self.designs.active) == 1 else self.designs.repeated(len(kinds))

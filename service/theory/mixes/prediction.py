@@ -1,14 +1,14 @@
 """The prediction of one mix: a batch of one, see outcomes.py."""
 
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
 from service.theory.chain import Labels
 from service.theory.curves import ErrorCurve
 from service.theory.design import Design
-from service.theory.flatness import EXCESS, flat_range, interpolated_ends, vouched
+from service.theory.flatness import EXCESS, flat_range, vouched
 from service.theory.mixes.outcomes import Batch, Outcomes, Point
 from service.theory.mixes.real_fits import RealFits
 from service.theory.mixes.scenarios import Mixes
@@ -27,8 +27,6 @@ from service.theory.results import (
     assemble,
 )
 from service.theory.stages import real_stage
-
-_INTERPOLATION: Final = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
 
 
 def mixed_prediction(population: Population, mix: TrainingMix, order: Literal[0, 1] = 0) -> Prediction | None:
@@ -54,12 +52,12 @@ class _NotRegular(Exception):
 class _One:
     def __init__(self, population: Population, mix: TrainingMix) -> None:
         self.population, self.mix, self.final = population, mix, mix.stages[-1]
-        self.mixes = Mixes.of(population, mix)
-        self.batch = Batch(population, self.mixes)
+        self.mixes, self.real = Mixes.of(population, mix), _real_fit(population, mix)
+        self.batch = Batch(population, self.mixes, self.real)
 
     def prediction(self, order: Literal[0, 1]) -> Prediction:
         """See ``mixed_prediction``. Raises NotSmall in order 1."""
-        found = self.batch.outcomes(order)
+        found = self.batch.outcomes(order, ends=True)
         if not found.regular[0]:
             raise _NotRegular
         fits = [*self.batch.solved.fits, found.given.fits]
@@ -82,7 +80,7 @@ class _One:
                 samples, error.bias + error.variance, error.bias, error.variance,
                 Best(clean_penalty, float(found.clean_total[0])),
             ),
-            self._real_only(penalty, order),
+            self._real_only(found),
             self.population.signal,
             Regularization(
                 penalty,
@@ -122,46 +120,26 @@ class _One:
             shift=float(errors.shift[0]), mismatch=float(errors.mismatch[0]),
         )  # fmt: skip
 
-    def _real_only(self, penalty: float, order: Literal[0, 1]) -> Baseline | None:
-        """The real samples alone, if they have one loss weight."""
-        stage = real_stage(self.final)
-        if stage is None:
+    def _real_only(self, found: Outcomes) -> Baseline | None:
+        """The real samples alone."""
+        if self.real is None:
             return None
-        design = Design.of(stage)
-        if design.common_weight is None or design.active != design.total:
-            raise _NotRegular
-        noise = float(design.active_shares @ [source.noise_variance for source in stage.sources])
-        fits = RealFits(
-            self.population, *(np.array([x]) for x in (design.total, design.common_weight, noise))
-        )
-        theta, least, regular = fits.best()
-        ridges = np.concatenate([fits.ridges(np.array([penalty])), theta])
-        points = fits.at(ridges)
-        totals = points.bias + points.ratio * noise
-        if not (regular[0] and np.isfinite(totals).all()) or least[0] >= self.population.signal:
-            raise _NotRegular
-        if abs(totals[1] - least[0]) > _INTERPOLATION * totals[1]:
-            raise _NotRegular
-        bias, by_noise = points.bias, points.ratio
-        if order == 1:
-            parts = fits.corrected(ridges)
-            if not parts.small.all():
-                raise NotSmall
-            bias, by_noise = parts.bias, parts.by_noise
-        variance = by_noise * noise
+        parts, noise = found.real_parts, float(self.real.noise[0])
+        if not parts.small[[0, 2], 1].all():
+            raise NotSmall
+        bias, variance = parts.bias[:, 1].tolist(), (parts.by_noise[:, 1] * noise).tolist()
         return Baseline(
-            design.total, float(bias[0] + variance[0]), float(bias[0]), float(variance[0]),
-            Best(float(points.penalty[1]), float(bias[1] + variance[1])),
+            float(self.real.samples[0]), bias[0] + variance[0], bias[0], variance[0],
+            Best(float(found.real.penalty[2, 1]), bias[2] + variance[2]),
         )  # fmt: skip
 
     def _flat_range(self, found: Outcomes) -> FlatRange:
         """As interpolated where the exact error there vouches for it, else by search."""
         population, optima = self.population, found.optima
-        theta, least = float(optima.theta[0, 0]), float(optima.value[0, 0])
+        theta, least = float(optima.theta[0]), float(optima.value[0])
         limit = (1.0 + EXCESS) * least
-        ends = interpolated_ends(population.grid.theta, optima.curve[0], theta, limit)
-        if ends.low is not None and ends.high is not None:
-            penalties, totals = self.batch.at(np.array([ends.low, ends.high]))
+        if found.ends is not None:
+            penalties, totals = found.ends
             if all(vouched(total, limit) for total in totals.tolist()):
                 low, high = penalties.tolist()
                 return FlatRange(low, high)
@@ -178,13 +156,20 @@ class _One:
 
     def _labels(self) -> Labels:
         """The moments of the last stage's labels, source by source."""
-        links, moments = self.mixes.links[-1], self.batch.solved.moments
-        members, M = links.members, moments.matrix[0]
-        models = len(links.models)
-        places = [moments.places.of[u] for u in links.models]
-        own = M[np.ix_(places, places)]
-        by_model = members[:models]
-        second = np.einsum("vs,ut,vum->stm", by_model, by_model, own)
-        for k, s in enumerate(links.shifted):
-            second[s, s] = links.powers[k]
-        return Labels(by_model.T @ M[0, places], second)
+        links, M = self.mixes.links[-1], self.batch.solved.moments[0]
+        second = np.einsum("su,tv,uvm->stm", links.placed, links.placed, M)
+        for power, s in zip(self.mixes.powers[-1], links.shifted, strict=True):
+            second[s, s] = power
+        return Labels(links.placed @ M[0], second)
+
+
+def _real_fit(population: Population, mix: TrainingMix) -> RealFits | None:
+    """The last stage's real samples alone, None where it has none. Raises _NotRegular unless they have one weight."""
+    stage = real_stage(mix.stages[-1])
+    if stage is None:
+        return None
+    design = Design.of(stage)
+    if design.common_weight is None or design.active != design.total:
+        raise _NotRegular
+    noise = float(design.active_shares @ [source.noise_variance for source in stage.sources])
+    return RealFits(population, *(np.array([x]) for x in (design.total, design.common_weight, noise)))

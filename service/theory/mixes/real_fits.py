@@ -9,14 +9,13 @@ import numpy as np
 
 from service.theory.mixes.errors import CleanParts, clean_parts
 from service.theory.model import Array, Mask, Population
-from service.theory.penalty import interpolated_minima
 from service.theory.plain_correction import corrections_at
 from service.theory.ridges import effective_ridges
 
 
 @dataclass(frozen=True, eq=False)
 class RealPoints:
-    """At effective ridges: ``bias``, ``ratio`` (the variance is ratio × noise) and ``penalty``; shapes (fits,)."""
+    """At effective ridges: ``bias``, ``ratio`` (the variance is ratio × noise) and ``penalty``; shapes (…, fits)."""
 
     theta: Array
     bias: Array
@@ -26,7 +25,7 @@ class RealPoints:
 
 @dataclass(frozen=True, eq=False)
 class RealFits:
-    """``samples``, ``weight``, ``noise``: one for all fits, or one for each."""
+    """``samples``, ``weight``, ``noise``: one for all fits, or one for each, shapes (fits or 1,)."""
 
     population: Population
     samples: Array
@@ -34,9 +33,9 @@ class RealFits:
     noise: Array
 
     def ridges(self, penalties: Array) -> Array:
-        """Effective ridges at penalties, one or one for each fit; nan at the threshold."""
-        samples, penalties = np.broadcast_arrays(self.samples, penalties / self.weight)
-        return effective_ridges(self.population, samples, penalties)
+        """Effective ridges at penalties, shapes (…, fits); nan at the threshold."""
+        samples, scaled = np.broadcast_arrays(self.samples, penalties / self.weight)
+        return effective_ridges(self.population, samples.ravel(), scaled.ravel()).reshape(scaled.shape)
 
     def on_grid(self) -> tuple[Array, Mask, Array]:
         """The error at the grid's points, where a penalty >= 0 leads, and what label noise alone makes of it where that
@@ -49,27 +48,31 @@ class RealFits:
         floor = ratio[np.arange(len(ratio)), reached.argmax(axis=1)] * self.noise
         return np.where(room > 0, error, np.inf), reached, floor
 
-    def best(self) -> tuple[Array, Array, Mask]:
-        """Effective ridge and value of the least error, and where it is regular."""
-        values, reached, floor = self.on_grid()
-        theta, value = interpolated_minima(self.population.grid.log_theta, values, reached)
-        return theta, value, (floor > value) & (value < np.inf)
+    def joined(self, more: "RealFits") -> "RealFits":
+        """One below the other."""
+        both = (
+            np.concatenate([np.broadcast_to(a, own.noise.size) for own, a in ((self, x), (more, y))])
+            for x, y in ((self.samples, more.samples), (self.weight, more.weight), (self.noise, more.noise))
+        )
+        return RealFits(self.population, *both)
 
     def at(self, theta: Array) -> RealPoints:
-        """At effective ridges."""
+        """At effective ridges, shape (…, fits)."""
         population, samples = self.population, self.samples
-        Q = 1.0 / (population.eigenvalues + theta[:, None])
-        df2, spread, left2, signal = population.grid.base_rows.dot((Q * Q).T)
+        Q = 1.0 / (population.eigenvalues + theta.ravel()[:, None])
+        sums = population.grid.base_rows.dot((Q * Q).T).reshape(4, *theta.shape)
+        df2, spread, left2, signal = sums
         spread, square = theta * spread, theta * theta
         left1 = spread + square * left2
         few = population.rank > 2 * samples
         room = np.where(few, samples - df2, (samples - population.rank) + left1 + spread)
-        first = np.where(few, samples - df2 - spread, (samples - population.rank) + left1)
         ratio = df2 / room
-        return RealPoints(theta, square * signal * (1.0 + ratio), ratio, theta * first / samples * self.weight)
+        penalty = theta * np.where(few, samples - df2 - spread, (samples - population.rank) + left1)
+        return RealPoints(theta, square * signal * (1.0 + ratio), ratio, penalty / samples * self.weight)
 
     def corrected(self, theta: Array) -> CleanParts:
-        """The parts of the error to order 1."""
-        samples = np.broadcast_to(self.samples, np.broadcast_shapes(self.samples.shape, theta.shape))
-        found = corrections_at(self.population, samples, np.broadcast_to(theta, samples.shape))
-        return clean_parts(found.truth, found.noise, self.noise)
+        """The parts of the error to order 1, at effective ridges, shape (…, fits)."""
+        samples, theta = np.broadcast_arrays(self.samples, theta)
+        found = corrections_at(self.population, samples.ravel(), theta.ravel())
+        truth, noise = (np.stack(pair).reshape(2, *theta.shape) for pair in (found.truth, found.noise))
+        return clean_parts(truth, noise, self.noise)

@@ -5,45 +5,91 @@ Arrays have one row for all scenarios, or one for each: shapes (scenarios or 1, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.theory.chain import TRUTH, label_indices
 from service.theory.model import OPTIMAL, REAL, Array, Population, Shift, Stage, TrainingMix
 
+Indices = NDArray[np.intp]
+
 
 @dataclass(frozen=True, eq=False)
 class Links:
-    """Who labels the sources of one stage.
+    """Who labels the sources of one stage; its labels are the models that do, then its shifts.
 
-    ``models``: the stages that do; ``shifted``: the sources whose labels are shifted, by covariances ``powers``, shape
-    (shifted, modes); ``members``: which source belongs to which model or, after those, shift: 0 or 1, shape
-    (models + shifted, sources). All other sources are labelled by the truth.
+    ``models``: stages; ``shifted``: sources whose labels are shifted. ``members``: which source belongs to which label,
+    0 or 1, shape (labels, sources); all other sources are labelled by the truth. ``first``, ``second``: the labels of
+    each pair whose E[e_v e_u] is not 0; ``same``: 1 where they are one, shape (pairs,); ``own``: these pairs.
+    ``place``: where the moments of the stage's own model are kept, None where no later stage needs them, ``places``:
+    those of the models; ``placed``: ``members`` by place, shape (sources, places); see moments.py. ``kind``: the same for
+    stages whose labels differ in their names alone.
     """
 
     models: tuple[int, ...]
     shifted: tuple[int, ...]
-    powers: Array
     members: Array
+    first: Indices
+    second: Indices
+    same: Array
+    own: Indices
+    place: int | None
+    places: Indices
+    placed: Array
+    kind: tuple[int, bytes]
 
-    @staticmethod
-    def of(stage: Stage, labels: tuple[int, ...], modes: int) -> "Links":
-        """``labels``: see chain.label_indices."""
-        models = tuple(dict.fromkeys(u for u in labels if u != TRUTH))
-        shifts = [(s, source.labels) for s, source in enumerate(stage.sources)]
-        powers = [(s, shift.power) for s, shift in shifts if isinstance(shift, Shift)]
-        members = np.zeros((len(models) + len(powers), len(labels)))
-        for s, u in enumerate(labels):
-            if u != TRUTH:
-                members[models.index(u), s] = 1.0
-        for k, (s, _) in enumerate(powers):
-            members[len(models) + k, s] = 1.0
-        return Links(
-            models,
-            tuple(s for s, _ in powers),
-            np.array([power for _, power in powers]) if powers else np.empty((0, modes)),
-            members,
-        )
+
+@lru_cache(maxsize=256)
+def links_of(labels: tuple[tuple[int, ...], ...], shifted: tuple[tuple[int, ...], ...]) -> tuple[Links, ...]:
+    """The links of stages: see chain.label_indices, and which sources are shifted."""
+    places, count = _places(labels)
+    return tuple(
+        _links(f, own, shifts, places, count) for f, (own, shifts) in enumerate(zip(labels, shifted, strict=True))
+    )
+
+
+def _links(
+    f: int, labels: tuple[int, ...], shifted: tuple[int, ...], place: dict[int, int], count: int
+) -> Links:
+    models = tuple(dict.fromkeys(u for u in labels if u != TRUTH))
+    n = len(models)
+    members = np.zeros((n + len(shifted), len(labels)))
+    placed = np.zeros((len(labels), count))
+    for s, u in enumerate(labels):
+        if u != TRUTH:
+            members[models.index(u), s] = placed[s, place[u]] = 1.0
+    for k, s in enumerate(shifted):
+        members[n + k, s] = 1.0
+    pairs = [(v, u) for v in range(n) for u in range(v + 1)]
+    pairs += [(v, v) for v in range(n, len(members))]
+    first, second = (np.array([pair[k] for pair in pairs], dtype=np.intp) for k in range(2))
+    same = np.array([float(v == u) for v, u in pairs])
+    places = np.array([place[u] for u in models], dtype=np.intp)
+    return Links(
+        models, shifted, members, first, second, same, np.flatnonzero(same), place.get(f), places, placed,
+        (n, members.tobytes()),
+    )  # fmt: skip
+
+
+def _places(labels: tuple[tuple[int, ...], ...]) -> tuple[dict[int, int], int]:
+    """A place for each model that a later stage uses, and how many there are. The truth has the first.
+
+    A model that no stage needs any more gives its place to the next: of stage f itself its labels' moments are read
+    before its own are written.
+    """
+    last_use = {u: f for f, own in enumerate(labels) for u in own if u != TRUTH}
+    place: dict[int, int] = {}
+    free: list[int] = []
+    count = 1
+    for f in range(len(labels) - 1):
+        free += [place[u] for u in dict.fromkeys(labels[f]) if u != TRUTH and last_use[u] == f]
+        if f in last_use:
+            if not free:
+                free, count = [count], count + 1
+            place[f] = free.pop()
+    return place, count
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,23 +113,32 @@ class Numbers:
 
 @dataclass(frozen=True, eq=False)
 class Mixes:
-    """Stages in order; ``real_noise``: label noise of real samples of the last one, shape (scenarios or 1,)."""
+    """Stages in order.
+
+    ``powers``: covariances of each stage's shifts, shapes (shifted, modes); ``real_noise``: label noise of real samples
+    of the last one, shape (scenarios or 1,).
+    """
 
     links: Sequence[Links]
+    powers: Sequence[Array]
     numbers: Sequence[Numbers]
     real_noise: Array
 
     @staticmethod
     def of(population: Population, mix: TrainingMix) -> "Mixes":
         """One mix as a batch of one."""
-        modes, numbers = population.eigenvalues.size, [Numbers.of(stage) for stage in mix.stages]
-        links = [
-            Links.of(stage, labels, modes)
-            for stage, labels in zip(mix.stages, label_indices(mix.stages), strict=True)
+        shifts = [
+            [(s, source.labels.power) for s, source in enumerate(stage.sources) if isinstance(source.labels, Shift)]
+            for stage in mix.stages
         ]
-        real = real_source(mix)
+        links = links_of(
+            tuple(label_indices(mix.stages)), tuple(tuple(s for s, _ in own) for own in shifts)
+        )
+        nothing = np.empty((0, population.eigenvalues.size))
+        powers = [np.array([power for _, power in own]) if own else nothing for own in shifts]
+        numbers, real = [Numbers.of(stage) for stage in mix.stages], real_source(mix)
         noise = np.array([population.noise_variance]) if real is None else numbers[-1].noise[:, real]
-        return Mixes(links, numbers, noise)
+        return Mixes(links, powers, numbers, noise)
 
 
 def real_source(mix: TrainingMix) -> int | None:

@@ -2,7 +2,7 @@
 
 from service.theory.mixes.designs import Designs, solve
 from service.theory.mixes.fits import Fits
-from service.theory.mixes.moments import Moments
+from service.theory.mixes.moments import moments
 from service.theory.mixes.scenarios import Mixes, Numbers
 from service.theory.model import Array, Population
 
@@ -30,7 +30,8 @@ class Solved:
                     population, designs.rows(rows, sources), theta[rows], shares[rows, :sources]
                 )
         self.fits = [fits[key] for key in keys[:-1]]
-        self.moments = Moments(population, mixes.links, self.fits, [n.noise for n in mixes.numbers[:-1]])
+        noise = [numbers.noise for numbers in mixes.numbers[:-1]]
+        self.moments = moments(population, mixes.links, mixes.powers, self.fits, noise)
         rows, sources = places[keys[-1]], last.samples.shape[1]
         own = max(len(last.samples), len(last.weights))
         self.designs = designs.rows(slice(rows.start, rows.start + own), sources)
