@@ -27,7 +27,8 @@ from benchmarks.test_predictions import scipy_total
 from service.theory.limits import limits
 from service.theory.model import REAL, Population, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict
-from service.theory.variations import Slot, predictions
+from service.theory.slots import Slot
+from service.theory.variations import predictions
 
 ROUNDS = 5
 NOISE, PENALTY, T0, T = 0.25, 0.01, 600, 300

@@ -20,7 +20,8 @@ from service.predictions.engine import compiled, work_of
 from service.predictions.schemas import PredictionRequest
 from service.theory.model import Array, Population, TrainingMix
 from service.theory.plain_prediction import is_plain
-from service.theory.variations import COLUMNS, Columns, Slot, predictions
+from service.theory.slots import COLUMNS, Columns, Slot
+from service.theory.variations import predictions
 from service.web.pointers import input_errors
 
 Path = tuple[str | int, ...]

@@ -10,7 +10,7 @@ from service.errors import InvalidInput
 from service.predictions.variants import Family, Variant, family, holds_whole_numbers
 from service.sweeps.schemas import Axis, RangeAxis, SweepRequest
 from service.theory.model import Array, Population
-from service.theory.variations import Columns
+from service.theory.slots import Columns
 
 MAX_SECONDS = 900.0
 _CHUNK_SECONDS = 0.1  # between two looks at whether the client is still there

@@ -12,7 +12,7 @@ from service.errors import DatabaseUnavailable, InvalidInput, NotAcceptable, Not
 from service.sweeps import metrics
 from service.sweeps.grid import Grid, grid
 from service.sweeps.schemas import Sweep, SweepRequest
-from service.theory.variations import COLUMNS
+from service.theory.slots import COLUMNS
 from service.web.columns import CSV, PARQUET, WRITERS, Writer, accepted
 from service.web.dependencies import DatabaseDep
 from service.web.problems import responses as problem_responses

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from service.predictions.schemas import LARGEST, Model, PredictionRequest
-from service.theory.variations import COLUMNS
+from service.theory.slots import COLUMNS
 
 MAX_POINTS = 1_000_000
 MAX_AXES = 8

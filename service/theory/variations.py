@@ -1,16 +1,20 @@
 """One mix with some of its numbers varied: many predictions, as columns of numbers.
 
 Plain recursions go side by side through plain_chain.py, some 30 µs each, in order 1 if their generators are unbiased;
-every other mix, and what is not regular there, through ``predict`` one by one.
+other mixes of one covariance through mixes/, some 100 µs; every other mix, and what is not regular there, through
+``predict`` one by one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.theory.errors import NotConverged, Unsupported
+from service.theory.mixes.scenarios import is_mixed
+from service.theory.mixes.varied import side_by_side
 from service.theory.model import OPTIMAL, Array, Mask, Population, Source, Stage, TrainingMix
 from service.theory.plain_batch_correction import corrected_outcomes
 from service.theory.plain_chain import outcomes
@@ -18,36 +22,9 @@ from service.theory.plain_prediction import is_plain
 from service.theory.prediction import predict
 from service.theory.results import ROUNDING, Prediction
 from service.theory.scenarios import Outcomes, Scenarios
+from service.theory.slots import COLUMNS, Columns, Slot
 
-COLUMNS: Final = (
-    "penalty", "total", "bias", "variance", "generation",
-    "label_noise", "distortion", "shift", "noise_mismatch",
-    "recommended_penalty", "total_at_recommended",
-    "clean_optimal_penalty", "cost_of_clean_choice", "effective_samples",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Slot:
-    """One number of a mix: ``samples``, ``noise_variance`` or ``weight`` of a source, or the ``penalty`` of a stage.
-
-    Without a stage, ``noise_variance`` is the population's. ``source`` is None for what belongs to the stage.
-    """
-
-    field: Literal["samples", "noise_variance", "weight", "penalty"]
-    stage: int | None = None
-    source: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """Predictions as COLUMNS, each of shape (points,): infinite where the theory puts them there.
-
-    ``problems``: by point, why there is none; the numbers are nan there.
-    """
-
-    values: Mapping[str, Array]
-    problems: Mapping[int, str]
+_CHUNK: Final = 32_000  # modes × points that mixes are computed for at a time
 
 
 def predictions(
@@ -60,13 +37,20 @@ def predictions(
 ) -> Columns:
     """Predictions of ``mix`` with the numbers in some slots replaced, point by point; arrays of shape (points,).
 
-    ``order``: see predict; recursions with ridge generators go one by one in order 1.
+    ``order``: see predict.
     """
     table = {name: np.full(points, np.nan) for name in COLUMNS}
     problems: dict[int, str] = {}
     left = np.arange(points)
     if is_plain(population, mix) and all(slot.field != "weight" for slot in variations):
         left = np.flatnonzero(~_side_by_side(population, mix, variations, table, order))
+    if is_mixed(population, mix):
+        step = max(1, _CHUNK // population.eigenvalues.size)
+        rest = [
+            _by_chunk(population, mix, variations, left[i : i + step], table, order)
+            for i in range(0, left.size, step)
+        ]
+        left = np.concatenate([left[:0], *rest])
     for i in left.tolist():
         own_population, own_mix = _at(population, mix, variations, i)
         try:
@@ -77,6 +61,23 @@ def predictions(
         for name, value in zip(COLUMNS, found, strict=True):
             table[name][i] = value
     return Columns(table, problems)
+
+
+def _by_chunk(  # noqa: PLR0917
+    population: Population,
+    mix: TrainingMix,
+    variations: Mapping[Slot, Array],
+    rows: NDArray[np.intp],
+    table: dict[str, Array],
+    order: Literal[0, 1],
+) -> NDArray[np.intp]:
+    """Fill these rows of the table, all at once, where the mixes are regular; returns the others."""
+    varied = {slot: values[rows] for slot, values in variations.items()}
+    columns, regular = side_by_side(population, mix, varied, order)
+    regular = np.broadcast_to(regular, rows.size)
+    for name, values in columns.items():
+        table[name][rows[regular]] = np.broadcast_to(values, rows.size)[regular]
+    return rows[~regular]
 
 
 def _row(prediction: Prediction) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from scipy.stats import qmc
 from service.errors import InvalidInput
 from service.predictions.variants import Family, Variant, family, holds_whole_numbers
 from service.theory.model import Array, Population
-from service.theory.variations import COLUMNS
+from service.theory.slots import COLUMNS
 from service.uncertainty.inputs import Uncertainty, extracted
 from service.uncertainty.schemas import MAX_INPUTS, Influence, Input, Output, Uncertain, UncertainRequest
 

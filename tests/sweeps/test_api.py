@@ -10,7 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from service.theory.variations import COLUMNS
+from service.theory.slots import COLUMNS
 from tests.predictions.bodies import body, recursive
 from tests.web.asking import assert_problem
 

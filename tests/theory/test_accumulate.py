@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import brentq
 
 from service.theory.errors import Unsupported
-from service.theory.model import OPTIMAL, REAL, Population, Source, Stage, TrainingMix
 from service.theory.general import general_prediction
+from service.theory.model import OPTIMAL, REAL, Population, Source, Stage, TrainingMix
 from service.theory.prediction import predict
 from service.theory.results import Method
 from service.theory.ridge_fits import effective_ridges

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from scipy.optimize import brentq
 
 from service.theory.flatness import EXCESS
-from service.theory.model import REAL, Population, Shift, Source, Stage, TrainingMix
 from service.theory.general import general_prediction
+from service.theory.model import REAL, Population, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict
 from tests.theory.problems import isotropic, power_law, recursive, two_sources
 from tests.theory.test_plain_chain import chains

@@ -7,11 +7,11 @@ import pytest
 
 from service.theory.design import Design
 from service.theory.errors import NotConverged
+from service.theory.general import general_prediction
 from service.theory.model import OPTIMAL, REAL, Array, Population, Source, Stage, TrainingMix
 from service.theory.one_covariance import effective_ridge
 from service.theory.plain_chain import outcomes
 from service.theory.plain_prediction import plain_prediction
-from service.theory.general import general_prediction
 from service.theory.ridges import effective_ridges
 from service.theory.scenarios import Outcomes, Scenarios
 from tests.theory.problems import power_law, recursive

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.theory.general import general_prediction
 from service.theory.model import OPTIMAL, REAL, Population, Source, Stage, TrainingMix
 from service.theory.plain_prediction import is_plain, plain_prediction
-from service.theory.general import general_prediction
 from service.theory.results import Prediction
 from tests.theory.problems import isotropic, power_law, recursive
 

@@ -7,7 +7,8 @@ import pytest
 
 from service.theory.model import OPTIMAL, REAL, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict
-from service.theory.variations import COLUMNS, Slot, _at, _row, predictions
+from service.theory.slots import COLUMNS, Slot
+from service.theory.variations import _at, _row, predictions
 from tests.theory.problems import power_law, recursive
 
 RNG = np.random.default_rng(3)

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from service.predictions.schemas import PredictionRequest
-from service.theory.variations import COLUMNS
+from service.theory.slots import COLUMNS
 from service.uncertainty.inputs import extracted
 from tests.predictions.bodies import body, dataset, recursive
 from tests.web.asking import assert_problem

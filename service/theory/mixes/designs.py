@@ -5,8 +5,8 @@ With h(g) = Σ_s p_s/(1 + ω_s g), A(g) = Σ_s p_s ω_s/(1 + ω_s g) over the ac
 
     h(g) = ν(θ),   θ A(g) = λ,   and source s learns the share F_s = p_s ω_s/(1 + ω_s g)/A(g).
 
-For one common weight h = A/ω, F_s = T_s/active. Sources and regimes: one_covariance.py, which finds the same roots one by
-one; penalty 0 with fewer samples than modes is the limit g -> ∞, where weights drop out.
+For one common weight h = A/ω, F_s = T_s/active. Sources and regimes: one_covariance.py, which finds the same roots one
+by one; penalty 0 with fewer samples than modes is the limit g -> ∞, where weights drop out.
 """
 
 from functools import cached_property
@@ -45,7 +45,7 @@ class Designs:
     @cached_property
     def active_shares(self) -> Array:
         """T_s/active of the active sources."""
-        return self.share * (self.total / self.active)[:, None]
+        return np.asarray(self.share * (self.total / self.active)[:, None])
 
     def response(self, nu: Array) -> Array:
         """g at ν, shapes (designs, points): positive for ν > 0, next to it on the other side of infinity for ν < 0.
@@ -78,7 +78,7 @@ class Designs:
     def scale(self, g: Array) -> Array:
         """A, shapes (designs, points)."""
         w = self.weights[:, :, None]
-        return (self.share[:, :, None] * w / (1.0 + w * g[:, None])).sum(axis=1)
+        return np.asarray((self.share[:, :, None] * w / (1.0 + w * g[:, None])).sum(axis=1))
 
     def shares(self, g: Array) -> Array:
         """F_s, shape (designs, sources, points), from g, shape (designs, points)."""
@@ -86,7 +86,7 @@ class Designs:
             return np.broadcast_to(self.active_shares[:, :, None], (*self.share.shape, g.shape[1]))
         w = self.weights[:, :, None]
         a = self.share[:, :, None] * w / (1.0 + w * g[:, None])
-        return a / a.sum(axis=1, keepdims=True)
+        return np.asarray(a / a.sum(axis=1, keepdims=True))
 
     def rows(self, rows: Mask | slice, sources: int | None = None) -> "Designs":
         """Some of them, of their first ``sources``: the others are empty."""

@@ -11,7 +11,7 @@ from service.theory.plain_correction import LARGEST, NEGLIGIBLE
 
 @dataclass(frozen=True, eq=False)
 class CleanParts:
-    """Of fits to real labels: ``bias``, ``by_noise`` (variance per noise) and whether their corrections are ``small``."""
+    """Of fits to real labels: ``bias``, ``by_noise`` (variance per noise) and where all corrections are ``small``."""
 
     bias: Array
     by_noise: Array
@@ -40,7 +40,7 @@ class Errors:
     small: Mask
 
 
-def asymptotic(
+def asymptotic(  # noqa: PLR0917
     found: Origins, point: int, total: Array, clean: CleanParts, noises: list[Array], real_noise: Array
 ) -> Errors:
     """To order 0; ``noises``: label noise of every source of every stage, shapes (scenarios or 1, sources)."""
@@ -66,7 +66,9 @@ def corrected(
     by_noise = [(part * noise).sum(axis=-1) for part, noise in zip(parts, noises, strict=True)]
     total = truth[0] + shift[0] + sum(part[0] for part in by_noise)
     moved = np.abs(truth[1]) + np.abs(shift[1])
-    moved = moved + sum((np.abs(part[1]) * noise).sum(axis=-1) for part, noise in zip(parts, noises, strict=True))
+    moved = moved + sum(
+        (np.abs(part[1]) * noise).sum(axis=-1) for part, noise in zip(parts, noises, strict=True)
+    )
     least = NEGLIGIBLE * total
     small = clean.small & _is_small(truth, least) & _is_small(shift, least)
     response = []

@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from service.theory.model import Array, Population
 from service.theory.mixes.designs import Designs
+from service.theory.model import Array, Population
 
 _POWERS: Final = 5
 
@@ -89,7 +89,7 @@ class Fits:
     @cached_property
     def unlearned_signal(self) -> Array:
         """Σ σ m U² w², shape (fits,)."""
-        return self.unlearned_power.dot(self.population.weight)
+        return np.asarray(self.unlearned_power.dot(self.population.weight))
 
     @cached_property
     def powers(self) -> Array:

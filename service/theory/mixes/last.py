@@ -79,14 +79,17 @@ class LastStage:
         room = np.atleast_2d(base.freedom.above_second(designs.active[:, None]))
         ratio = base.freedom.df2[first] / room[np.arange(len(room)), first]
         used = np.where(designs.share > 0, designs.samples, 0.0)
-        spread = designs.active / np.divide(used, self.noise, out=np.full(
-            np.broadcast_shapes(used.shape, self.noise.shape), np.inf
-        ), where=(self.noise > 0) | (used == 0)).sum(axis=1)
+        spread = designs.active / np.divide(
+            used,
+            self.noise,
+            out=np.full(np.broadcast_shapes(used.shape, self.noise.shape), np.inf),
+            where=(self.noise > 0) | (used == 0),
+        ).sum(axis=1)
         mean = (used * self.noise).sum(axis=1) / designs.active
         return np.asarray(ratio * np.where(designs.common, mean, spread))
 
     def at(self, fits: Fits) -> Array:
-        """The error of fits of this stage, shape (fits,): some for each scenario, in order of points, then scenarios."""
+        """The error of fits of this stage, shape (fits,): some for each scenario, in order of points and scenarios."""
         times = len(fits.theta) // max(len(self.designs.active), len(self.noise))
         products = None
         if self.rows is not None:

@@ -52,7 +52,9 @@ def _add(  # noqa: PLR0917
     if links.shifted:
         F, q = fits.shares[:, links.shifted], fits.weighting[:, links.shifted]
         vectors[:, :3] += np.stack([F * F, F * q, q], axis=1) @ powers
-    (bb, dd, ss, _, _), (_, d, s, c, t), (_, _, own, cross, _) = (vectors @ fits.weighted.swapaxes(1, 2)).T  # by S², SU, U²
+    (bb, dd, ss, _, _), (_, d, s, c, t), (_, _, own, cross, _) = (
+        vectors @ fits.weighted.swapaxes(1, 2)
+    ).T  # by S², SU, U²
     phi = fits.phi
     residual = np.maximum(ss - 2.0 * dd + phi * bb, 0.0) + 2.0 * (s + c - d - phi * t)
     residual = residual + own + 2.0 * cross + phi * fits.unlearned_signal

@@ -11,11 +11,11 @@ from typing import Final, Literal
 import numpy as np
 
 from service.theory.effective_samples import effective_samples_at
-from service.theory.mixes.adjoint import origins
 from service.theory.flatness import EXCESS, interpolated_ends
+from service.theory.mixes.adjoint import origins
 from service.theory.mixes.errors import CleanParts, Errors, asymptotic, asymptotic_parts, corrected
-from service.theory.mixes.last import LastStage
 from service.theory.mixes.fits import Fits
+from service.theory.mixes.last import LastStage
 from service.theory.mixes.real_fits import RealFits, RealPoints
 from service.theory.mixes.scenarios import Mixes
 from service.theory.mixes.solved import Solved
@@ -30,8 +30,8 @@ _ROOM: Final = 1e-9  # next to a threshold what is left of the samples is roundi
 class Optima:
     """The least errors of the mix, and of the clean stage and what other real fits there are.
 
-    ``theta``, ``value``: effective ridge and value, ``regular``: where they are what they seem; shapes (scenarios,) and,
-    for ``real_…``, (real fits,). ``curve``: of the mix on the grid, infinite where no penalty leads.
+    ``theta``, ``value``: effective ridge and value, ``regular``: where they are what they seem; shapes (scenarios,)
+    and, for ``real_…``, (real fits,). ``curve``: of the mix on the grid, infinite where no penalty leads.
     """
 
     theta: Array
@@ -147,7 +147,7 @@ class Batch:
         )
         return Outcomes(
             self._regular(totals, own) & worth & self._roomy(fits),
-            given_error.small & best_error.small & clean_error.small & parts.small.all(axis=0)[clean],
+            given_error.small & best_error.small & clean_error.small & np.asarray(parts.small.all(axis=0))[clean],
             optima,
             Point(penalty, fits.part(slice(0, self.count)), given_error),
             Point(penalties[:n], fits.part(slice(self.count, 2 * self.count)), best_error),
@@ -197,8 +197,8 @@ class Batch:
         return np.asarray(roomy)
 
     def _ends(self) -> Array:
-        """Where the only scenario's error has risen by one per cent, as interpolated; empty where the grid does not show
-        both."""
+        """Where the only scenario's error has risen by one per cent, as interpolated; empty where the grid does not
+        show both."""
         optima = self.optima
         limit = (1.0 + EXCESS) * float(optima.value[0])
         ends = interpolated_ends(self.population.grid.theta, optima.curve[0], float(optima.theta[0]), limit)

@@ -1,6 +1,7 @@
 """Fits to real labels alone, side by side: what mixes are compared with. All samples of a fit have one weight ω.
 
-With c = Σ σ U² w² the error is c + ratio (c + noise), ratio = Σ S²/(T − Σ S²); weight ω at penalty λ is weight 1 at λ/ω.
+With c = Σ σ U² w² the error is c + ratio (c + noise), ratio = Σ S²/(T − Σ S²); weight ω at penalty λ is weight 1 at
+λ/ω.
 """
 
 from dataclasses import dataclass

@@ -24,8 +24,8 @@ class Links:
     0 or 1, shape (labels, sources); all other sources are labelled by the truth. ``first``, ``second``: the labels of
     each pair whose E[e_v e_u] is not 0; ``same``: 1 where they are one, shape (pairs,); ``own``: these pairs.
     ``place``: where the moments of the stage's own model are kept, None where no later stage needs them, ``places``:
-    those of the models; ``placed``: ``members`` by place, shape (sources, places); see moments.py. ``kind``: the same for
-    stages whose labels differ in their names alone.
+    those of the models; ``placed``: ``members`` by place, shape (sources, places); see moments.py. ``kind``: the same
+    for stages whose labels differ in their names alone.
     """
 
     models: tuple[int, ...]
@@ -46,7 +46,8 @@ def links_of(labels: tuple[tuple[int, ...], ...], shifted: tuple[tuple[int, ...]
     """The links of stages: see chain.label_indices, and which sources are shifted."""
     places, count = _places(labels)
     return tuple(
-        _links(f, own, shifts, places, count) for f, (own, shifts) in enumerate(zip(labels, shifted, strict=True))
+        _links(f, own, shifts, places, count)
+        for f, (own, shifts) in enumerate(zip(labels, shifted, strict=True))
     )
 
 
@@ -128,12 +129,14 @@ class Mixes:
     def of(population: Population, mix: TrainingMix) -> "Mixes":
         """One mix as a batch of one."""
         shifts = [
-            [(s, source.labels.power) for s, source in enumerate(stage.sources) if isinstance(source.labels, Shift)]
+            [
+                (s, source.labels.power)
+                for s, source in enumerate(stage.sources)
+                if isinstance(source.labels, Shift)
+            ]
             for stage in mix.stages
         ]
-        links = links_of(
-            tuple(label_indices(mix.stages)), tuple(tuple(s for s, _ in own) for own in shifts)
-        )
+        links = links_of(tuple(label_indices(mix.stages)), tuple(tuple(s for s, _ in own) for own in shifts))
         nothing = np.empty((0, population.eigenvalues.size))
         powers = [np.array([power for _, power in own]) if own else nothing for own in shifts]
         numbers, real = [Numbers.of(stage) for stage in mix.stages], real_source(mix)

@@ -1,12 +1,12 @@
-"""The stages of many mixes, solved: all but the last one's fits and moments, and where the last one's penalties lead."""
+"""The stages of many mixes, solved: fits and moments of all but the last, and where the last one's penalties lead."""
+
+import numpy as np
 
 from service.theory.mixes.designs import Designs, solve
 from service.theory.mixes.fits import Fits
 from service.theory.mixes.moments import moments
 from service.theory.mixes.scenarios import Mixes, Numbers
 from service.theory.model import Array, Population
-
-import numpy as np
 
 
 class Solved:
@@ -26,9 +26,7 @@ class Solved:
         for key, numbers in zip(keys[:-1], mixes.numbers, strict=False):
             if key not in fits:
                 rows, sources = places[key], numbers.samples.shape[1]
-                fits[key] = Fits(
-                    population, designs.rows(rows, sources), theta[rows], shares[rows, :sources]
-                )
+                fits[key] = Fits(population, designs.rows(rows, sources), theta[rows], shares[rows, :sources])
         self.fits = [fits[key] for key in keys[:-1]]
         noise = [numbers.noise for numbers in mixes.numbers[:-1]]
         self.moments = moments(population, mixes.links, mixes.powers, self.fits, noise)

@@ -14,7 +14,8 @@ quadratic form in ē, e_2, e_3, e_4 and the e_s:
     order 1:  the same of its own g and β, and of those of order 0
               σm [E ē² + ē Σ_k K_k e_k + Σ_s (Σ_k A_k B_k,s) e_s² + C_22 e_2² + C_23 e_2 e_3].
 
-E, K, A and C are polynomials in S, and in S times y, with the coefficients of ``_order1``. Tested against finite_size.py.
+E, K, A and C are polynomials in S, and in S times y, with the coefficients of ``_order1``. Tested against
+finite_size.py.
 """
 
 from functools import cached_property
@@ -53,7 +54,9 @@ class Stage:
         forms = a[:, :, links.first] * b[:, :, links.second]
         forms += (1.0 - links.same) * a[:, :, links.second] * b[:, :, links.first]
         own = links.same * named[:, 1:, links.first]
-        self.forms = np.concatenate([forms, own], axis=1)  # coefficients of E[e_v e_u] in e_j e_k, Σ B_k,s e_s²
+        self.forms = np.concatenate(
+            [forms, own], axis=1
+        )  # coefficients of E[e_v e_u] in e_j e_k, Σ B_k,s e_s²
 
     def _shaped(self, values: Array) -> Array:
         return values.reshape(*self.shape, *values.shape[1:])
@@ -136,8 +139,8 @@ class Stage:
     # --- passing back -------------------------------------------------------------------------------
 
     def passed(self, weights: Array) -> tuple[Array, Array, Array]:
-        """From weights of E e², shape (orders, points, scenarios, modes): those of the columns, (…, columns, modes); the
-        derivatives by the noise variances, (…, sources); what the truth adds, (…) (with two orders)."""
+        """From weights of E e², shape (orders, points, scenarios, modes): those of the columns, (…, columns, modes);
+        the derivatives by the noise variances, (…, sources); what the truth adds, (…) (with two orders)."""
         beta = np.vecdot(weights, self.gain)
         found = weights[..., None, :] * self._by_weight
         found = found + beta[..., None, None] * self._by_drive
@@ -194,7 +197,12 @@ class Stage:
         model[..., 1:, 0] = 2.0 * e
         model[..., 1, 1], model[..., 1, 2], model[..., 2, 1] = k2[1], k3[1], k2[2]
         by_form = (form @ self._shaped(self.forms)).swapaxes(-1, -2)
-        return np.stack([a2, a3, a4], axis=-1), by_form, (model @ self._shaped(self.models)).swapaxes(-1, -2), e
+        return (
+            np.stack([a2, a3, a4], axis=-1),
+            by_form,
+            (model @ self._shaped(self.models)).swapaxes(-1, -2),
+            e,
+        )
 
     def handed(self, weights: Array) -> tuple[Array, Array]:
         """From weights of E[e u], u anything earlier: those of E[e_v u], (…, models, modes), and E[w u], (…, modes)."""
