@@ -182,7 +182,7 @@ class Batch:
         least, value = totals[1], optima.value
         real = own.bias + own.ratio * self.real.noise
         fine = optima.real_regular & (np.abs(real - optima.real_value) <= _INTERPOLATION * real)
-        fine &= real < signal
+        fine &= real < (1.0 - _INTERPOLATION) * signal
         regular = optima.regular & (fine[clean] if clean == slice(None) else fine.all())
         regular = regular & (np.abs(least - value) <= _INTERPOLATION * least)
         return np.asarray(
