@@ -22,6 +22,7 @@ from service.theory.errors import NotConverged, Unsupported
 from service.theory.joint_penalties import evaluations
 from service.theory.limits import limits
 from service.theory.matrices.prediction import MAX_PRODUCTS, products
+from service.theory.mixes.scenarios import is_mixed
 from service.theory.model import Population, Stage, TrainingMix
 from service.theory.plain_prediction import is_plain
 from service.theory.prediction import predict
@@ -34,8 +35,10 @@ _SHIFTED = 1000
 _PASSES = 10_000
 # Every fit on accumulated data has its own number of rows, so it is solved by itself for every penalty that is tried.
 _KEPT = 100
-# The finite-size correction of a mix without a closed form for it.
-_CORRECTED = 15
+# The finite-size correction of a mix without a closed form for it, of one covariance and of any other kind.
+_CORRECTED_MIX, _CORRECTED = 4, 15
+# What a stage of such a mix takes however few its modes are: some 0.2 milliseconds.
+_STAGE = 1_000
 # However small, each of the penalties that are tried takes its time: some 10 and 50 milliseconds together.
 _LEAST_KEPT = 200_000.0
 _LEAST_MATRICES = 0.005
@@ -110,8 +113,11 @@ def work_of(population: Population, mix: TrainingMix) -> float:
 
 def is_quick(population: Population, mix: TrainingMix, order: Literal[0, 1]) -> bool:
     """Whether a prediction takes about a millisecond and may run on the event loop."""
-    closed = order == 0 or mix.keeps_data or is_plain(population, mix)
-    return work_of(population, mix) * (1 if closed else _CORRECTED) <= INLINE_WORK
+    work = work_of(population, mix)
+    if mix.keeps_data or is_plain(population, mix):
+        return work <= INLINE_WORK
+    correction = _CORRECTED_MIX if is_mixed(population, mix) else _CORRECTED
+    return (work + _STAGE * len(mix.stages)) * (correction if order else 1) <= INLINE_WORK
 
 
 def is_long(population: Population, mix: TrainingMix) -> bool:

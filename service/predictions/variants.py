@@ -18,6 +18,8 @@ from pydantic import ValidationError
 from service.errors import InvalidInput
 from service.predictions.engine import compiled, work_of
 from service.predictions.schemas import PredictionRequest
+from service.theory.corrected import correctable
+from service.theory.mixes.scenarios import is_mixed
 from service.theory.model import Array, Population, TrainingMix
 from service.theory.plain_prediction import is_plain
 from service.theory.slots import COLUMNS, Columns, Slot
@@ -34,6 +36,8 @@ _COMPILATION = 2e-4
 _BY_ITSELF = 1e-3
 _PER_WORK = 2e-7
 _SIDE_BY_SIDE = 3e-8
+# Mixes of several sources side by side: per point, and per work; order 1 takes four times as long.
+_MIXED_POINT, _MIXED_WORK, _MIXED_ORDER_1 = 1e-4, 2e-8, 3
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,9 @@ class Family:
             return combinations * (_COMPILATION + _BY_ITSELF) + points * work * _SIDE_BY_SIDE * (
                 1 + self.order
             )
+        if is_mixed(population, mix) and correctable(population, mix):
+            each = (_MIXED_POINT + work * _MIXED_WORK) * (1 + _MIXED_ORDER_1 * self.order)
+            return combinations * (_COMPILATION + _BY_ITSELF) + points * each
         return combinations * _COMPILATION + points * (_BY_ITSELF + work * _PER_WORK)
 
 

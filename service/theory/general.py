@@ -330,7 +330,10 @@ class General:
         """The mix's test error at the penalty that is best for clean data."""
         if self._same_design and len(self.final.sources) == 1:
             return self._total(clean.response)
-        return self._total(self._response(clean.penalty))
+        try:
+            return self._total(self._response(clean.penalty))
+        except NotConverged:  # only next to penalty 0, where the limit stands for it
+            return self._total(self._response(0.0))
 
     def _real_baseline(self, stage: Stage, penalty: float, clean_best: _Optimal) -> Baseline:
         """The real samples alone; where the mix has no others, the clean stage."""

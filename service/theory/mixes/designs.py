@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from service.theory.grid import STEP, Grid
+from service.theory.mixes.scenarios import Indices
 from service.theory.model import Array, Mask, Population
 from service.theory.ridges import effective_ridges
 
@@ -88,27 +89,20 @@ class Designs:
         a = self.share[:, :, None] * w / (1.0 + w * g[:, None])
         return np.asarray(a / a.sum(axis=1, keepdims=True))
 
-    def rows(self, rows: Mask | slice, sources: int | None = None) -> "Designs":
+    def rows(self, rows: Mask | Indices | slice, sources: int | None = None) -> "Designs":
         """Some of them, of their first ``sources``: the others are empty."""
-        part = Designs(self.samples[rows, :sources], self.weights[rows, :sources])
-        if self._on_grid is not None:
-            nu, g = self._on_grid
-            part._on_grid = nu[rows], g[rows]
+        part = Designs.__new__(Designs)
+        for name in ("samples", "weights", "share"):
+            setattr(part, name, getattr(self, name)[rows, :sources])
+        for name in ("total", "active", "common", "largest"):
+            setattr(part, name, getattr(self, name)[rows])
+        known = self._on_grid
+        part._on_grid = None if known is None else (known[0][rows], known[1][rows])
         return part
 
     def repeated(self, times: int) -> "Designs":
         """All of them, as often."""
-        if times == 1:
-            return self
-        repeated = Designs(np.tile(self.samples, (times, 1)), np.tile(self.weights, (times, 1)))
-        if self._on_grid is not None:
-            nu, g = self._on_grid
-            repeated._on_grid = np.tile(nu, (times, 1)), np.tile(g, (times, 1))
-        return repeated
-
-    def penalties(self, theta: Array, g: Array) -> Array:
-        """λ = θ A, shapes (designs,)."""
-        return theta * self.scale(g[:, None])[:, 0]
+        return self if times == 1 else self.rows(np.tile(np.arange(self.active.size), times))
 
     def above(self, df1: Array, left: Array, rank: float) -> Array:
         """ν of fits with these degrees of freedom, ``left``: rank − df1; shapes (designs,)."""
@@ -146,23 +140,24 @@ def _ridge(population: Population, designs: Designs, penalties: Array) -> tuple[
     p, w, m = designs.share, designs.weights, population.multiplicities
     g = _start(population.grid, designs, penalties)
     settled = np.zeros(g.shape, dtype=bool)
+    pw, rows = p * w, np.array([population.weight, m])
     for _ in range(_STEPS):
         q = 1.0 / (1.0 + w * g[:, None])
-        h, a = p * q, p * w * q
+        a = pw * q
         A = a.sum(axis=1)
         theta = penalties / A
         Q = 1.0 / (population.eigenvalues + theta[:, None])
-        S, U = population.eigenvalues * Q, theta[:, None] * Q
-        spread = (S * U).dot(m)
-        nu = designs.above(S.dot(m), U.dot(m), population.rank)
-        slope = spread / designs.total * (a * w * q).sum(axis=1) / A + (a * q).sum(axis=1)
-        step = (h.sum(axis=1) - nu) / slope
+        df1, left = rows.dot(Q.T)
+        spread = theta * (Q * Q).dot(population.weight)  # Σ S U
+        nu = designs.above(df1, theta * left, population.rank)
+        slope = spread / designs.total * np.vecdot(a, w * q) / A + np.vecdot(a, q)
+        step = (np.vecdot(p, q) - nu) / slope
         settled = np.abs(step) <= _QUADRATIC * g
         proposal = g + step
         g = np.where(proposal > 0, proposal, g / 8.0)
         if settled.all():
             break
-    a = p * w / (1.0 + w * g[:, None])
+    a = pw / (1.0 + w * g[:, None])
     A = a.sum(axis=1)
     return np.where(settled, penalties / A, np.nan), np.where(settled[:, None], a / A[:, None], np.nan)
 

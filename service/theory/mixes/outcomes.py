@@ -147,7 +147,10 @@ class Batch:
         )
         return Outcomes(
             self._regular(totals, own) & worth & self._roomy(fits),
-            given_error.small & best_error.small & clean_error.small & np.asarray(parts.small.all(axis=0))[clean],
+            given_error.small
+            & best_error.small
+            & clean_error.small
+            & np.asarray(parts.small.all(axis=0))[clean],
             optima,
             Point(penalty, fits.part(slice(0, self.count)), given_error),
             Point(penalties[:n], fits.part(slice(self.count, 2 * self.count)), best_error),

@@ -51,11 +51,9 @@ class Solved:
         nu = self.designs.above(
             Q.dot(population.weight), theta * Q.dot(population.multiplicities), population.rank
         )[:, None]
-        designs = self.designs
-        if len(nu) > len(designs.active):
-            designs = designs.repeated(len(nu))
-        g = designs.response(nu)
-        return designs.shares(g)[:, :, 0], theta * designs.scale(g)[:, 0]
+        g = self.designs.response(nu)
+        shares = self.designs.shares(g)[:, :, 0]
+        return np.broadcast_to(shares, (theta.size, shares.shape[1])), theta * self.designs.scale(g)[:, 0]
 
     def given(self, theta: Array, shares: Array, penalties: Array) -> tuple[Array, Array, Array]:
         """Effective ridges, shares and penalties as given; where the best is asked for, these."""

@@ -51,9 +51,9 @@ class Stage:
         self.sums = terms.sum(axis=2)  # b_1 … b_4
         self.models = named[:, :, : len(links.models)]
         a, b = named[:, _J], named[:, _K]
-        forms = a[:, :, links.first] * b[:, :, links.second]
-        forms += (1.0 - links.same) * a[:, :, links.second] * b[:, :, links.first]
-        own = links.same * named[:, 1:, links.first]
+        forms = a.take(links.first, axis=2) * b.take(links.second, axis=2)
+        forms += (1.0 - links.same) * a.take(links.second, axis=2) * b.take(links.first, axis=2)
+        own = links.same * named[:, 1:].take(links.first, axis=2)
         self.forms = np.concatenate(
             [forms, own], axis=1
         )  # coefficients of E[e_v e_u] in e_j e_k, Σ B_k,s e_s²
