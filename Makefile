@@ -40,6 +40,7 @@ format: develop  ## Format the code and repair what can be repaired
 
 bench: develop  ## Time the theory, the API and the simulations
 	$(PYTHON) -m benchmarks.table
+	$(PYTHON) -m benchmarks.mixes
 	$(PYTHON) -m benchmarks.http_rates
 	$(PYTHON) -m pytest benchmarks --benchmark-only
 	$(PYTHON) -m benchmarks.simulation_speed
