@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from service.theory.general import general_prediction
 from service.theory.mixes.outcomes import outcomes
 from service.theory.mixes.prediction import mixed_prediction
 from service.theory.mixes.scenarios import Mixes, is_mixed
-from service.theory.model import OPTIMAL, REAL, Population, Shift, Source, Stage, TrainingMix
+from service.theory.model import OPTIMAL, REAL, Array, Population, Shift, Source, Stage, TrainingMix
 from service.theory.slots import COLUMNS, Slot
 from service.theory.variations import _at, _row, predictions
 from tests.theory.designs import average_error
@@ -105,34 +106,39 @@ def test_equal_to_the_general_engine() -> None:
     assert taken > 90
 
 
-def test_side_by_side_as_one_by_one() -> None:
+def check_side_by_side(
+    population: Population, mix: TrainingMix, slots: dict[Slot, Array], order: Literal[0, 1]
+) -> None:
+    count = next(iter(slots.values())).size
+    found = predictions(population, mix, slots, count, order=order)
+    for i in range(count):
+        own, alone = _at(population, mix, slots, i)
+        general = general_prediction(own, alone)
+        expected = _row(corrected(own, general) if order else general)
+        for name, value in zip(COLUMNS, expected, strict=True):
+            rel = 1e-9 if name in {"total", "bias", "variance", "shift"} else 2e-4
+            floor = 1e-8 * expected[COLUMNS.index("total")]
+            assert found.values[name][i] == pytest.approx(value, rel=rel, abs=floor, nan_ok=True), (name, i)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_side_by_side_as_one_by_one(order: Literal[0, 1]) -> None:
     """Any number of any stage may vary, and thresholds and stages without data among regular points do no harm."""
-    rng = np.random.default_rng(1)
-    for order in (0, 1):
-        population, mix = random_problem(rng)
-        count = 12
-        slots = {
-            Slot("penalty", len(mix.stages) - 1): np.exp(rng.uniform(-6, 0, count)),
-            Slot("noise_variance"): rng.random(count),
-        }
-        for f, stage in enumerate(mix.stages):
-            s = int(rng.integers(len(stage.sources)))
-            slots[Slot("samples", f, s)] = np.round(rng.uniform(0, 300, count))
-            slots[Slot("noise_variance", f, s)] = rng.uniform(0.1, 1, count)
-            slots[Slot("weight", f, s)] = np.where(rng.random(count) < 0.3, 1.0, rng.uniform(0, 2, count))
-        next(values for slot, values in slots.items() if slot.field == "samples")[:2] = 0.0, population.rank
-        found = predictions(population, mix, slots, count, order=order)  # type: ignore[arg-type]
-        for i in range(count):
-            own, alone = _at(population, mix, slots, i)
-            general = general_prediction(own, alone)
-            expected = _row(corrected(own, general) if order else general)
-            for name, value in zip(COLUMNS, expected, strict=True):
-                rel = 1e-9 if name in {"total", "bias", "variance", "shift"} else 2e-4
-                floor = 1e-8 * expected[COLUMNS.index("total")]
-                assert found.values[name][i] == pytest.approx(value, rel=rel, abs=floor, nan_ok=True), (
-                    name,
-                    i,
-                )
+    rng, count = np.random.default_rng(1), 12
+    population, mix = random_problem(rng)
+    slots = {
+        Slot("penalty", len(mix.stages) - 1): np.exp(rng.uniform(-6, 0, count)),
+        Slot("noise_variance"): rng.random(count),
+    }
+    for f, stage in enumerate(mix.stages):
+        s = int(rng.integers(len(stage.sources)))
+        slots[Slot("samples", f, s)] = np.round(rng.uniform(0, 300, count))
+        slots[Slot("noise_variance", f, s)] = rng.uniform(0.1, 1, count)
+        slots[Slot("weight", f, s)] = np.where(rng.random(count) < 0.3, 1.0, rng.uniform(0, 2, count))
+    next(values for slot, values in slots.items() if slot.field == "samples")[:2] = 0.0, population.rank
+    check_side_by_side(population, mix, slots, order)
+    for slot, values in slots.items():
+        check_side_by_side(population, mix, {slot: values[2:5]}, order)
 
 
 def test_a_threshold_is_left_to_the_general_engine() -> None:

@@ -66,7 +66,8 @@ class LastStage:
             products = products.reshape(*self.rows.shape[:2], -1)
         noise = (q * self.noise[:, :, None]).sum(axis=1)
         error = self._error(base.theta, base.signal, shares, q, phi, df2 / room, noise, products)
-        return np.where(room > 0, error, np.inf), (nu > 0) & (room > 0)
+        reached = np.broadcast_to((nu > 0) & (room > 0), error.shape)
+        return np.where(room > 0, error, np.inf), reached
 
     def floor(self) -> Array:
         """A bound of what label noise alone makes of the error at penalty 0, shape (scenarios or 1,): 0 says nothing.

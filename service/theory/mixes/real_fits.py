@@ -47,7 +47,7 @@ class RealFits:
         ratio = base.freedom.df2 / room
         error = base.signal + ratio * (base.signal + self.noise[:, None])
         floor = ratio[np.arange(len(ratio)), reached.argmax(axis=1)] * self.noise
-        return np.where(room > 0, error, np.inf), reached, floor
+        return np.where(room > 0, error, np.inf), np.broadcast_to(reached, error.shape), floor
 
     def joined(self, more: "RealFits") -> "RealFits":
         """One below the other."""
