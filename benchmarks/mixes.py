@@ -12,13 +12,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import numpy as np
 
 from benchmarks.table import NOISE, machine, power_law, recursion, three_sources
 from service.theory.corrected import corrected
 from service.theory.general import general_prediction
-from service.theory.model import REAL, Population, Source, Stage, TrainingMix
+from service.theory.model import REAL, Array, Population, Source, Stage, TrainingMix
 from service.theory.prediction import predict
 from service.theory.slots import Slot
 from service.theory.variations import predictions
@@ -34,47 +36,44 @@ def two_stages() -> TrainingMix:
     return TrainingMix((first, Stage("final", sources, 0.01)))
 
 
-def swept(population: Population, mix: TrainingMix, slot: Slot, values: np.ndarray, order: int) -> None:
+def swept(population: Population, mix: TrainingMix, slot: Slot, values: Array, order: Literal[0, 1]) -> None:
     """One prediction for each value."""
-    assert not predictions(population, mix, {slot: values}, values.size, order=order).problems  # type: ignore[arg-type]
+    assert not predictions(population, mix, {slot: values}, values.size, order=order).problems
 
 
-def rows() -> dict[str, tuple[Callable[[], object], int]]:
+Run = Callable[[], object]
+
+
+def of_mix(name: str, population: Population, mix: TrainingMix) -> dict[str, tuple[Run, int]]:
+    """One prediction of each order, and by the general engine."""
+    return {
+        f"{name}, order 0": (partial(predict, population, mix), 1),
+        f"{name}, order 0, general engine": (partial(general_prediction, population, mix), 1),
+        f"{name}, order 1": (partial(predict, population, mix, order=1), 1),
+        f"{name}, order 1, general engine": (
+            lambda: corrected(population, general_prediction(population, mix)), 1
+        ),
+    }  # fmt: skip
+
+
+def rows() -> dict[str, tuple[Run, int]]:
     """What is run, and by how many points its time is divided."""
-    found: dict[str, tuple[Callable[[], object], int]] = {}
-    small, large = power_law(300), power_law(1000)
-    plain = recursion(5)
-    found["recursion, 5 generations, d = 300, order 0 (for scale)"] = lambda: predict(small, plain), 1
-    for name, population, mix in (
-        ("2 stages, 2 sources, d = 300", small, two_stages()),
-        ("5 stages of 3 sources, d = 1,000", large, three_sources(1000)),
-    ):
-        general = general_prediction(population, mix)
-        found[f"{name}, order 0"] = (lambda p=population, m=mix: predict(p, m)), 1
-        found[f"{name}, order 0, general engine"] = (lambda p=population, m=mix: general_prediction(p, m)), 1
-        found[f"{name}, order 1"] = (lambda p=population, m=mix: predict(p, m, order=1)), 1
-        found[f"{name}, order 1, general engine"] = (
-            (lambda p=population, m=mix, g=general: corrected(p, general_prediction(p, m)) and g),
-            1,
-        )
-    found["recursion with ridge generators, 5 generations, d = 1,000, order 1"] = (
-        (lambda: predict(large, plain, order=1)),
-        1,
-    )
-    mixes = (
-        ("2 stages, 2 sources, d = 300", two_stages(), 1),
-        ("5 stages of 3 sources, d = 300", three_sources(300), 4),
-    )
-    for name, mix, last in mixes:
+    small, plain = power_law(300), recursion(5)
+    two, five = "2 stages, 2 sources, d = 300", "5 stages of 3 sources, d = "
+    found: dict[str, tuple[Run, int]] = {
+        "recursion, 5 generations, d = 300, order 0 (for scale)": (partial(predict, small, plain), 1),
+        **of_mix(two, small, two_stages()),
+        **of_mix(five + "1,000", power_law(1000), three_sources(1000)),
+    }
+    orders: tuple[Literal[0, 1], ...] = (0, 1)
+    for name, mix, last in ((two, two_stages(), 1), (five + "300", three_sources(300), 4)):
         for what, slot, values in (
             ("last weight", Slot("weight", last, 1), np.linspace(0.1, 2, POINTS)),
             ("samples of the first generator", Slot("samples", 0, 0), np.linspace(100, 900, POINTS).round()),
         ):
-            for order in (0, 1):
-                found[f"sweep of {what}, a point: {name}, order {order}"] = (
-                    (lambda m=mix, s=slot, v=values, o=order: swept(small, m, s, v, o)),
-                    POINTS,
-                )
+            for order in orders:
+                run = partial(swept, small, mix, slot, values, order)
+                found[f"sweep of {what}, a point: {name}, order {order}"] = run, POINTS
     return found
 
 

@@ -13,9 +13,10 @@ from service.simulations.processes import process, stage_mixes
 from service.simulations.schemas import PredictedError
 from service.theory import results
 from service.theory.errors import NotConverged, Unsupported
+from service.theory.general import expected_relative_error
 from service.theory.model import OPTIMAL, Population, Shift, TrainingMix
 from service.theory.passes import passes_error
-from service.theory.prediction import expected_relative_error, predict
+from service.theory.prediction import predict
 from service.theory.stages import solve
 
 MAX_PREDICTIONS: Final = 600

@@ -13,7 +13,6 @@ from service.theory.matrices.prediction import matrix_error, matrix_prediction
 from service.theory.mixes.prediction import mixed_prediction
 from service.theory.mixes.scenarios import is_mixed
 from service.theory.model import Population, TrainingMix
-from service.theory.plain_correction import unbiased
 from service.theory.plain_prediction import is_plain, plain_prediction
 from service.theory.results import Decomposition, Prediction
 
@@ -66,13 +65,11 @@ def test_error(population: Population, mix: TrainingMix) -> float:
 
 def _by_the_fastest(population: Population, mix: TrainingMix, order: Literal[0, 1]) -> Prediction:
     """The prediction of a mix of fresh samples by the first way that takes it; of ``order`` where that is available."""
-    prediction, plain = None, is_plain(population, mix)
-    if plain and (order == 0 or unbiased(population, mix)):
+    prediction = None
+    if is_plain(population, mix):
         prediction = plain_prediction(population, mix, order)
     elif is_mixed(population, mix) and (order == 0 or correctable(population, mix)):
         prediction = mixed_prediction(population, mix, order)
-    if prediction is None and plain:
-        prediction = plain_prediction(population, mix)
     if prediction is None:
         prediction = general_prediction(population, mix)
     return corrected(population, prediction) if prediction.order < order else prediction

@@ -10,7 +10,7 @@ import numpy as np
 
 from service.theory.mixes.errors import CleanParts, clean_parts
 from service.theory.model import Array, Mask, Population
-from service.theory.plain_correction import corrections_at
+from service.theory.plain_correction import corrections
 from service.theory.ridges import effective_ridges
 
 
@@ -74,6 +74,6 @@ class RealFits:
     def corrected(self, theta: Array) -> CleanParts:
         """The parts of the error to order 1, at effective ridges, shape (…, fits)."""
         samples, theta = np.broadcast_arrays(self.samples, theta)
-        found = corrections_at(self.population, samples.ravel(), theta.ravel())
+        found = corrections(self.population, samples.ravel(), theta.ravel())
         truth, noise = (np.stack(pair).reshape(2, *theta.shape) for pair in (found.truth, found.noise))
         return clean_parts(truth, noise, self.noise)

@@ -150,11 +150,11 @@ def real_source(mix: TrainingMix) -> int | None:
 
 
 def is_mixed(population: Population, mix: TrainingMix) -> bool:
-    """Whether this package takes the mix: fresh samples, the population's covariance, no random features."""
+    """Whether this package takes the mix: a fit a stage, of fresh samples of the population's covariance."""
     if mix.keeps_data or population.null_modes > 0 or population.rank == 0:
         return False
     for stage in mix.stages:
-        if stage.width is not None or stage.penalty == np.inf:
+        if stage.width is not None or stage.passes or stage.penalty == np.inf:
             return False
         if stage.penalty == OPTIMAL and stage is not mix.stages[-1]:
             return False
