@@ -12,6 +12,7 @@ from service.theory.generations import NO_RECURSION, UNKNOWN
 from service.theory.matrices import unlimited as matrices
 from service.theory.matrices.response import StageSolver
 from service.theory.model import OPTIMAL, Population, Stage, TrainingMix
+from service.theory.plain_correction import NotSmall
 from service.theory.plain_limits import recursion
 from service.theory.unlimited import floors
 
@@ -63,7 +64,10 @@ def limits(population: Population, mix: TrainingMix, *, order: int = 0) -> Limit
     """
     peaks = double_descent(population, mix)
     if mix.keeps_data:
-        return _accumulated(population, mix, peaks, order)
+        try:
+            return _accumulated(population, mix, peaks, order)
+        except NotSmall:  # the correction is not one there: asymptotic values
+            return _accumulated(population, mix, peaks, 0)
     missing: dict[str, str] = {}
     limit, growth, worse, regime = _generations(population, mix, order, missing)
     given: float | None = None

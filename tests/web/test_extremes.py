@@ -70,6 +70,14 @@ EXTREME: list[dict[str, Any]] = [
     },
     {
         "dataset": {
+            "spectrum": {"kind": "isotropic", "dimension": 20, "variance": 3.5},
+            "target": {"kind": "isotropic", "squared_norm": 10},
+            "noise_variance": 1e30,
+        },
+        "training_mix": {"kind": "accumulate", "generations": 0, "samples": 8, "penalty_sum": 0.03},
+    },
+    {
+        "dataset": {
             "spectrum": {"kind": "power_law", "dimension": None, "exponent": 20, "scale": 3.7},
             "target": {"kind": "source", "exponent": 0.5},
             "noise_variance": 3.7,
@@ -92,7 +100,7 @@ async def http(app_without_database: FastAPI, anyio_backend: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "request_", EXTREME, ids=["one fit", "fifty generations", "covariate shift", "steep"]
+    "request_", EXTREME, ids=["one fit", "fifty generations", "covariate shift", "kept data", "steep"]
 )
 async def test_an_answer_without_nan_or_a_refusal(http: httpx.AsyncClient, request_: dict[str, Any]) -> None:
     answer = await http.post("/v1/predictions", json=request_)
