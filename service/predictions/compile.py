@@ -155,8 +155,9 @@ class _Compiler:
         each = set(zip(samples, noises, penalties, strict=True)) if n > 0 else {every}
         if generator.design == "independent" and len(each) == 1:
             ((rows, variance, penalty),) = each
-            source = Source(PREVIOUS, PREVIOUS, float(rows), float(variance))
-            again = Stage(PREVIOUS, (source,), penalty)
+            if not (isinstance(rows, list) or isinstance(variance, list) or isinstance(penalty, list)):
+                source = Source(PREVIOUS, PREVIOUS, float(rows), float(variance))
+                again = Stage(PREVIOUS, (source,), penalty)
         return TrainingMix((*stages, Stage("final", (final,), mix.penalty, _width(mix.width))), again)
 
     def mixture(self, mix: schemas.MixtureMix) -> TrainingMix:

@@ -10,7 +10,9 @@ linear system of the size of the number of sources: (1 − K) ρ = r(b/(1 − L�
 It exists, and is reached, iff the largest eigenvalue of K is below 1.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from math import floor, inf
 
 import numpy as np
@@ -27,6 +29,7 @@ LINEAR = "linear growth"
 EXPONENTIAL = "exponential growth"
 DIVERGENT = "divergent"
 UNKNOWN = "unknown"
+TOO_FAR_APART = "The numbers lie too many orders of magnitude apart for double precision."
 
 _MOST_GENERATIONS = 10_000
 _SCAN_WORK = 1_000_000  # modes × sources² × generations that are looked at one by one
@@ -58,6 +61,10 @@ class Recursion:
 
     def limit(self, missing: dict[str, str]) -> tuple[float | None, float | None]:
         """The error after infinitely many generations, and its growth where it is linear; sets ``regime``."""
+        with np.errstate(over="ignore", invalid="ignore"):  # said in ``missing``
+            return self._limit(missing)
+
+    def _limit(self, missing: dict[str, str]) -> tuple[float | None, float | None]:
         zero = np.zeros_like(self.population.target_power)
         if not np.isfinite(self._after(zero, zero)):
             self.regime = DIVERGENT
@@ -80,6 +87,9 @@ class Recursion:
         base = self._mean(self.population, cross, zero).square * inverse  # the chain without fluctuation
         spread = [unit * inverse for unit in units]
         K = np.array([self._residuals(self.silent, zero, one) for one in spread]).T
+        if not np.all(np.isfinite(K)):
+            missing["generations_limit"] = missing["growth_per_generation"] = TOO_FAR_APART
+            return None, None
         if float(np.abs(np.linalg.eigvals(K)).max()) >= 1.0:
             self.regime = EXPONENTIAL
             missing["generations_limit"] = missing["growth_per_generation"] = (
@@ -94,8 +104,11 @@ class Recursion:
         missing["growth_per_generation"] = "The error is bounded: the growth per generation tends to 0."
         error = self._closed(cross, second)
         if not np.isfinite(error):  # the last stage alone is at its threshold
-            self.regime = DIVERGENT
-            missing["generations_limit"] = "The last fit is at its interpolation threshold."
+            at_threshold = self.close.regime is Regime.THRESHOLD
+            self.regime = DIVERGENT if at_threshold else BOUNDED
+            missing["generations_limit"] = (
+                "The last fit is at its interpolation threshold." if at_threshold else TOO_FAR_APART
+            )
             return None, None
         return error, None
 
@@ -139,16 +152,8 @@ class Recursion:
     ) -> int | None:
         """The first generation with a test error above that of predicting zero."""
         null, name = (1.0 + ROUNDING) * self.population.signal, "worse_than_null_from"
-        zero = np.zeros_like(self.population.target_power)
-        cross, second = zero, zero
-        if self.fresh:  # generation 0 is the first stage, on real data alone
-            response = solve(self.population, self.first, float(self.first.penalty))
-            second, mean = error_moments(
-                self.population, self.first, response, self._labels(self.first, zero, zero)
-            )
-            cross, error = mean.truth, self._sum(second)
-        else:
-            error = self._closed(cross, second)
+        errors = self._errors()
+        error = next(errors)
         if error > null:
             return 0
         if self.regime == DIVERGENT:
@@ -162,11 +167,7 @@ class Recursion:
         last = max(_SCAN_WORK // (self.population.eigenvalues.size * self.sources**2), 16)
         last = min(last, _MOST_GENERATIONS)
         for n in range(1, last + 1):
-            if not self.fresh:
-                cross, second = self._advanced(cross, second)
-            before, error = error, self._closed(cross, second)
-            if self.fresh:
-                cross, second = self._advanced(cross, second)
+            before, error = error, next(errors)
             if error > null:
                 return n
             if (
@@ -181,6 +182,23 @@ class Recursion:
                 return None
         missing[name] = "No generation is worse than predicting nothing."
         return None
+
+    def _errors(self) -> Iterator[float]:
+        """The test error after 0, 1, … generations."""
+        zero = np.zeros_like(self.population.target_power)
+        cross, second = zero, zero
+        if self.fresh:  # generation 0 is the first stage, on real data alone
+            response = solve(self.population, self.first, float(self.first.penalty))
+            second, mean = error_moments(
+                self.population, self.first, response, self._labels(self.first, zero, zero)
+            )
+            cross = mean.truth
+            yield self._sum(second)
+        else:
+            yield self._closed(cross, second)
+        while True:
+            cross, second = self._advanced(cross, second)
+            yield self._sum(second) if self.fresh else self._closed(cross, second)
 
     # --- moments --------------------------------------------------------------------------------
 
@@ -206,6 +224,8 @@ class Recursion:
 
     def _advanced(self, cross: Array, second: Array) -> tuple[Array, Array]:
         """The moments of one more generation."""
+        if self._map is not None:
+            return self._map(cross, second)
         labels = self._labels(self.again, cross, second)
         error, mean = error_moments(self.population, self.again, self.step, labels)
         return mean.truth, error
@@ -214,6 +234,37 @@ class Recursion:
         """The error that is evaluated where the last generation has these moments."""
         labels = self._labels(self.closing, cross, second)
         return self._sum(error_moments(self.population, self.closing, self.close, labels)[0])
+
+    @cached_property
+    def _map(self) -> Callable[[Array, Array], tuple[Array, Array]] | None:
+        """The moments of one more generation in a few operations, where one covariance and no features allow that.
+
+        What a label is off its fit is (1 − L) e + U w for labels of the model before and −L e + U w for real ones.
+        """
+        sources, population = self.again.sources, self.population
+        if (
+            self.again.width is not None
+            or covariances_of(self.again, population) is not None
+            or not all(source.labels == REAL or by_model(source.labels) for source in sources)
+        ):
+            return None
+        model = np.array([by_model(source.labels) for source in sources])
+        L, U, power, weight = self._learned(), self.step.unlearned, population.target_power, population.weight
+        rest = self.step.learned[~model].sum(axis=0) + U  # 1 − L
+        units = np.array(self._units()[:-1])
+        lost = U * power
+        own = U * lost + np.array([source.noise_variance for source in sources]) @ units
+        LL, LU2, left = L * L, 2.0 * L * U, float(weight @ (U * lost))
+        by_model_labels, by_real_labels = units[model].sum(axis=0), units[~model].sum(axis=0)
+        of_model, of_model_cross = weight * rest * rest, 2.0 * weight * rest * U
+
+        def advanced(cross: Array, second: Array) -> tuple[Array, Array]:
+            kept = LL * second - LU2 * cross
+            drive = float(of_model @ second + of_model_cross @ cross) + left
+            real_drive = float(weight @ kept) + left
+            return L * cross - lost, kept + own + drive * by_model_labels + real_drive * by_real_labels
+
+        return advanced
 
     def _after(self, cross: Array, second: Array) -> float:
         """The error one generation on."""

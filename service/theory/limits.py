@@ -99,6 +99,16 @@ def _generations(
 
 
 def _accumulated(population: Population, mix: TrainingMix, peaks: tuple[Peak, ...], order: int) -> Limits:
+    try:
+        return _kept(population, mix, peaks, order)
+    except NotSmall:  # some fit on the way has a correction that is not small
+        return _accumulated(population, mix, peaks, 0)
+    except NotConverged as error:
+        missing = dict.fromkeys((*_FIELDS, "data_limit", "best_data_limit", "strong"), f"{error}.")
+        return Limits(None, None, None, None, None, None, UNKNOWN, peaks, missing)
+
+
+def _kept(population: Population, mix: TrainingMix, peaks: tuple[Peak, ...], order: int) -> Limits:
     missing: dict[str, str] = {}
     limit = accumulated_limit(population, mix, order, missing)
     worse = accumulated_null_generation(population, mix, limit, order, missing)

@@ -5,32 +5,34 @@ E[e w] = −w², E e² = w² + drive gain/(1 − S²), drive = noise/(room − �
 denominator is positive.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
-from service.theory.generations import BOUNDED, EXPONENTIAL, LINEAR, Recursion
-from service.theory.model import OPTIMAL, REAL, Array, Population, Source, Stage, TrainingMix
+from service.theory.generations import BOUNDED, EXPONENTIAL, LINEAR, TOO_FAR_APART, Recursion
+from service.theory.model import OPTIMAL, Population, Source, Stage, TrainingMix
 from service.theory.plain_prediction import is_plain
+from service.theory.recursion import Fits
 from service.theory.ridges import effective_ridges
 
-_BOUNDED: Final = "The error is bounded: the growth per generation tends to 0."
+_BLOCK: Final = 64  # generations that are looked at together
 
 
 def recursion(population: Population, mix: TrainingMix, again: Stage, order: int) -> Recursion:
     """The mix continued by more generations of ``again``."""
-    if is_plain(population, mix) and _is_plain(again) and mix.stages[-1].sources[0].labels != REAL:
+    if is_plain(population, mix) and _is_plain(again):
         source, last = again.sources[0], mix.stages[-1]
         sizes = np.array([source.samples, last.sources[0].samples])
         penalties = np.array([again.penalty, last.penalty], dtype=np.float64)
         with np.errstate(all="ignore"):
-            fits = _fits(population, sizes, effective_ridges(population, sizes, penalties))
-        regular = all(np.isfinite(fit.room) and fit.room > 0 for fit in fits)
-        if regular and (
-            fits[0].U.any() or (source.noise_variance > 0 and source.samples > population.rank + 1)
-        ):
-            return PlainRecursion(population, source, last, order, *fits)
+            ridges = effective_ridges(population, sizes, penalties)
+        if np.all(np.isfinite(ridges)):
+            step, close = (Fits(population, ridges[k : k + 1], sizes[k : k + 1]) for k in range(2))
+            regular = step.room[0] > 0 and close.room[0] > 0
+            noisy = source.noise_variance > 0 and source.samples > population.rank + 1
+            if regular and (step.U.any() or noisy):
+                return PlainRecursion(population, source, last, order, step, close)
     return Recursion(population, mix, again, order)
 
 
@@ -46,71 +48,68 @@ def _is_plain(again: Stage) -> bool:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """One fit; ``S``, ``U``, ``gain`` = S²/σ: shape (modes,)."""
-
-    S: Array
-    U: Array
-    gain: Array
-    room: float
-
-
-def _fits(population: Population, samples: Array, ridges: Array) -> list[_Fit]:
-    Q = 1.0 / (population.eigenvalues + ridges[:, None])
-    S, U = population.eigenvalues * Q, ridges[:, None] * Q
-    few = samples - (S * S).dot(population.multiplicities)
-    many = (samples - population.rank) + (U * (1.0 + S)).dot(population.multiplicities)
-    rooms = np.where(population.rank > 2 * samples, few, many).tolist()
-    return [_Fit(*fit) for fit in zip(S, U, S * Q, rooms, strict=True)]
-
-
 class PlainRecursion(Recursion):
     """A recursion of one source a stage, one covariance, no random features, away from every threshold."""
 
     def __init__(  # noqa: PLR0917
-        self, population: Population, source: Source, last: Stage, order: int, step: _Fit, close: _Fit
+        self, population: Population, source: Source, last: Stage, order: int, step: Fits, close: Fits
     ) -> None:
-        self.population, self.order, self.fresh, self.sources = population, order, False, 1
-        self.plain, self.noise = step, source.noise_variance
+        self.population, self.order, self.sources = population, order, 1
+        self.step_fits, self.noise = step, source.noise_variance
         weight, power = population.weight, population.target_power
-        self.residual = weight * step.U**2
         # the evaluated error: of E e² and E[e w] of its labels, and what is its own
-        ratio = float(close.S**2 @ population.multiplicities) / close.room
-        left = weight * close.U**2
-        self.of_second = weight * close.S**2 + ratio * left
-        self.of_cross = 2.0 * (ratio * left - weight * close.S * close.U)
-        self.own = (1.0 + ratio) * float(left @ power) + ratio * last.sources[0].noise_variance
+        SS, U = close.SS[0, 0], close.U[0, 0]
+        with np.errstate(over="ignore"):  # said in limit
+            ratio = float((SS @ population.multiplicities) / close.room[0])
+            left = close.residual[0, 0]
+            self.of_second = weight * SS + ratio * left
+            self.of_cross = 2.0 * (ratio * left - weight * (1.0 - U) * U)
+            self.own = (1.0 + ratio) * float(left @ power) + ratio * last.sources[0].noise_variance
 
     def limit(self, missing: dict[str, str]) -> tuple[float | None, float | None]:
         """See Recursion.limit."""
-        fit, power = self.plain, self.population.target_power
-        if not fit.U.any():
-            room = fit.room - 1.0 if self.order else fit.room
+        fit, power = self.step_fits, self.population.target_power
+        U, gain, room = fit.U[0, 0], fit.gain[0, 0], float(fit.room[0])
+        if not U.any():
             self.regime = LINEAR
             missing["generations_limit"] = (
                 "The error grows by the same amount with every generation, without bound."
             )
-            return None, self.noise / room * float(self.of_second @ fit.gain)
-        spread = fit.gain / (fit.U * (1.0 + fit.S))
-        denominator = fit.room - float(self.residual @ spread)
+            return None, self.noise / (room - 1.0 if self.order else room) * float(self.of_second @ gain)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            spread = gain / (U * (2.0 - U))
+            denominator = room - float(fit.residual[0, 0] @ spread)
+            drive = self.noise / denominator
+            error = float(self.of_second @ (power + drive * spread) - self.of_cross @ power) + self.own
         if denominator <= 0:
             self.regime = EXPONENTIAL
             missing["generations_limit"] = missing["growth_per_generation"] = (
                 "Each generation amplifies the error of the one before: it grows exponentially."
             )
             return None, None
+        if not np.isfinite(error):
+            missing["generations_limit"] = missing["growth_per_generation"] = TOO_FAR_APART
+            return None, None
         self.regime = BOUNDED
-        missing["growth_per_generation"] = _BOUNDED
-        return self._closed(-power, power + self.noise / denominator * spread), None
+        missing["growth_per_generation"] = "The error is bounded: the growth per generation tends to 0."
+        return error, None
 
-    def _advanced(self, cross: Array, second: Array) -> tuple[Array, Array]:
-        fit, power = self.plain, self.population.target_power
-        drive = (self.noise + float(self.residual @ (second + 2.0 * cross + power))) / fit.room
-        lost = fit.U * power
-        more = fit.S * cross - lost
-        # (S e − U w)² = S² e² − U w (S e + (S e − U w))
-        return more, fit.S * (fit.S * second - fit.U * cross) - fit.U * more + drive * fit.gain
-
-    def _closed(self, cross: Array, second: Array) -> float:
-        return float(self.of_second @ second + self.of_cross @ cross) + self.own
+    def _errors(self) -> Iterator[float]:
+        """See Recursion._errors; a block of generations at a time, see recursion.py."""
+        fit, power, a, b = self.step_fits, self.population.target_power, self.of_second, self.of_cross
+        yield self.own
+        block = fit.powers(_BLOCK)
+        powers, response, SS = block.powers[0], block.response[0], fit.SS[0, 0]
+        with np.errstate(divide="ignore"):  # a mode of which nothing is learned
+            logs = np.log1p(-fit.U[0, 0])
+        answer = (powers * fit.gain[0, 0]) @ a  # to a drive, so many generations later
+        steps = np.arange(_BLOCK)
+        later = np.where(steps >= steps[:, None], answer[np.maximum(steps - steps[:, None], 0)], 0.0)
+        known, spread, after = power, np.zeros_like(power), 0
+        while True:
+            drive = (self.noise + powers @ (fit.residual[0, 0] * (known + spread))) @ response
+            lost = -np.expm1((after + 1.0 + steps)[:, None] * logs)
+            means = (lost * power) @ -b + (lost * lost * power) @ a
+            yield from (self.own + means + powers @ (a * SS * spread) + drive @ later).tolist()
+            spread = block.all[0, 0] * spread + fit.gain[0, 0] * (drive[::-1] @ powers)
+            known, after = block.all[0, 0] * known, after + _BLOCK

@@ -52,6 +52,33 @@ def test_as_by_the_general_engine(seed: int, monkeypatch: pytest.MonkeyPatch) ->
         assert a is None or a == pytest.approx(b, rel=1e-9, abs=1e-14)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_generations_with_real_data_step_by_step(seed: int) -> None:
+    """The short map against the general moments."""
+    rng = np.random.default_rng(seed)
+    population, _ = random_case(rng)
+    sizes = rng.integers(5, 200, 2).astype(float)
+    sources = (
+        Source("real", REAL, sizes[0], 0.2),
+        Source("old", PREVIOUS, sizes[1], 0.4, rng.uniform(0.3, 3)),
+    )
+    again = Stage("again", sources, float(rng.choice([0.01, 0.3])))
+    first = Stage("first", (Source("real", REAL, float(sizes.sum()), 0.2),), again.penalty)
+    found = Recursion(population, TrainingMix((first,), next_generation=again), again, 0)
+    assert found._map is not None
+    short = Recursion(population, TrainingMix((first,), next_generation=again), again, 0)
+    short.__dict__["_map"] = None
+    cross, second = (
+        -rng.uniform(0, 1) * population.target_power,
+        rng.uniform(0, 1, population.eigenvalues.size),
+    )
+    for _ in range(3):
+        a, b = found._advanced(cross, second), short._advanced(cross, second)
+        assert a[0] == pytest.approx(b[0], rel=1e-12)
+        assert a[1] == pytest.approx(b[1], rel=1e-12)
+        cross, second = a
+
+
 POPULATION = Population(np.arange(1.0, 31) ** -1.2, np.ones(30), np.full(30, 1 / 30), 0.3)
 
 
