@@ -35,6 +35,7 @@ from service.theory.stages import (
 
 Answer = Response | MatrixResponse
 
+_LEAST_MODES = 500  # a stage takes its time however few modes there are
 MAX_WORK = 20_000_000  # modes × Σ over stages of (sources + 1)³: beyond it a correction would take seconds
 _ASYMPTOTIC = 1.2  # of the correction: covers the asymptotic error of 19 in 20 mixes (docs/finite-size.md)
 
@@ -49,7 +50,8 @@ def corrected(population: Population, prediction: Prediction) -> Prediction:
 
 def correctable(population: Population, mix: TrainingMix) -> bool:
     """Whether the correction takes less than seconds."""
-    work = sum((len(stage.sources) + 1) ** 3 for stage in mix.stages) * population.eigenvalues.size
+    modes = max(population.eigenvalues.size, _LEAST_MODES)
+    work = sum((len(stage.sources) + 1) ** 3 for stage in mix.stages) * modes
     return work <= MAX_WORK
 
 
