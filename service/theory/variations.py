@@ -1,8 +1,7 @@
 """One mix with some of its numbers varied: many predictions, as columns of numbers.
 
-Plain recursions go side by side through plain_chain.py, some 30 µs each, in order 1 if their generators are unbiased;
-other mixes of one covariance through mixes/, some 100 µs; every other mix, and what is not regular there, through
-``predict`` one by one.
+Plain recursions go side by side through plain_chain.py, some 30 µs each; other mixes of one covariance through mixes/,
+some 100 µs; every other mix, and what is not regular there, through ``predict`` one by one.
 """
 
 from collections.abc import Mapping, Sequence
