@@ -15,6 +15,7 @@ from service.datasets.ingest import Upload
 from service.datasets.text import IngestedText, ingest_text
 from service.datasets.text_schemas import TextOptions
 from service.distributions.ngram.simulation import NGRAM, StoredTokens
+from service.distributions.vocabulary.asked import Text
 from service.distributions.vocabulary.engine import predicted
 from service.distributions.vocabulary.schemas import VocabularyRequest
 from service.distributions.vocabulary.simulation import VOCABULARY
@@ -41,7 +42,7 @@ class InProcess(Client):
         text = ingest_text(Upload(self._folder / "file", None, options, self._folder, 10**8))
         assert isinstance(text, IngestedText)
         self._text = text
-        self._vocabulary = from_counts(np.load(text.labels).astype(float))
+        self._vocabulary = Text(from_counts(np.load(text.labels).astype(float)))
         return {"id": TEXT_ID, "count": text.count}
 
     def predict_distribution(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
