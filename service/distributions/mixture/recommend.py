@@ -12,7 +12,7 @@ from service.distributions.mixture.responses import MixtureRecommendation
 from service.distributions.mixture.schemas import MixtureRecommendationRequest
 from service.distributions.validity import Reasons, validity
 from service.theory.distributions.accuracy import Accuracy, exact
-from service.theory.distributions.mixture import kinship_for_ever, lost_for_ever, weights_with_real
+from service.theory.distributions.mixture import kinship_for_ever, lost_after, weights_with_real
 from service.theory.distributions.schedule import Schedule
 from service.theory.distributions.vocabulary.diversity import kinship
 from service.theory.distributions.vocabulary.training import FreshReal
@@ -69,9 +69,7 @@ def _kinship(request: MixtureRecommendationRequest, real: float) -> float:
 
 def _lost(request: MixtureRecommendationRequest, real: float) -> Array:
     weights, training = np.array(request.weights), _training(request, real)
-    if request.generations is None:
-        return lost_for_ever(weights, training)
-    return weights_with_real(weights, training, _last(request)).lost[:, 0]
+    return lost_after(weights, training, None if request.generations is None else request.generations + 1)
 
 
 def _accuracy(request: MixtureRecommendationRequest, real: float) -> Accuracy:

@@ -94,10 +94,13 @@ def weights_with_real(weights: Array, training: FreshReal, models: Models) -> We
     return Weights(gone, kinship(training, models), accuracy, cautions)
 
 
-def lost_for_ever(weights: Array, training: FreshReal) -> Array:
-    """P(no sample left) of each component after infinitely many fits, shape (components,); NaN without a formula."""
+def lost_after(weights: Array, training: FreshReal, model: int | None) -> Array:
+    """P(no sample left) of each component in a model, None: after infinitely many; NaN without a formula.
+
+    Shape (components,).
+    """
     law, ranks = _as_vocabulary(weights)
-    return np.array(state_after(law, training, None, ranks).gone, dtype=float)
+    return np.array(state_after(law, training, model, ranks).gone, dtype=float)
 
 
 def kinship_for_ever(training: FreshReal) -> float:

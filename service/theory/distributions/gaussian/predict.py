@@ -144,7 +144,7 @@ def _predict_mixed(  # noqa: PLR0917 (the two public functions fill it in)
 def _fixed_point(stationary: Stationary) -> FixedPoint:
     stable = stationary.x < inf
     relaxation = -1.0 / log(stationary.rate) if 0 < stationary.rate < 1 else (0.0 if stable else None)
-    return FixedPoint(1.0 + stationary.x, stationary.drift, relaxation, stable)
+    return FixedPoint(max(1.0 + stationary.x, 0.0), stationary.drift, relaxation, stable)
 
 
 def _single_fits(mix: Mix, models: Models) -> NDArray[np.bool_]:

@@ -125,7 +125,7 @@ class _Run:
         divisor = self.samples - (1 if self.unbiased else 0)
         left = np.maximum(self.samples - d - 2, 1.0)
         grow = divisor / left
-        log_grow = np.log1p((divisor - (self.samples - d - 2)) / left)
+        log_grow = np.log1p((d + (1 if self.unbiased else 2)) / left)
 
         def step(run: int) -> Array:
             return np.array([[grow[run], grow[run] * d / self.samples[run]], [0.0, 1.0]])

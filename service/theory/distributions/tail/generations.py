@@ -15,7 +15,9 @@ from service.theory.distributions.vocabulary.founders import Founders
 from service.theory.distributions.vocabulary.moments import Fresh, Lineages, across, back
 from service.theory.model import Array
 
-_FOUNDERS_ERROR = 2e-6  # of P(unseen) where founders are followed by their moments
+_FOUNDERS_ERROR = (
+    3e-6  # where founders are followed by their moments: of the error, measured against the exact law
+)
 _FRESH_ERROR = 0.3  # times (E R)^-2, with fresh real samples
 FEW: Final = 10.0
 """Founders below which their normal law is no law any more, where there are fresh real samples."""

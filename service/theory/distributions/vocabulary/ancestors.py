@@ -17,6 +17,7 @@ EXACT_MIXED: Final = 150
 """The same where sizes differ."""
 
 _FEW: Final = 200.0  # lineages below which their law is followed value by value
+_SATURATED: Final = 45.0  # balls per box from which a box is empty with probability e^-45
 
 
 def occupancy(balls: int, boxes: int) -> Array:
@@ -46,6 +47,28 @@ def _last_row(balls: int, boxes: int) -> Array:
         row *= stay
         row[1:] += moved
     return row
+
+
+def occupied(mean: float, variance: float, boxes: int) -> Array:
+    """P(j boxes are occupied), j = 1 … boxes, by a normal number of balls: for few boxes, all of which may be full.
+
+    Near saturation the number of occupied boxes is far from normal; the balls' own number, in its cells, is not.
+    """
+    if mean - 9.0 * np.sqrt(variance) > _SATURATED * boxes:
+        full = np.zeros(boxes)
+        full[-1] = 1.0
+        return full
+    balls = normal_weights(mean, variance)
+    j = np.arange(1.0, boxes + 1)
+    stay, open_new = j / boxes, np.maximum(boxes - j + 1.0, 0.0) / boxes
+    row, law = np.zeros(boxes), np.zeros(boxes)
+    row[0] = 1.0
+    for weight in balls:
+        law += weight * row
+        moved = row[:-1] * open_new[1:]
+        row *= stay
+        row[1:] += moved
+    return law
 
 
 class _Chain:
@@ -124,6 +147,8 @@ class _Lineages:
             return Founders.of(1, _Chain(self._weights.size, first).back(self._weights, 1))
         if self._samples <= EXACT_SAMPLES and self._at == 0:
             return Founders.of(1, trimmed(_last_row(self._samples, first)))
+        if first <= _FEW:
+            return Founders.of(1, occupied(self._state.mean, self._state.variance, first))
         state = across(self._state, float(self._samples), float(first), NO_FRESH)
         if state.mean < _FEW:
             return Founders.of(1, normal_weights(min(state.mean, float(first)), state.variance))
@@ -144,6 +169,8 @@ def of_schedule(schedule: Schedule, model: int) -> Founders:
     parents = [*runs[:-1], (start, runs[-1][1] - 1)]
     for size, generations in reversed(parents):
         left = generations
+        if weights is None and left > 0 and size <= _FEW:
+            weights, left = trimmed(occupied(state.mean, state.variance, size)), left - 1
         if weights is None:
             state, left = back(state, size, left, NO_FRESH, least=_FEW)
             if state.mean < _FEW:

@@ -125,6 +125,9 @@ def _top_k(question: Question) -> VocabularyPrediction:
             f"{k}; below {SAFE_RANK:g} its ranks are noise and top_k has no formula: a smaller top_k, more "
             "samples, or simulate"
         )
+    seen = float(training.schedule.at(1))
+    misranked = _misranked_mass(vocabulary, k, seen)
+    asked = tuple(not _is_noise(vocabulary, k, seen, rank) for rank in question.ranks)
     inner = decoding.truncated(vocabulary, k)
     first = max(round(training.schedule.at(1) * kept), 1)
     inside = Replace(_with_first(training.schedule, first))
@@ -133,21 +136,37 @@ def _top_k(question: Question) -> VocabularyPrediction:
     cautions: tuple[Caution, ...] = ()
     if later.size:
         cut = predict_sampled(inner, inside, later, question.ranks)
-        outside = vocabulary.beyond(k)
+        outside = vocabulary.beyond(k) + misranked
         found += [
-            Generation(one.generation, _rescaled(one.state, kept, outside, question.ranks, k))
+            Generation(one.generation, _rescaled(one.state, kept, outside, question.ranks, k, asked))
             for one in cut.generations
         ]
         cautions = cut.cautions
+        if not all(asked):
+            cautions += (Caution(
+                "rank_noise",
+                f"Whether a type near rank {k} is among the {k} most frequent of generation 0 is chance: no value is "
+                "given for it. Simulate, or take more samples.",
+                "gone",
+            ),)  # fmt: skip
     limit = predict_sampled(inner, inside, np.array([2]), question.ranks).limit
     return VocabularyPrediction(
         plain.truth,
         tuple(found),
-        _rescaled(limit, kept, vocabulary.beyond(k), question.ranks, k),
+        _rescaled(limit, kept, vocabulary.beyond(k) + misranked, question.ranks, k, asked),
         None,
         (
             approximate("diversity", 1e-3, "Ranks of generation 0 taken as the true ones."),
-            *(approximate(q, 1e-3, "Ranks of generation 0 taken as the true ones.") for q in SURVIVAL),
+            *(
+                approximate(
+                    q,
+                    max(1e-3, off),
+                    "Ranks of generation 0 taken as the true ones, but for the mass that is lost.",
+                )
+                for q, off in zip(
+                    SURVIVAL, (0.0, 0.3 * misranked / vocabulary.beyond(k), 0.0, 0.0), strict=True
+                )
+            ),
             approximate("entropy", 0.015, "Symmetric Dirichlet families of the exact mean square."),
         ),
         (
@@ -166,10 +185,37 @@ def _with_first(schedule: Schedule, first: int) -> Schedule:
     return Schedule((first, *sizes), (1, *repetitions))
 
 
-def _rescaled(state: State, kept: float, outside: float, ranks: tuple[int, ...], k: int) -> State:
-    """From probabilities among the k types to true ones; the others are gone."""
-    missing = None if state.missing_mass is None else kept * state.missing_mass + outside
-    gone = tuple(1.0 if rank > k else value for rank, value in zip(ranks, state.gone, strict=True))
+def _misranked_mass(vocabulary: Vocabulary, k: int, samples: float) -> float:
+    """What the k types most frequent in M samples lack of C_k, in the mean: ½ ρ(p_k) p_k/M.
+
+    A count near M p_k has the variance M p_k, and ρ(p_k) dp types have a probability within dp. A type that is x above
+    the threshold is missed, and one x below it taken, with probability Φ(−x √(M/p_k)): ρ ∫ |x| Φ(−|x| √(M/p_k)) dx.
+    """
+    p = vocabulary.of_rank(k)
+    if vocabulary.exponent is not None:
+        per_log = k / vocabulary.exponent if vocabulary.exponent > 0.0 else 0.0
+    else:
+        reach = 2.0 / np.sqrt(samples * p)
+        near = np.abs(np.log(vocabulary.probabilities / p)) <= reach
+        per_log = float(vocabulary.multiplicities[near].sum()) / (2.0 * reach)
+    return float(0.5 * per_log / samples)
+
+
+def _is_noise(vocabulary: Vocabulary, k: int, samples: float, rank: int) -> bool:
+    """Whether a type's count in generation 0 is within four standard deviations of the k-th's."""
+    p, last = vocabulary.of_rank(rank), vocabulary.of_rank(k)
+    return abs(p - last) < 4.0 * float(np.sqrt(max(p, last) / samples))
+
+
+def _rescaled(  # noqa: PLR0917
+    state: State, kept: float, outside: float, ranks: tuple[int, ...], k: int, asked: tuple[bool, ...]
+) -> State:
+    """From probabilities among the k types to true ones; the others are gone, ``asked``: if that can be told."""
+    missing = None if state.missing_mass is None else min(kept * state.missing_mass + outside, 1.0)
+    gone = tuple(
+        (1.0 if rank > k else value) if known else None
+        for rank, value, known in zip(ranks, state.gone, asked, strict=True)
+    )
     return State(state.diversity, state.surviving_types, missing, state.entropy, state.founders, gone)
 
 

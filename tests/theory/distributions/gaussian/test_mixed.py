@@ -202,3 +202,11 @@ def test_a_million_fits_are_the_fixed_point() -> None:
     found = predict_fresh(LINE, mix, models, unbiased=False, thresholds=NONE)
     assert found.curve.variance[-1] == pytest.approx(found.fixed_point.variance, rel=1e-11)
     assert found.fixed_point.relaxation == pytest.approx(100, rel=0.02)
+
+
+@pytest.mark.parametrize("samples", [3, 20, 37, 1000])
+def test_one_retained_sample_has_no_spread_for_ever(samples: int) -> None:
+    mix = Mix(Schedule((1, samples), (1, 5)), np.ones(2))
+    point = predict_retained(LINE, mix, np.array([6]), unbiased=False, thresholds=NONE).fixed_point
+    assert 0.0 <= point.variance < 1e-13
+    assert point.drift == pytest.approx(1.0, rel=1e-12)

@@ -242,3 +242,12 @@ def test_the_transport_distance_is_refused_beyond_what_was_measured() -> None:
         found = last(sizes, isotropic(d))
         assert np.isnan(found.w2[0])
         assert np.isfinite(found.w2_lower[0])
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize("samples", [10**12, 10**15, 10**17, 10**18])
+def test_both_divergences_are_their_first_order_at_any_size(samples: int, unbiased: bool) -> None:
+    curve = last([samples] * 4, isotropic(3), unbiased=unbiased)
+    first = 3 * (3 + 3) / 4 * 4 / samples
+    assert curve.kl_true_fit[0] == pytest.approx(first, rel=1e-10)
+    assert curve.kl_fit_true[0] == pytest.approx(first, rel=1e-10)

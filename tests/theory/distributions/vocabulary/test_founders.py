@@ -149,3 +149,22 @@ def test_mixed_sizes_against_throwing_balls() -> None:
         law, last = law @ matrix, size
     founders = ancestors.of_schedule(Schedule.of(sizes), 4)
     assert founders.absent(np.array(p)) == pytest.approx(law[0], rel=1e-12)
+
+
+@pytest.mark.parametrize(("balls", "boxes"), [(500, 60), (1400, 150), (2000, 40), (160, 3), (10**6, 7)])
+def test_few_parents_that_are_nearly_all_drawn(balls: int, boxes: int) -> None:
+    """A large sample of a model of a small one: E z^A = Σ_j C(M, j) z^j (1 − z)^(M − j) (j/M)^k (colour boxes)."""
+    schedule = Schedule((boxes, balls), (1, 1))
+    for p in (1e-3, 0.02, 0.3):
+        with mpmath.workdps(40):
+            z, m = 1 - mpmath.mpf(p), mpmath.mpf(boxes)
+            terms = (
+                mpmath.binomial(boxes, j) * z**j * (1 - z) ** (boxes - j) * (j / m) ** balls
+                for j in range(1, boxes + 1)
+            )
+            expected = float(mpmath.fsum(terms))
+        found = float(ancestors.of_schedule(schedule, 2).absent(np.array(p)))
+        assert found == pytest.approx(expected, rel=1e-11, abs=1e-15)
+        (again,) = ancestors.by_model(balls, [2], boxes)
+        if balls > ancestors.EXACT_SAMPLES:
+            assert float(again.absent(np.array(p))) == pytest.approx(expected, rel=1e-11, abs=1e-15)

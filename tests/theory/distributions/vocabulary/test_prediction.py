@@ -200,3 +200,22 @@ def test_a_million_generations_of_a_million_types(samples: int) -> None:
         values = np.array([getattr(one.state, name) for one in answer.generations])
         assert np.all(np.isfinite(values))
         assert np.all(np.diff(values) <= 1e-9 * values[0])
+
+
+@pytest.mark.parametrize(("samples", "k"), [(6000, 30), (20_000, 30), (50_000, 100)])
+def test_mass_that_top_k_loses_to_the_noise_of_ranks(samples: int, k: int) -> None:
+    """The mass of the k types most frequent in a sample, drawn; and no probability for types next to the k-th."""
+    p = np.arange(1.0, 201.0) ** -1.1
+    p /= p.sum()
+    generator = np.random.default_rng(17)
+    drawn = generator.multinomial(samples, p, size=4000)
+    missed = 1.0 - p[np.argsort(-drawn, axis=1, kind="stable")[:, :k]].sum(axis=1)
+    error = missed.std() / np.sqrt(missed.size)
+    training = Replace(Schedule((samples, 10**9), (1, 1)))  # a second fit that loses nothing more
+    for law in (zipf(200, 1.1), from_counts(np.round(p * 1e9))):
+        found = predict(Question(law, training, Decoding(top_k=k), np.array([2]), (1, k, k + 1, 200)))
+        state = found.generations[0].state
+        assert state.missing_mass == pytest.approx(missed.mean(), abs=4 * error + 5e-4 * missed.mean())
+        assert abs(1 - float(p[:k].sum()) - missed.mean()) > 10 * error  # it is not what the true ranks lose
+        assert state.gone == (pytest.approx(0.0, abs=1e-9), None, None, 1.0)
+        assert "rank_noise" in {one.code for one in found.cautions}
