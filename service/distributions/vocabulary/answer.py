@@ -78,8 +78,14 @@ class States:
             "entropy": self._value(state.entropy),
             "founders": self._value(state.founders),
             "gone": [
-                responses.Gone(rank=rank, token=token, true_probability=p, probability=self._value(value))
-                for (rank, token, p), value in zip(self._asked, state.gone, strict=True)
+                responses.Gone(
+                    rank=rank,
+                    token=token,
+                    true_probability=p,
+                    probability=self._value(value),
+                    spread=self._value(spread),
+                )
+                for (rank, token, p), value, spread in zip(self._asked, state.gone, state.spread, strict=True)
             ],
         }
 

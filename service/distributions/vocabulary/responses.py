@@ -16,6 +16,7 @@ class Gone(Answer):
     token: str | None = Field(None, description="The type's string, where it was asked for by it.")
     true_probability: float
     probability: Value
+    spread: Value = Field(description="Standard deviation of the type's probability in this model.")
 
 
 class VocabularyState(Answer):

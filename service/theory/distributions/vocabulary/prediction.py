@@ -93,7 +93,10 @@ def predict_plentiful(
         tuple(found),
         unknown_state(len(ranks)),
         None,
-        tuple(exact(q, basis) for q in ("diversity", "entropy", "surviving_types", "missing_mass", "gone")),
+        tuple(
+            exact(q, basis)
+            for q in ("diversity", "spread", "entropy", "surviving_types", "missing_mass", "gone")
+        ),
         tuple(dict.fromkeys(cautions)),
     )
 
@@ -156,7 +159,10 @@ def _top_k(question: Question) -> VocabularyPrediction:
         _rescaled(limit, kept, vocabulary.beyond(k) + misranked, question.ranks, k, asked),
         None,
         (
-            approximate("diversity", 1e-3, "Ranks of generation 0 taken as the true ones."),
+            *(
+                approximate(q, 1e-3, "Ranks of generation 0 taken as the true ones.")
+                for q in ("diversity", "spread")
+            ),
             *(
                 approximate(
                     q,
@@ -216,7 +222,8 @@ def _rescaled(  # noqa: PLR0917
         (1.0 if rank > k else value) if known else None
         for rank, value, known in zip(ranks, state.gone, asked, strict=True)
     )
-    return State(state.diversity, state.surviving_types, missing, state.entropy, state.founders, gone)
+    spread = tuple(value if known else None for value, known in zip(state.spread, asked, strict=True))
+    return State(state.diversity, state.surviving_types, missing, state.entropy, state.founders, gone, spread)
 
 
 def _narrow_state(vocabulary: Vocabulary, state: Narrowed, ranks: tuple[int, ...]) -> State:
@@ -228,4 +235,5 @@ def _narrow_state(vocabulary: Vocabulary, state: Narrowed, ranks: tuple[int, ...
         entropy=state.entropy,
         founders=inf,
         gone=gone,
+        spread=(0.0,) * len(ranks),
     )

@@ -11,7 +11,8 @@ class State:
 
     ``diversity``: 1 − Σ p², the chance that two tokens differ. ``surviving_types``: how many types it can still
     produce. ``missing_mass``: true probability of all types that it cannot. ``entropy``: nats.
-    ``founders``: real tokens it descends from, in the mean. ``gone``: P(type is gone), for each type asked about.
+    ``founders``: real tokens it descends from, in the mean. ``gone``: P(type is gone), for each type asked about;
+    ``spread``: the standard deviation of its probability in the model.
     """
 
     diversity: float | None
@@ -20,6 +21,7 @@ class State:
     entropy: float | None
     founders: float | None
     gone: tuple[float | None, ...]
+    spread: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,7 @@ def _state(vocabulary: Vocabulary, founders: Founders, related: float, ranks: tu
         entropy=expected_entropy(levels, founders, related) if known else None,
         founders=founders.mean if known else None,
         gone=tuple(founders.absent(asked).tolist()) if known else (None,) * len(ranks),
+        spread=tuple(np.sqrt(related * asked * (1.0 - asked)).tolist()),  # Var p = Φ p_0 (1 − p_0)
     )
 
 
@@ -142,16 +143,18 @@ def truth_state(vocabulary: Vocabulary, ranks: tuple[int, ...]) -> State:
         entropy=vocabulary.entropy,
         founders=inf,
         gone=tuple(0.0 if vocabulary.of_rank(rank) > 0.0 else 1.0 for rank in ranks),
+        spread=(0.0,) * len(ranks),
     )
 
 
 def unknown_state(asked: int) -> State:
     """No formula for anything."""
-    return State(None, None, None, None, None, (None,) * asked)
+    return State(None, None, None, None, None, (None,) * asked, (None,) * asked)
 
 
 def _accuracy(training: Training, lineages: list[Founders]) -> tuple[Accuracy, ...]:
-    found = [exact("diversity", "Kinship of two tokens: a linear recursion without approximation.")]
+    basis = "Kinship of two tokens: a linear recursion without approximation."
+    found = [exact("diversity", basis), exact("spread", basis)]
     normal = [one for one in lineages if one.variance > 0.0 and not _by_value(one)]
     known = [one for one in lineages if _is_known(one)]
     if isinstance(training, FreshReal) and training.shares()[-1] > 0.0 and normal:

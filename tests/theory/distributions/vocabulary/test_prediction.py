@@ -4,6 +4,7 @@ from math import inf
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from service.theory.distributions.schedule import Schedule, reported_models
 from service.theory.distributions.vocabulary.decoding import Decoding
@@ -219,3 +220,23 @@ def test_mass_that_top_k_loses_to_the_noise_of_ranks(samples: int, k: int) -> No
         assert abs(1 - float(p[:k].sum()) - missed.mean()) > 10 * error  # it is not what the true ranks lose
         assert state.gone == (pytest.approx(0.0, abs=1e-9), None, None, 1.0)
         assert "rank_noise" in {one.code for one in found.cautions}
+
+
+@pytest.mark.parametrize(("samples", "real", "models"), [(12, 0, 1), (12, 0, 5), (9, 3, 7), (9, 1, 40)])
+def test_spread_of_a_type_is_that_of_its_chain(samples: int, real: int, models: int) -> None:
+    """The law of one type's count by matrices of binomial laws: its mean stays, its variance is Φ p (1 − p)."""
+    p, j = 0.3, np.arange(samples + 1)
+    law = binom.pmf(j, samples, p)
+    matrix = np.array([
+        np.convolve(binom.pmf(np.arange(samples - real + 1), samples - real, n / samples),
+                    binom.pmf(np.arange(real + 1), real, p))
+        for n in j
+    ])  # fmt: skip
+    for _ in range(models - 1):
+        law = law @ matrix
+    schedule = Schedule.constant(samples, models)
+    training = FreshReal(schedule, (float(real),)) if real else Replace(schedule)
+    question = Question(from_counts(np.array([7.0, 3.0])), training, Decoding(), np.array([models]), (2,))
+    (found,) = predict(question).generations[0].state.spread
+    assert law @ j / samples == pytest.approx(p, rel=1e-12)
+    assert found == pytest.approx(float(np.sqrt(law @ (j / samples - p) ** 2)), rel=1e-12)
