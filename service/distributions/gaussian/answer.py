@@ -5,8 +5,10 @@ from math import exp, sqrt
 from service.distributions.answering import head
 from service.distributions.gaussian import responses
 from service.distributions.gaussian.schemas import GaussianRequest
+from service.distributions.schemas import Replace
 from service.distributions.validity import Reasons, validity
 from service.theory.distributions.gaussian.model import Gaussian, GaussianPrediction
+from service.theory.distributions.gaussian.replace import lyapunov_exponents
 from service.theory.distributions.schedule import Schedule
 
 KIND = "gaussian"
@@ -31,6 +33,7 @@ def answer(
         stable=point.stable,
         relaxation_generations=point.relaxation,
     )
+    rates = _rates(request, truth, schedule, reasons)
     return responses.GaussianPrediction(
         **head(KIND, request),
         dimension=truth.dimension,
@@ -43,7 +46,22 @@ def answer(
             mean_fits=half.mean_fits,
             typical_fits=half.typical_fits,
         ),
+        eigenvalue_rates=rates,
         validity=validity(prediction.accuracies, reasons, ASSUMPTIONS),
+    )
+
+
+def _rates(
+    request: GaussianRequest, truth: Gaussian, schedule: Schedule, reasons: Reasons
+) -> responses.GaussianEigenvalueRates:
+    """Of replacement; elsewhere there are none."""
+    if not isinstance(request.workflow, Replace):
+        return responses.GaussianEigenvalueRates(largest=None, smallest=None)
+    unbiased = request.estimator == "unbiased"
+    largest, smallest = lyapunov_exponents(truth, float(schedule.last), unbiased=unbiased)
+    return responses.GaussianEigenvalueRates(
+        largest=reasons.value(largest, "eigenvalue_rates"),
+        smallest=reasons.value(smallest, "eigenvalue_rates"),
     )
 
 

@@ -61,6 +61,17 @@ class GaussianHalfLife(Answer):
     typical_fits: Value = Field(description="Real number of fits, at one constant sample size.")
 
 
+class GaussianEigenvalueRates(Answer):
+    """Lyapunov exponents: what ln of an eigenvalue of Σ gains per fit in the long run, the last sample size repeated.
+
+    Of the workflow replace; in the others eigenvalues do not vanish at a rate, and these are null. In one dimension
+    both are the rate of the typical variance. Below about 60 fits the extreme eigenvalues are not at their rates yet.
+    """
+
+    largest: Value
+    smallest: Value = Field(description="It vanishes the fastest; null: zero from the first fit on.")
+
+
 class GaussianPrediction(DistributionPrediction):
     """Recursively fitted Gaussians, generation by generation."""
 
@@ -70,6 +81,7 @@ class GaussianPrediction(DistributionPrediction):
     curve: list[GaussianGeneration]
     fixed_point: GaussianFixedPoint
     half_life: GaussianHalfLife
+    eigenvalue_rates: GaussianEigenvalueRates
 
 
 class GaussianRecommendation(Recommendation):

@@ -47,6 +47,23 @@ def predict_replace(
     )  # fmt: skip
 
 
+def lyapunov_exponents(truth: Gaussian, samples: float, *, unbiased: bool) -> tuple[float, float]:
+    """What the logarithms of the largest and of the smallest eigenvalue gain per fit to M samples, in the long run.
+
+    The j-th of d is ψ((M − j)/2) − ln(D/2), j = 1 … d; their sum is that of the log determinant at any n. −∞ where
+    M ≤ j: that eigenvalue is zero from the first such fit on. Fewer than some 60 fits have not settled to them.
+    """
+    divisor = samples - (1.0 if unbiased else 0.0)
+
+    def exponent(j: int) -> float:
+        if samples <= j:
+            return -inf
+        lost = j - (1.0 if unbiased else 0.0)
+        return float(digamma_minus_log(np.array((samples - j) / 2))) + float(np.log1p(-lost / divisor))
+
+    return exponent(1), exponent(truth.dimension)
+
+
 EXACT: tuple[Accuracy, ...] = (
     exact("variance", "product of (M − 1)/D"),
     exact("drift", "sum of variance/M"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from service.theory.distributions.gaussian.model import Curve, Gaussian
-from service.theory.distributions.gaussian.replace import predict_replace
+from service.theory.distributions.gaussian.replace import lyapunov_exponents, predict_replace
 from service.theory.distributions.gaussian.threshold import centred_log_gamma
 from service.theory.distributions.schedule import Schedule, reported_models
 from service.theory.distributions.special import digamma_minus_log, log_half_step
@@ -251,3 +251,35 @@ def test_both_divergences_are_their_first_order_at_any_size(samples: int, unbias
     first = 3 * (3 + 3) / 4 * 4 / samples
     assert curve.kl_true_fit[0] == pytest.approx(first, rel=1e-10)
     assert curve.kl_fit_true[0] == pytest.approx(first, rel=1e-10)
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_eigenvalue_rates_are_those_of_a_long_product(unbiased: bool) -> None:
+    """QR of 20,000 factors W^{1/2}, W drawn from its own normal samples; d = 2, so both rates are the spectrum."""
+    samples, steps, generator = 6, 20_000, np.random.default_rng(3)
+    basis, gains = np.eye(2), np.empty((steps, 2))
+    for step in range(steps):
+        drawn = generator.standard_normal((samples, 2))
+        drawn -= drawn.mean(axis=0)
+        values, vectors = np.linalg.eigh(drawn.T @ drawn / (samples - unbiased))
+        basis, triangle = np.linalg.qr((vectors * np.sqrt(values)) @ vectors.T @ basis)
+        gains[step] = 2 * np.log(np.abs(np.diag(triangle)))
+    found = np.array(lyapunov_exponents(isotropic(2), samples, unbiased=unbiased))
+    blocks = gains.reshape(100, -1, 2).mean(axis=1)
+    assert np.all(np.abs(found - gains.mean(axis=0)) < 4 * blocks.std(axis=0) / 10)
+    assert found.sum() == pytest.approx(
+        last([samples], isotropic(2), unbiased=unbiased).log_det_mean[0], rel=1e-12
+    )
+
+
+@pytest.mark.parametrize(("samples", "dimension"), [(2, 1), (40, 7), (10**12, 3)])
+def test_eigenvalue_rates_to_fifty_digits(samples: int, dimension: int) -> None:
+    with mpmath.workdps(50):
+        expected = [
+            float(mpmath.digamma(mpmath.mpf(samples - j) / 2) - mpmath.log(mpmath.mpf(samples) / 2))
+            for j in (1, dimension)
+        ]
+    assert lyapunov_exponents(isotropic(dimension), samples, unbiased=False) == pytest.approx(
+        expected, rel=1e-12
+    )
+    assert lyapunov_exponents(isotropic(samples), samples, unbiased=False)[1] == -math.inf
