@@ -18,7 +18,8 @@ from service.theory.freedom import Freedom
 from service.theory.model import Array, Population
 
 STEP: Final = log(10.0) / 6.0
-_BELOW: Final = log(10.0) * 1.5  # the grid begins so far below the least eigenvalue
+_BELOW: Final = log(10.0) * 1.5  # the grid begins so far below the least eigenvalue,
+_BELOW_LARGEST: Final = log(10.0) * 6.0  # and at least so far below the largest: flat spectra of little noise end there
 _ABOVE: Final = log(10.0) * 2.0  # and ends so far above the trace
 _CHUNK: Final = 1_000_000
 _OVERLAP: Final = 11  # points of the grid's end that its continuation repeats
@@ -63,7 +64,8 @@ class Grid:
     def __init__(self, population: Population) -> None:
         self.population, self.size = population, population.eigenvalues.size
         sigma = population.eigenvalues
-        low = log(float((sigma if population.null_modes == 0 else sigma[sigma > 0]).min())) - _BELOW
+        least = float((sigma if population.null_modes == 0 else sigma[sigma > 0]).min())
+        low = min(log(least) - _BELOW, log(float(sigma.max())) - _BELOW_LARGEST)
         high = log(population.trace) + _ABOVE
         count = ceil((high - low) / STEP) + 1
         self.log_theta: Array = low + STEP * np.arange(count, dtype=np.float64)

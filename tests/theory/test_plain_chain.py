@@ -92,3 +92,11 @@ def test_the_common_case_goes_the_short_way() -> None:
 )
 def test_what_is_not_regular_is_left_to_the_general_engine(population: Population, mix: TrainingMix) -> None:
     assert plain_prediction(population, mix) is None
+
+
+@pytest.mark.parametrize("noise", [1e-4, 1e-2, 1.0, 100.0])
+def test_flat_spectra_of_any_noise_go_the_short_way(noise: float) -> None:
+    """All modes alike are a Gaussian prior of one width: the best penalty is σ²d/(N‖w‖²), however little the noise."""
+    found = plain_prediction(isotropic(100, noise), recursive(0, 1, 400, OPTIMAL, noise0=0.0, noise=noise))
+    assert found is not None
+    assert math.isclose(found.regularization.penalty, noise * 100 / 400, rel_tol=1e-4)
