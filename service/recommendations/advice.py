@@ -94,16 +94,14 @@ def _no_weights(outcome: responses.Outcome, why: str) -> responses.WeightAdvice:
     )
 
 
-def sources(case: Case, best: responses.WeightAdvice) -> list[responses.SourceAdvice]:
+def sources(case: Case) -> list[responses.SourceAdvice]:
     """Whether each synthetic source of the last stage helps: with and without it, at the best penalty of each."""
-    last = case.mix.stages[-1]
     if case.mix.keeps_data:
         return []
-    at_best = {one.source: one.best_weight != 0 for one in best.weights}
-    return [_source(case, i, at_best.get(last.sources[i].name)) for i in variations.synthetic(last)]
+    return [_source(case, i) for i in variations.synthetic(case.mix.stages[-1])]
 
 
-def _source(case: Case, index: int, at_best_weight: bool | None) -> responses.SourceAdvice:
+def _source(case: Case, index: int) -> responses.SourceAdvice:
     source = case.mix.stages[-1].sources[index]
     mix = at_best_penalty(case.mix)
     try:
@@ -111,23 +109,35 @@ def _source(case: Case, index: int, at_best_weight: bool | None) -> responses.So
     except OutOfTime:
         return responses.SourceAdvice(
             source=source.name, helps=None, test_error_with=None, test_error_without=None,
-            helps_at_its_best_weight=at_best_weight, sentence=_LATE,
+            helps_at_its_best_weight=None, sentence=_LATE,
         )  # fmt: skip
     helps = present < absent * (1.0 - _HELPS)
     sentence = (
         f'"{source.name}" {"helps" if helps else "does not help"}: least test error {number(present)} with it at '
         f"weight {number(source.weight)}, {number(absent)} without it."
     )
-    if not helps and at_best_weight:
-        sentence += " At its best weight it does."
     return responses.SourceAdvice(
         source=source.name,
         helps=helps,
         test_error_with=finite(present),
         test_error_without=finite(absent),
-        helps_at_its_best_weight=at_best_weight,
+        helps_at_its_best_weight=None,
         sentence=sentence,
     )
+
+
+def at_best_weights(
+    sources: list[responses.SourceAdvice], best: responses.WeightAdvice
+) -> list[responses.SourceAdvice]:
+    """The same, with whether each source helps at its best weight, where that was found."""
+    helps = {one.source: one.best_weight != 0 for one in best.weights}
+
+    def told(one: responses.SourceAdvice) -> responses.SourceAdvice:
+        at_best = helps.get(one.source)
+        more = " At its best weight it does." if at_best and one.helps is False else ""
+        return one.model_copy(update={"helps_at_its_best_weight": at_best, "sentence": one.sentence + more})
+
+    return [told(one) for one in sources]
 
 
 # --- what binds -----------------------------------------------------------------------------------

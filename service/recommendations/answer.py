@@ -47,15 +47,15 @@ def recommended(
     )
     total = found.test_error.total
     meets = total <= bound.test_error
-    penalty = advice.penalty(case, found)
-    weights = advice.weights(case)
+    penalty, binding = advice.penalty(case, found), advice.binding(case, found)
+    sources = advice.sources(case)
     searched = {
         "synthetic_samples": questions.synthetic_samples(case),
         "synthetic_share": questions.synthetic_share(case),
         "generations": questions.generations(case),
     }
     real = questions.real_samples(case)
-    binding = advice.binding(case, found)
+    weights = advice.weights(case)  # last: with many sources it may take all the time there is
     share = searched["synthetic_share"].answer
     assert isinstance(share, responses.ShareSearch)
     answer = responses.Recommendation(
@@ -70,7 +70,7 @@ def recommended(
         synthetic_share=share,
         real_samples=[one.answer for one in real if isinstance(one.answer, responses.StageSearch)],
         generations=searched["generations"].answer,
-        sources=advice.sources(case, weights),
+        sources=advice.at_best_weights(sources, weights),
         binding=binding,
         cheapest_change=None,
         changes=None,

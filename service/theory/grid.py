@@ -18,8 +18,8 @@ from service.theory.freedom import Freedom
 from service.theory.model import Array, Population
 
 STEP: Final = log(10.0) / 6.0
-_BELOW: Final = log(10.0) * 1.5  # the grid begins so far below the least eigenvalue,
-_BELOW_LARGEST: Final = log(10.0) * 6.0  # and at least so far below the largest: flat spectra of little noise end there
+_BELOW: Final = log(10.0) * 1.5  # the grid begins so far below the least eigenvalue, and
+_BELOW_LARGEST: Final = log(10.0) * 6.0  # at least this below the largest: optima at little noise
 _ABOVE: Final = log(10.0) * 2.0  # and ends so far above the trace
 _CHUNK: Final = 1_000_000
 _OVERLAP: Final = 11  # points of the grid's end that its continuation repeats

@@ -171,17 +171,18 @@ def schedule(law: PowerLaw, growth: Growth, *, noisy: bool) -> Schedule:
     """Exponents of λ = T^-ℓ and of the error, with T_eff ∝ T^τ, τ = b − a, at most 1 where the last fit has noise.
 
     ℓ* = min(τ ℓ_crit, β), E* ∝ T^(-min(τ c, 2βr̄)); keeping the clean ℓ_crit, E ∝ T^-min(c, c + τ − 1). A negative
-    exponent: the error grows with T.
+    exponent: the error grows with T. For τ < 0 the generators' noise buries the signal: λ* ≫ s shrinks the model as
+    1/λ, its gain ∝ 1/λ against a variance ∝ 1/(λ² T_eff), so that ℓ* = τ and E* tends to predicting zero.
     """
     rate = growth.samples - growth.noise
     if noisy:
         rate = min(rate, 1.0)
     critical, c = law.penalty_exponent, law.error_exponent
+    kept = min(c, c + rate - 1.0)
+    if rate < 0:
+        return Schedule(rate, critical, 0.0, kept)
     return Schedule(
-        min(rate * critical, law.capacity),
-        critical,
-        min(rate * c, law.noise_free_exponent),
-        min(c, c + rate - 1.0),
+        min(rate * critical, law.capacity), critical, min(rate * c, law.noise_free_exponent), kept
     )
 
 

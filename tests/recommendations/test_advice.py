@@ -225,8 +225,10 @@ def test_time_runs_out_and_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("weights", "synthetic_samples", "synthetic_share"):
         assert found[name]["outcome"] == "not_computed"
         assert f"{evaluation.SECONDS:g} s" in found[name]["sentence"]
-    assert found["sources"][0]["helps"] is None
     assert found["penalty"]["test_error"] is not None
+    # what takes one prediction or two is not left out for a search that takes hundreds
+    assert found["sources"][0]["helps"] is not None
+    assert found["binding"]["floor"] is not None
 
 
 # --- over HTTP ------------------------------------------------------------------------------------

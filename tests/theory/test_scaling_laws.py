@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 from mpmath import mp, mpf, nsum
+from scipy.optimize import minimize_scalar
 
 from service.theory import scaling_laws, spectra
 from service.theory.model import Population
@@ -199,3 +201,28 @@ def test_edges() -> None:
     assert scaling_laws.inherited_noise(law, Recursion(10.0, 1.0, ((1e15, 1.0),))) == math.inf
     assert scaling_laws.effective_samples(law, Recursion(10.0, 0.0, ())) == math.inf
     assert scaling_laws.closed_form(PowerLaw(1.01, 1e-3, 1e3, 1e300, 1e-300), 1e-300) is None  # overflows
+
+
+def test_noise_that_grows_faster_than_the_generators_leaves_predicting_zero() -> None:
+    """Σσ_k² ∝ T, T_k − d ∝ T^0.5: section 6.2's sum of bias and inherited noise, minimized over κ by scipy."""
+    law, growth = PowerLaw(2.0, 0.375, 1e4), Growth(1.0, 0.5)
+    made = scaling_laws.schedule(law, growth, noisy=False)
+    i = np.arange(1, 10**4 + 1.0)
+    sigma, power = i**-2.0, i**-2.5
+
+    def error(kappa: float, T: float) -> float:
+        left = kappa / (sigma + kappa)
+        df2 = float(np.sum((1 - left) ** 2))
+        rho = df2 + float(left @ left) * df2 / (T - df2)
+        return float(power @ left**2) / (1 - df2 / T) + T**0.5 * rho
+
+    best = [
+        minimize_scalar(lambda x, T=T: error(math.exp(x), T) / power.sum() - 1, bounds=(0, 40), method="bounded",
+                        options={"xatol": 1e-9})
+        for T in (1e8, 1e10)
+    ]  # fmt: skip
+    assert math.isclose((best[0].x - best[1].x) / math.log(100), made.optimal, rel_tol=0.02)
+    assert abs(best[1].fun) < 1e-4  # the relative gain over predicting zero
+    assert made.error == 0.0
+    slope = math.log(error(1e8**-0.8, 1e8) / error(1e10**-0.8, 1e10)) / math.log(100)
+    assert math.isclose(slope, made.error_of_clean_choice, abs_tol=0.05)
