@@ -167,5 +167,5 @@ def _sentence(search: Search, quantity: str, generations: int | None, kind: str)
         chance = f"A chance of {found / search.samples:.6g} for each of {search.samples:,} samples to be real"
         return f"{chance} keeps {bound}; any smaller one does not."
     fewer = "; one less does not." if below is not None else ": the least there can be."
-    samples = "sample" if found == 1 else "samples"
-    return f"{found:,.0f} {kind}real {samples} among the {search.samples:,} of every generation keep {bound}{fewer}"
+    samples, keep = ("sample", "keeps") if found == 1 else ("samples", "keep")
+    return f"{found:,.0f} {kind}real {samples} among the {search.samples:,} of every generation {keep} {bound}{fewer}"

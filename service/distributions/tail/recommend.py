@@ -214,6 +214,6 @@ def _sentence(
             if sense == "at least"
             else (f"Up to {found.value:,.0f} generations, the largest number considered, keep {bound}.")
         )
-    return (
-        f"{bound[0].upper()}{bound[1:]} needs {sense} {found.value:.12g} {name}; beyond that it is exceeded."
-    )
+    other = "more" if sense == "at most" else "less" if request.vary == "real_fraction" else "fewer"
+    needed = "holds for" if sense == "at most" else "needs"
+    return f"{bound[0].upper()}{bound[1:]} {needed} {sense} {found.value:.12g} {name}; with {other} it is exceeded."
