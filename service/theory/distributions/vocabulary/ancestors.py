@@ -17,6 +17,7 @@ EXACT_MIXED: Final = 150
 """The same where sizes differ."""
 
 _FEW: Final = 200.0  # lineages below which their law is followed value by value
+_SHORT: Final = 64  # values of a law whose matrices are squared without a thought
 _SATURATED: Final = 45.0  # balls per box from which a box is empty with probability e^-45
 
 
@@ -75,7 +76,7 @@ class _Chain:
     """The occupancy chain of one sample size, and its powers of two as far as they pay."""
 
     def __init__(self, balls: int, boxes: int) -> None:
-        self._powers = [occupancy(balls, boxes)]
+        self._powers, self._boxes = [occupancy(balls, boxes)], boxes
 
     def back(self, weights: Array, generations: int) -> Array:
         """The law of the lineages ``generations`` further back; weights[j] is P(k = j + 1)."""
@@ -85,7 +86,9 @@ class _Chain:
             if size == 1:
                 break
             # A power costs a product of matrices, a step one of a vector and a matrix: square where it pays.
-            while left >> (len(self._powers) - 1) > max(size // 2, 16) and self._powers[-1].shape[0] >= size:
+            # Many lineages halve within 2 M/k generations, after which all is shorter.
+            ahead = left if size <= _SHORT else min(left, 4 * self._boxes // size)
+            while ahead >> (len(self._powers) - 1) > max(size // 2, 16) and self._powers[-1].shape[0] >= size:
                 # The chain only falls: the corner of a power is the power of the corner.
                 corner = self._powers[-1][:size, :size]
                 self._powers.append(corner @ corner)
