@@ -183,7 +183,7 @@ def family(
                 message = f"{variant.pointer} = {variant.number(value):g} is refused: {_reason(error)}"
                 raise InvalidInput.at(variant.at, "invalid_value", message) from error
             except KeyError:
-                message = f"the base request has nothing at {variant.pointer}"
+                message = f"the base request has no number at {variant.pointer}"
                 raise InvalidInput.at(variant.at, "unknown_field", message) from None
     found = Family(base, tuple(variants), stored, order)
     first = found._group((), ())

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag, model_validator
 
 from service.predictions.schemas import LARGEST, Model, PredictionRequest
 from service.theory.slots import COLUMNS
@@ -64,7 +64,14 @@ class RangeAxis(Model):
         return self.points
 
 
-Axis = ValuesAxis | RangeAxis
+def _kind(axis: Any) -> str:
+    listed = "values" in axis if isinstance(axis, dict) else isinstance(axis, ValuesAxis)
+    return "ValuesAxis" if listed else "RangeAxis"
+
+
+Axis = Annotated[
+    Annotated[ValuesAxis, Tag("ValuesAxis")] | Annotated[RangeAxis, Tag("RangeAxis")], Discriminator(_kind)
+]
 
 
 class SweepRequest(Model):

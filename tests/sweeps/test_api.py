@@ -124,8 +124,8 @@ async def test_points_without_a_prediction_say_why(http: httpx.AsyncClient) -> N
         ([{"pointer": "/training_mix/penalty", "values": [-1, 1]}], "/axes/0", "greater than or equal to 0"),
         ([{"pointer": "/training_mix/samples", "values": [1.5, 3]}], "/axes/0/values", "integer"),
         ([{"pointer": "/training_mix/nothing", "values": [1, 2]}], "/axes/0", "no such field"),
-        ([{"pointer": "/training_mix/kind", "values": [1, 2]}], "/axes/0", "nothing"),
-        ([{"pointer": "/training_mix/samples/3", "values": [1, 2]}], "/axes/0", "nothing"),
+        ([{"pointer": "/training_mix/kind", "values": [1, 2]}], "/axes/0", "no number"),
+        ([{"pointer": "/training_mix/samples/3", "values": [1, 2]}], "/axes/0", "no number"),
         (
             [{"pointer": "/dataset/spectrum/dimension", "values": [0, 10]}],
             "/axes/0",
@@ -139,6 +139,25 @@ async def test_what_an_axis_cannot_take(
     problem = assert_problem(await http.post("/v1/sweeps", json=sweep(axes)), 422, "invalid_input")
     assert problem["errors"][0]["pointer"] == pointer
     assert words in problem["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("axis", "pointer", "words"),
+    [
+        ({"from": 0, "to": 1, "points": 5, "scale": "log"}, "/axes/0", "above 0"),
+        ({"from": 1, "to": 2}, "/axes/0/points", "required"),
+        ({"values": []}, "/axes/0/values", "at least 1"),
+        ({"values": [1], "points": 3}, "/axes/0/points", "no such field"),
+    ],
+)
+async def test_a_wrong_axis_is_told_about_its_own_kind(
+    http: httpx.AsyncClient, axis: dict[str, Any], pointer: str, words: str
+) -> None:
+    refused = await http.post("/v1/sweeps", json=sweep([{"pointer": "/training_mix/penalty", **axis}]))
+    assert_problem(refused, 422, "invalid_input")
+    errors = refused.json()["errors"]
+    assert [error["pointer"] for error in errors] == [pointer]
+    assert words in errors[0]["message"]
 
 
 async def test_limits(http: httpx.AsyncClient) -> None:
