@@ -230,9 +230,8 @@ def computing(url: str, simulation_id: str, *programs: Program) -> psutil.Proces
     """The child of one of the programs that computes the only shard of a simulation."""
     until(lambda: shards_in(url, simulation_id, "running") == 1, what="nobody takes the shard")
     before: dict[int, float] = {}
-    alone: dict[
-        int, float
-    ] = {}  # CPU seconds in which nobody else did anything: a child that starts does, too
+    # CPU seconds in which nobody else did anything: more than a child, replacing one that was stopped, takes to start
+    alone: dict[int, float] = {}
 
     def find() -> psutil.Process | None:
         busy = []
@@ -252,7 +251,7 @@ def computing(url: str, simulation_id: str, *programs: Program) -> psutil.Proces
             return None
         [(process, used)] = busy
         alone[process.pid] = alone.get(process.pid, 0.0) + used
-        return process if alone[process.pid] > 0.2 else None
+        return process if alone[process.pid] > 4.0 else None
 
     return until(find, what="no child computes")
 
