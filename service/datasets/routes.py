@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 _ID: Final = re.compile(r"dst_[a-z0-9]{26}")
 
 
-def _describer(request: Request) -> Describer:
+async def _describer(request: Request) -> Describer:
     found: Describer = request.app.state.describer
     return found
 

@@ -8,12 +8,12 @@ from service.predictions.recent import RecentAnswers
 from service.predictions.record import Records
 
 
-def _records(request: Request) -> Records:
+async def _records(request: Request) -> Records:
     records: Records = request.app.state.records
     return records
 
 
-def _recent(request: Request) -> RecentAnswers:
+async def _recent(request: Request) -> RecentAnswers:
     recent: RecentAnswers = request.app.state.recent
     return recent
 

@@ -10,7 +10,7 @@ from service.errors import NotFound
 _ID: Final = re.compile(r"sim_[a-z0-9]{26}")
 
 
-def _simulation_id(simulation_id: Annotated[str, Path()]) -> str:
+async def _simulation_id(simulation_id: Annotated[str, Path()]) -> str:
     """What cannot be an id is not asked for in the database."""
     if not _ID.fullmatch(simulation_id):
         raise NotFound("There is no such simulation: ids are sim_ and 26 lower-case letters and digits.")

@@ -1,4 +1,7 @@
-"""What routes ask for; the state lives on ``app.state``."""
+"""What routes ask for; the state lives on ``app.state``.
+
+All of it is async: what is not is called in a thread, which costs more than many a prediction.
+"""
 
 from typing import Annotated
 
@@ -8,17 +11,17 @@ from service.database.engine import Database
 from service.settings import Settings
 
 
-def _database(request: Request) -> Database:
+async def _database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _request_id(request: Request) -> str:
+async def _request_id(request: Request) -> str:
     identity: str = request.state.request_id
     return identity
 
