@@ -84,8 +84,8 @@ class SweepRequest(Model):
     )
     order: Literal[0, 1] = Field(
         1,
-        description="As of a prediction: 0 for the asymptotic value, 1 with the finite-size correction. Recursions are "
-        "computed side by side; in order 1 those whose generators have a penalty, and all other mixes, point by point.",
+        description="As of a prediction: 0 for the asymptotic value, 1 with the finite-size correction. Recursions, and "
+        "other mixes of one covariance, are computed side by side.",
     )
 
     @model_validator(mode="after")
