@@ -84,8 +84,8 @@ class SweepRequest(Model):
     )
     order: Literal[0, 1] = Field(
         1,
-        description="As of a prediction: 0 for the asymptotic value, 1 with the finite-size correction. Recursions, and "
-        "other mixes of one covariance, are computed side by side.",
+        description="As of a prediction: 0 for the asymptotic value, 1 with the finite-size correction. Recursions "
+        "and other mixes of one covariance are computed side by side.",
     )
 
     @model_validator(mode="after")
