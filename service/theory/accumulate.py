@@ -214,9 +214,17 @@ class _Accumulated:
         return None
 
     def _range(self) -> tuple[float, float]:
-        """ln λ_u between which the error changes: the grid's θ, times rows."""
+        """ln λ_u between which the error changes: the grid's θ, times rows, and below it what little noise asks for.
+
+        With equal eigenvalues the best λ_u is σ² d/‖w‖² (the Bayes estimate), whatever they are.
+        """
         grid, live = self.population.grid.log_theta, self.rows[self.rows > 0]
-        return float(grid[0]) + log(live[0]), float(grid[-1]) + log(live[-1])
+        low, high = float(grid[0]) + log(live[0]), float(grid[-1]) + log(live[-1])
+        power = float(self.population.multiplicities @ self.population.target_power)
+        if power > 0 and (noise := float(self.noise[self.noise > 0].min(initial=inf))) < inf:
+            bayes = log(noise) + log(self.population.rank) - log(power)
+            low = min(low, bayes - _BEYOND)
+        return low, high
 
     def _scan(self, penalties: Array) -> Array:
         """The error at these λ_u > 0, shape (points,); of very many fits some stand for their neighbours."""

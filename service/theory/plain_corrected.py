@@ -43,13 +43,15 @@ def corrected_fits(
     (1, runs). Raises NotSmall.
     """
     rooms, samples = run_rooms[0].tolist(), given.run_samples[0].tolist()
-    runs = [
-        (length, PlainFits(population, run_ridges[k], run_rooms[:, k])) for k, length in enumerate(given.runs)
-    ]
-    if not within_reach(population, sum(length for length, fits in runs if fits.biased)):
-        raise NotSmall
-    last = PlainFits.of(population, given.samples, ridges)
-    found = plain_origins(population, runs, last)
+    with np.errstate(all="ignore"):  # what overflows is not small
+        runs = [
+            (length, PlainFits(population, run_ridges[k], run_rooms[:, k]))
+            for k, length in enumerate(given.runs)
+        ]
+        if not within_reach(population, sum(length for length, fits in runs if fits.biased)):
+            raise NotSmall
+        last = PlainFits.of(population, given.samples, ridges)
+        found = plain_origins(population, runs, last)
     noise, past_noise = float(given.noise[0]), given.generator_noise[0]
     # with the corrections' absolute values, which do not cancel
     values = found.truth[0] + noise * found.noise[0] + found.past[0] @ past_noise

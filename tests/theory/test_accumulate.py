@@ -177,3 +177,14 @@ def test_flat_range_where_the_best_penalty_is_none_or_all(samples: list[float], 
     for penalty in inside:
         total = predict(population, accumulate(samples, penalty * sum(samples), noise)).test_error.total
         assert total <= 1.0101 * least
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6, 1e15])
+def test_the_best_penalty_of_little_noise_lies_far_below_the_eigenvalues(scale: float) -> None:
+    """One fit with equal eigenvalues: the Bayes estimate's σ² d/‖w‖², also with as many rows as modes."""
+    d, noise = 50, 0.25
+    population = Population(np.full(1, scale), np.full(1, float(d)), np.full(1, 1.0 / d), noise)
+    mix = TrainingMix((Stage("g0", (Source(REAL, REAL, float(d), noise),), 1e-3),), keeps_data=True)
+    found = predict(population, mix).regularization
+    assert found.recommended.penalty * d == pytest.approx(noise * d, rel=1e-3)
+    assert found.recommended.total <= predict(population, mix).test_error.total
