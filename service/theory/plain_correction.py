@@ -109,8 +109,9 @@ def bias_and_variance(population: Population, samples: Array, ridges: Array) -> 
 
     Raises NotSmall where any correction is not small.
     """
-    (bias, change), (variance, more), _ = corrections(population, samples, ridges)
-    if np.any(np.abs(change) > LARGEST * bias) or np.any(np.abs(more) > LARGEST * variance):
+    with np.errstate(all="ignore"):  # what is not defined is not small
+        (bias, change), (variance, more), _ = corrections(population, samples, ridges)
+    if not (np.all(np.abs(change) <= LARGEST * bias) and np.all(np.abs(more) <= LARGEST * variance)):
         raise NotSmall
     return bias + change, variance / (
         1.0 - np.divide(more, variance, out=np.zeros_like(more), where=variance > 0)

@@ -13,7 +13,7 @@ from service.theory.one_covariance import effective_ridge
 from service.theory.plain_correction import bias_and_variance
 
 _CHUNK = 1_000_000
-_STEPS = 100
+_STEPS = 250
 _QUADRATIC = 1e-8  # a Newton step this small leaves an error of its square
 
 

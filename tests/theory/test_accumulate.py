@@ -188,3 +188,14 @@ def test_the_best_penalty_of_little_noise_lies_far_below_the_eigenvalues(scale: 
     found = predict(population, mix).regularization
     assert found.recommended.penalty * d == pytest.approx(noise * d, rel=1e-3)
     assert found.recommended.total <= predict(population, mix).test_error.total
+
+
+def test_no_sample_to_spare_leaves_the_asymptotic_value() -> None:
+    """As many rows as modes and hardly a penalty: 1/(T − df2) is no number to rounding, and is not answered as one."""
+    d = 50
+    population = Population(np.full(1, 1e15), np.full(1, float(d)), np.full(1, 1.0), 1.0)
+    for penalty in (1e-60, 1e-30, 1e-9, 1.0):
+        mix = accumulate([float(d), float(d)], penalty, 1.0)
+        found = predict(population, mix, order=1)
+        assert not math.isnan(found.test_error.total)
+        assert not math.isnan(found.regularization.recommended.total)
