@@ -9,6 +9,7 @@ from scipy.optimize import brentq
 from service.theory.errors import Unsupported
 from service.theory.general import general_prediction
 from service.theory.model import OPTIMAL, REAL, Population, Source, Stage, TrainingMix
+from service.theory.plain_correction import NotSmall, bias_and_variance
 from service.theory.prediction import predict
 from service.theory.results import Method
 from service.theory.ridge_fits import effective_ridges
@@ -190,12 +191,7 @@ def test_the_best_penalty_of_little_noise_lies_far_below_the_eigenvalues(scale: 
     assert found.recommended.total <= predict(population, mix).test_error.total
 
 
-def test_no_sample_to_spare_leaves_the_asymptotic_value() -> None:
-    """As many rows as modes and hardly a penalty: 1/(T − df2) is no number to rounding, and is not answered as one."""
-    d = 50
-    population = Population(np.full(1, 1e15), np.full(1, float(d)), np.full(1, 1.0), 1.0)
-    for penalty in (1e-60, 1e-30, 1e-9, 1.0):
-        mix = accumulate([float(d), float(d)], penalty, 1.0)
-        found = predict(population, mix, order=1)
-        assert not math.isnan(found.test_error.total)
-        assert not math.isnan(found.regularization.recommended.total)
+def test_a_correction_that_is_no_number_is_not_small() -> None:
+    """As many rows as modes and no ridge: T − df2 is 0, and its inverse times 0 no correction."""
+    with pytest.raises(NotSmall):
+        bias_and_variance(isotropic(50, 0.25), np.array([50.0]), np.array([0.0]))
