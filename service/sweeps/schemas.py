@@ -4,7 +4,18 @@ from collections import Counter
 from math import prod
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Strict,
+    Tag,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from service.predictions.schemas import LARGEST, Model, PredictionRequest
 from service.theory.slots import COLUMNS
@@ -69,8 +80,19 @@ def _kind(axis: Any) -> str:
     return "ValuesAxis" if listed else "RangeAxis"
 
 
+class _AnyOf:
+    """The schema of a union as anyOf: which of them is told by their fields, and oneOf makes generators crawl."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        return {"anyOf": schema.pop("oneOf"), **schema}
+
+
 Axis = Annotated[
-    Annotated[ValuesAxis, Tag("ValuesAxis")] | Annotated[RangeAxis, Tag("RangeAxis")], Discriminator(_kind)
+    Annotated[ValuesAxis, Tag("ValuesAxis")] | Annotated[RangeAxis, Tag("RangeAxis")],
+    Discriminator(_kind),
+    _AnyOf(),
 ]
 
 
