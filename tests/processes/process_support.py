@@ -300,7 +300,9 @@ def shard_children(program: Program) -> list[psutil.Process]:
     found = []
     for process in program.descendants():
         with contextlib.suppress(psutil.Error):
-            if "spawn_main" in " ".join(process.cmdline()) and not process.children():  # no nanny's worker
+            # Dask's nanny spawns a Dask worker, which is never idle enough to be told from one that computes
+            is_dask_worker = "--nanny" in program.arguments and process.ppid() == program.process.pid
+            if "spawn_main" in " ".join(process.cmdline()) and not is_dask_worker:
                 found.append(process)
     return found
 
