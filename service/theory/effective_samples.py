@@ -117,8 +117,8 @@ def _fewest(log_theta: Array, base: Sums, noise: Array, errors: Array) -> tuple[
     """θ of the most 1/N, and where that is seen as a whole: nothing is cut off between it and bias = error."""
     rate = (errors[:, None] - base.signal) / (base.freedom.df2 * (noise + errors)[:, None])
     allowed = rate * base.freedom.df1 <= 1.0
-    theta, least = interpolated_minima(log_theta, -rate, allowed)
+    found = interpolated_minima(log_theta, -rate, allowed)
     best = np.where(allowed, rate, -_INFINITE).argmax(axis=1)
     points = np.arange(log_theta.size)
     last_cut_off = np.where(allowed, -1, points).max(axis=1)
-    return theta, (least < 0) & (rate[:, -1] < 0) & (last_cut_off < best)
+    return found.theta, (found.value < 0) & (rate[:, -1] < 0) & (last_cut_off < best)

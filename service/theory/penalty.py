@@ -1,5 +1,6 @@
-"""The best penalty of a stage: its curve on the population's grid, interpolated, then refined."""
+"""The best penalty of a stage: its curve on the population's grid, interpolated, then settled where its slope is 0."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,9 @@ _ZOOM_POINTS: Final = 9
 _ZOOMS: Final = 9
 _BEYOND: Final = np.log(10.0) * 30.0
 _FURTHER: Final = 30  # points that a search beyond an end of the grid goes on by: five decades
+_APART: Final = 3e-4  # in ln θ: a difference of values so far apart is the slope to 1e-8 of it, or rounding
+_CLOSE: Final = 2e-4  # a step this small leaves an error of about 1e-7
+_STEPS: Final = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,28 +54,72 @@ _ORDERS: Final = np.arange(3)[:, None] * _PLACES.size
 def minimize(grid: Grid, curve: Curve, lowest: float, *, interpolate: bool = True) -> Optimum:
     """The global minimum of a curve over θ >= lowest, where the penalty is 0.
 
-    Sees every minimum that is wider than the grid's step, a sixth of a decade. Its θ is that of the interpolant
-    through eleven points, right to about 1e-4 (relative) on a smooth curve, and its value to about 1e-7. The error of
-    the value at θ tells whether it was smooth: a curve may bend sharply next to a threshold. Where it did, ask again
-    without interpolation.
+    Sees every minimum that is wider than the grid's step, a sixth of a decade. Its value is that of the interpolant
+    through eleven points, right to about 1e-7 on a smooth curve, its θ is settled from there (see ``settled``). The
+    error of the value at θ tells whether the curve was smooth: it may bend sharply next to a threshold. Where it did,
+    ask again without interpolation.
     """
     values, floors = curve(grid.on_grid(curve.columns, features=curve.features))
     if not interpolate or values.size <= 2 * _REACH:
         return _zoomed(grid, curve, values, lowest)
     with np.errstate(invalid="ignore"):  # infinite values near the least one
         found = interpolated_minima(grid.log_theta, values[None])
-    theta, value = float(found[0][0]), float(found[1][0])
+    value = float(found.value[0])
     if not value < np.inf:
         return _zoomed(grid, curve, values, lowest)
     if floors[int(np.count_nonzero(grid.theta <= lowest))] <= value:  # penalty 0 may be the best of all
         at_lowest = float(curve(_table(grid, curve, np.array([lowest * _ABOVE])))[0][0])
         if at_lowest <= value:
             return Optimum(lowest, at_lowest, values)
-    return Optimum(theta, value, values)
+
+    def slope(theta: Array) -> Array:
+        return difference(curve(_table(grid, curve, apart(theta)))[0])
+
+    return Optimum(float(settled(found, slope)[0]), value, values)
 
 
-def interpolated_minima(log_theta: Array, values: Array, allowed: Mask | None = None) -> tuple[Array, Array]:
-    """θ and value of the minimum of the interpolant around the least value of each curve; shapes (curves,).
+@dataclass(frozen=True, eq=False)
+class Minima:
+    """Of interpolated curves: θ, value, and second derivative by ln θ; shapes (curves,)."""
+
+    theta: Array
+    value: Array
+    bend: Array
+
+
+def settled(found: Minima, slope: Callable[[Array], Array]) -> Array:
+    """θ of minima, relative accuracy about 1e-7, from the interpolant's, which is right to some 1e-4; shape (curves,).
+
+    One Newton step with the interpolant's second derivative; more by the secant method where that one was large, the
+    curve being flat. ``slope``: by ln θ, of the curves themselves. Where the value is nan θ stays.
+    """
+    theta, bend, moving = found.theta, found.bend, np.isfinite(found.value) & (found.bend > 0)
+    slopes = slope(theta)
+    for _ in range(_STEPS):
+        step = np.clip(np.divide(-slopes, bend, out=np.zeros_like(bend), where=moving), -STEP, STEP)
+        theta = theta * np.exp(step)
+        moving = moving & (np.abs(step) > _CLOSE)
+        if not moving.any():
+            break
+        before, slopes = slopes, slope(theta)
+        secant = np.divide(slopes - before, step, out=np.zeros_like(bend), where=moving)
+        moving, bend = moving & (secant > 0), secant
+    return np.asarray(np.where(np.isnan(theta), found.theta, theta))
+
+
+def apart(theta: Array) -> Array:
+    """The places of ``difference``: all of them a little above, then all of them a little below."""
+    return np.concatenate([theta * np.exp(_APART), theta * np.exp(-_APART)])
+
+
+def difference(values: Array) -> Array:
+    """The slope by ln θ from values at places that are ``apart``."""
+    above, below = values.reshape(2, -1)
+    return np.asarray((above - below) / (2.0 * _APART))
+
+
+def interpolated_minima(log_theta: Array, values: Array, allowed: Mask | None = None) -> Minima:
+    """The minimum of the interpolant around the least value of each curve.
 
     ``values``: shape (curves, points); ``allowed``: where the minimum may be, if the curve goes on smoothly elsewhere.
     The value is nan where the least one is next to an end, to infinity, or to where it may not be.
@@ -89,7 +137,7 @@ def interpolated_minima(log_theta: Array, values: Array, allowed: Mask | None = 
     regular = middle == least
     if allowed is not None:
         regular &= allowed.take(around[:, _REACH - 1 : _REACH + 2]).all(axis=1)
-    return theta, np.where(regular, value + 0.5 * slope * step, np.nan)
+    return Minima(theta, np.where(regular, value + 0.5 * slope * step, np.nan), bend / STEP**2)
 
 
 def _zoomed(grid: Grid, curve: Curve, on_grid: Array, low: float) -> Optimum:

@@ -15,7 +15,7 @@ from service.theory.flatness import EXCESS, Ends, interpolated_ends
 from service.theory.freedom import Freedom
 from service.theory.grid import Sums
 from service.theory.model import Array, Mask, Population
-from service.theory.penalty import interpolated_minima
+from service.theory.penalty import Minima, interpolated_minima, settled
 from service.theory.recursion import Fits, Recursion
 from service.theory.ridges import effective_ridges
 from service.theory.scenarios import FoundEnds, Outcomes, Point, Scenarios
@@ -147,17 +147,54 @@ class _Batch:
         """θ and value of the least error of the mix and of the clean stage, shape (2, optima); where both hold."""
         grid, moments = self.grid, self.past.moments
         rows = moments.reshape(-1, moments.shape[-1])
-        theta, value, holds = self._minima(grid.log_theta, grid.base, grid.products(rows))
+        found, holds = self._minima(grid.log_theta, grid.base, grid.products(rows))
+        theta, value, bend = (part.reshape(2, -1) for part in (found.theta, found.value, found.bend))
         if np.isnan(value[0]).any():  # the labels may be so noisy that the best penalty lies beyond the grid
             log_theta, base = self.grid.continued
-            further = self._minima(log_theta, base, grid.products(rows, base.theta))
-            beyond = np.isnan(value[0]) & ~np.isnan(further[1][0])
-            theta[0] = np.where(beyond, further[0][0], theta[0])
-            value[0] = np.where(beyond, further[1][0], value[0])
+            further, _ = self._minima(log_theta, base, grid.products(rows, base.theta))
+            beyond = np.isnan(value[0]) & ~np.isnan(further.value[: value.shape[1]])
+            for mine, other in ((theta, further.theta), (value, further.value), (bend, further.bend)):
+                mine[0] = np.where(beyond, other[: value.shape[1]], mine[0])
             holds[0] |= beyond
+        theta = settled(Minima(theta.ravel(), value.ravel(), bend.ravel()), self._slopes).reshape(theta.shape)
         if not holds.all():
             holds |= self._at_zero(theta.shape[1]) > value
         return theta, value, holds
+
+    def _slopes(self, theta: Array) -> Array:
+        """Derivatives by ln θ of the errors of the mix and, below them, of the clean stage; shape (2 optima,)."""
+        population, s, count = self.population, self.given, theta.size // 2
+        total = population.eigenvalues + theta[:, None]
+        squares = total * total
+        np.divide(1.0, squares, out=squares)
+        cubes = np.divide(squares, total, out=total)
+        df2, spread, left, signal, _, b, m = self._summed(squares)
+        df2_falls, _, _, signal_falls, a_falls, b_falls, m_falls = 2.0 * theta * self._summed(cubes)
+        noise, samples = np.empty(theta.size), np.empty(theta.size)
+        noise[:count], noise[count:], samples[:count], samples[count:] = (
+            s.noise,
+            s.real_noise,
+            s.samples,
+            s.samples,
+        )
+        spread, square = theta * spread, theta * theta
+        left1 = spread + square * left
+        room = Freedom(population.rank, df2 + spread, df2, left1, left1 + spread).above_second(samples)
+        ratio = df2 / room
+        bias_rises = square * (2.0 * signal - signal_falls) - a_falls - 2.0 * theta * (b - b_falls)
+        drive_rises = square * (2.0 * m - m_falls)
+        drive = square * m + noise
+        slopes = bias_rises + ratio * (drive_rises - df2_falls / df2 * samples / room * drive)
+        return np.asarray(slopes)
+
+    def _summed(self, rows: Array) -> Array:
+        """Of rows of the mix and, below them, of the clean stage: sums of the base rows and of the moments."""
+        count = len(rows) // 2
+        sums = np.zeros((7, 2 * count))
+        sums[:4] = self.grid.base_rows.dot(rows.T)
+        sums[4:, :count] = _sums(self.past.moments, rows[:count])
+        sums[6, count:] = sums[3, count:]  # true labels: E e = 0
+        return sums
 
     def _at_zero(self, count: int) -> Array:
         """The error of the mix and of the clean stage at penalty 0, nan at its threshold; shape (2, optima)."""
@@ -165,8 +202,8 @@ class _Batch:
         points = _Points(self, np.repeat(theta, count // theta.size))
         return np.array([points.totals, points.bias + points.variance])
 
-    def _minima(self, log_theta: Array, base: Sums, products: Array) -> tuple[Array, Array, Mask]:
-        """The same at points of equal distance in ln θ; ``products``: sums of the moments' rows there."""
+    def _minima(self, log_theta: Array, base: Sums, products: Array) -> tuple[Minima, Mask]:
+        """As interpolated on points of equal distance in ln θ; ``products``: sums of the moments' rows there."""
         s, theta, freedom, samples = self.given, base.theta, base.freedom, self.samples[:, None]
         reached = np.atleast_2d(freedom.above_first(samples) >= 0)  # elsewhere no penalty >= 0 leads
         room = np.atleast_2d(freedom.above_second(samples))
@@ -188,14 +225,12 @@ class _Batch:
         allowed[:] = reached
         first = reached.argmax(axis=1)
         peak = ratio[np.arange(first.size), first]
-        found, value = interpolated_minima(
-            log_theta, curves.reshape(2 * count, -1), allowed.reshape(2 * count, -1)
-        )
-        found, value = found.reshape(2, count), value.reshape(2, count)
+        found = interpolated_minima(log_theta, curves.reshape(2 * count, -1), allowed.reshape(2 * count, -1))
+        value = found.value.reshape(2, count)
         # where label noise alone exceeds the minimum at smaller θ, penalty 0 is not the best
         holds = np.empty((2, count), dtype=bool)
         holds[0], holds[1] = peak * s.noise > value[0], peak * s.real_noise > value[1]
-        return found, value, holds
+        return found, holds
 
 
 class _Points:
@@ -216,7 +251,7 @@ class _Points:
         self.ratio = df2 / self.room
         self.penalties: Array = theta * freedom.above_first(samples) / samples
         left = square * left
-        moments = self._moments()
+        moments = _sums(batch.past.moments, self.squares)
         noise, real_noise = self._aligned(s.noise), self._aligned(s.real_noise)
         mean = moments[0] - 2.0 * theta * moments[1] + left
         self.totals = mean + self.ratio * (square * moments[2] + noise)
@@ -226,23 +261,6 @@ class _Points:
     def _aligned(self, values: Array) -> Array:
         """One number for all points, or one for each: scenarios come once for each of the three kinds of points."""
         return values if values.size == 1 else np.tile(values, self.theta.size // values.size)
-
-    def _moments(self) -> Array:
-        """Sums of Recursion.moments, shape (3, points)."""
-        moments = self.batch.past.moments
-        if len(moments) == 1:
-            return np.asarray(moments[0].dot(self.squares.T))
-        return self._by_scenario(moments @ self._grouped(self.squares).swapaxes(1, 2))
-
-    def _grouped(self, rows: Array) -> Array:
-        """Rows of all points, those of one recursion together: shape (recursions, points of one, modes)."""
-        count = len(self.batch.past.moments)
-        return rows[None] if count == 1 else rows.reshape(-1, count, rows.shape[-1]).swapaxes(0, 1)
-
-    @staticmethod
-    def _by_scenario(values: Array) -> Array:
-        """The way back from _grouped, of shape (recursions, k, points of one) to (k, points)."""
-        return values.transpose(1, 2, 0).reshape(values.shape[1], -1)
 
     def point(self, part: slice, penalty: Array, responses: Array) -> Point:
         """Some of the points, at these penalties; ``responses``: noise_responses of them all."""
@@ -263,5 +281,18 @@ class _Points:
             return np.empty((count, 0))
         sigma, square = population.eigenvalues, (self.ratio * self.theta * self.theta)[:count]
         gradient = self.squares[:count] * (population.weight * (sigma * sigma + square[:, None]))
-        responses = past.noise_responses(self._grouped(gradient))
+        responses = past.noise_responses(_grouped(gradient, len(past.moments)))
         return responses.swapaxes(0, 1).reshape(count, -1)
+
+
+def _sums(moments: Array, rows: Array) -> Array:
+    """Sums over modes of Recursion.moments with rows of points, as Q²; shape (3, points)."""
+    if len(moments) == 1:
+        return np.asarray(moments[0].dot(rows.T))
+    values = moments @ _grouped(rows, len(moments)).swapaxes(1, 2)
+    return np.asarray(values.transpose(1, 2, 0).reshape(values.shape[1], -1))
+
+
+def _grouped(rows: Array, count: int) -> Array:
+    """Rows of all points, those of one recursion together: shape (recursions, points of one, modes)."""
+    return rows[None] if count == 1 else rows.reshape(-1, count, rows.shape[-1]).swapaxes(0, 1)

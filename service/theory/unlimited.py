@@ -161,17 +161,17 @@ def _lowest(population: Population, second: Array, cross: Array) -> float:
     values = error(grid.log_theta)
     least = min(float(weight @ second), population.signal, float(values.min()))
     with np.errstate(invalid="ignore"):
-        places, found = interpolated_minima(grid.log_theta, values[None])
+        found = interpolated_minima(grid.log_theta, values[None])
     rises = population.positive @ (second + cross) <= 0  # with the penalty, from 0 on
-    if not np.isfinite(found[0]) and not (rises and values.argmin() < values.size // 2):
+    if not np.isfinite(found.value[0]) and not (rises and values.argmin() < values.size // 2):
         # labels with hardly any error, or hardly any truth: beyond the grid
         further = STEP * np.arange(1.0, _FURTHER + 1)
         log_theta = np.concatenate(
             [grid.log_theta[0] - further[::-1], grid.log_theta, grid.log_theta[-1] + further]
         )
         with np.errstate(invalid="ignore"):
-            places, found = interpolated_minima(log_theta, error(log_theta, np.exp(log_theta))[None])
-    if np.isfinite(found[0]):
+            found = interpolated_minima(log_theta, error(log_theta, np.exp(log_theta))[None])
+    if np.isfinite(found.value[0]):
         # the value at the place found is right to the square of its error
-        least = min(least, float(error(np.log(places), places)[0]))
+        least = min(least, float(error(np.log(found.theta), found.theta)[0]))
     return max(least, 0.0)

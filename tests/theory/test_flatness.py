@@ -72,9 +72,7 @@ def test_isotropic_ends_in_closed_form() -> None:
     found = predict(isotropic(d, noise), recursive(0, 1, T, 0.1, noise0=1.0, noise=noise)).regularization
     v = noise * d / T
     best, least = v, v / (1 + v)
-    # θ = 0.1 lies on the grid since that reaches six decades below the largest eigenvalue, so the place is the
-    # interpolant's: right to 1e-4 (see penalty.minimize), and the error there to its square, beside φ = 1e-7
-    assert math.isclose(found.recommended.penalty, best, rel_tol=1e-4)
+    assert math.isclose(found.recommended.penalty, best, rel_tol=1e-6)
     assert math.isclose(found.recommended.total, least, rel_tol=2e-7)
 
     def excess(penalty: float) -> float:

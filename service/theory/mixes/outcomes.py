@@ -20,7 +20,7 @@ from service.theory.mixes.real_fits import RealFits, RealPoints
 from service.theory.mixes.scenarios import Mixes
 from service.theory.mixes.solved import Solved
 from service.theory.model import Array, Mask, Population
-from service.theory.penalty import interpolated_minima
+from service.theory.penalty import apart, difference, interpolated_minima, settled
 
 _INTERPOLATION: Final = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
 _ROOM: Final = 1e-9  # next to a threshold what is left of the samples is rounding
@@ -105,17 +105,28 @@ class Batch:
         grid, (mix, reached), (real, real_reached, floor) = (
             self.population.grid, self.last.on_grid(), self.real.on_grid()
         )  # fmt: skip
-        theta, value = interpolated_minima(
+        found = interpolated_minima(
             grid.log_theta, np.concatenate([mix, real]), np.concatenate([reached, real_reached])
         )
+        n = len(mix)
+        theta, value = settled(found, lambda theta: self._slopes(theta, n)), found.value
         holds = np.concatenate([np.broadcast_to(self.last.floor(), len(mix)), floor]) > value
         if not holds.all():  # penalty 0 may be the best of all
             holds |= self._at_zero(len(mix), len(real)) > value
         holds &= value < np.inf
-        n = len(mix)
         return Optima(
             theta[:n], value[:n], holds[:n], theta[n:], value[n:], holds[n:], np.where(reached, mix, np.inf)
         )
+
+    def _slopes(self, theta: Array, mixes: int) -> Array:
+        """Derivatives by ln θ of the errors of mixes and, below them, of the real fits."""
+        near = apart(theta[:mixes])
+        totals = self.last.at(
+            self._fits([(x, self.solved.shares_at(x)[0]) for x in near.reshape(2, -1)], mixes)
+        )
+        real = self.real.at(apart(theta[mixes:]).reshape(2, -1))
+        real_totals = real.bias + real.ratio * self.real.noise
+        return np.concatenate([difference(totals), difference(real_totals)])
 
     def _at_zero(self, mixes: int, reals: int) -> Array:
         """The errors at penalty 0, nan at the threshold."""
