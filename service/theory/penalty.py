@@ -19,6 +19,7 @@ _FURTHER: Final = 30  # points that a search beyond an end of the grid goes on b
 _APART: Final = 3e-4  # in ln θ: a difference of values so far apart is the slope to 1e-8 of it, or rounding
 _CLOSE: Final = 2e-4  # a step this small leaves an error of about 1e-7
 _STEPS: Final = 6
+_WIDE: Final = 0.95  # a factor of θ over which the bend is seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,19 +37,19 @@ _PLACES: Final = np.arange(-1.0, 1.0 + _FINE / 2, _FINE)
 
 
 def _interpolation() -> Array:
-    """From equally spaced values to their interpolant, its slope and its bend at _PLACES; (values, 3 × places)."""
+    """From equally spaced values to their interpolant, its first three derivatives at _PLACES; (values, 4 × places)."""
     coefficients = np.linalg.inv(np.vander(_NEAR.astype(float), increasing=True))
     order = np.arange(_NEAR.size)
     rows = [_PLACES[:, None] ** order]
     factor = np.ones(_NEAR.size)
-    for k in range(1, 3):
+    for k in range(1, 4):
         factor = factor * np.maximum(order - k + 1, 0)
         rows.append(factor * _PLACES[:, None] ** np.maximum(order - k, 0))
     return np.asarray((np.concatenate(rows) @ coefficients).T.copy())
 
 
 _SAMPLES: Final = _interpolation()
-_ORDERS: Final = np.arange(3)[:, None] * _PLACES.size
+_ORDERS: Final = np.arange(4)[:, None] * _PLACES.size
 
 
 def minimize(grid: Grid, curve: Curve, lowest: float, *, interpolate: bool = True) -> Optimum:
@@ -72,10 +73,7 @@ def minimize(grid: Grid, curve: Curve, lowest: float, *, interpolate: bool = Tru
         if at_lowest <= value:
             return Optimum(lowest, at_lowest, values)
 
-    def slope(theta: Array) -> Array:
-        return difference(curve(_table(grid, curve, apart(theta)))[0])
-
-    return Optimum(float(settled(found, slope)[0]), value, values)
+    return Optimum(float(settled(found, _slope_of(grid, curve))[0]), value, values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,15 +127,17 @@ def interpolated_minima(log_theta: Array, values: Array, allowed: Mask | None = 
     middle = np.minimum(np.maximum(least, _REACH), points - 1 - _REACH)
     around = (middle + np.arange(0, count * points, points))[:, None] + _NEAR
     near = values.take(around)
-    sampled = near.dot(_SAMPLES)  # with the first two derivatives; nan all over where a neighbour is infinite
+    sampled = near.dot(_SAMPLES)  # with the derivatives; nan all over where a neighbour is infinite
     place = sampled[:, : _PLACES.size].argmin(axis=1)
-    value, slope, bend = sampled.take(place + np.arange(0, sampled.size, sampled.shape[1]) + _ORDERS)
+    value, slope, bend, third = sampled.take(place + np.arange(0, sampled.size, sampled.shape[1]) + _ORDERS)
     step = np.minimum(np.maximum(-slope / bend, -_FINE), _FINE)
     theta = np.exp(log_theta[middle] + STEP * (_PLACES[place] + step))
     regular = middle == least
     if allowed is not None:
         regular &= allowed.take(around[:, _REACH - 1 : _REACH + 2]).all(axis=1)
-    return Minima(theta, np.where(regular, value + 0.5 * slope * step, np.nan), bend / STEP**2)
+    return Minima(
+        theta, np.where(regular, value + 0.5 * slope * step, np.nan), (bend + third * step) / STEP**2
+    )
 
 
 def _zoomed(grid: Grid, curve: Curve, on_grid: Array, low: float) -> Optimum:
@@ -168,7 +168,24 @@ def _zoomed(grid: Grid, curve: Curve, on_grid: Array, low: float) -> Optimum:
         theta = _between(a, b)
         value, _ = curve(_table(grid, curve, np.where(theta == low, low * _ABOVE, theta)))
     i = int(value.argmin())
-    return Optimum(float(theta[i]), float(value[i]), on_grid)
+    return Optimum(_smoothed(grid, curve, float(theta[i]), float(value[i]), low), float(value[i]), on_grid)
+
+
+def _smoothed(grid: Grid, curve: Curve, theta: float, value: float, low: float) -> float:
+    """θ next to one of least value, where the slope is 0: rounding of values hides that; θ itself next to penalty 0."""
+    if not theta > low / _WIDE:
+        return theta
+    below, above = curve(_table(grid, curve, np.array([theta * _WIDE, theta / _WIDE])))[0].tolist()
+    bend = (below - 2.0 * value + above) / np.log(_WIDE) ** 2
+    if not 0 < bend < np.inf:
+        return theta
+    near = Minima(np.array([theta]), np.array([value]), np.array([bend]))
+    found = float(settled(near, _slope_of(grid, curve))[0])
+    return found if theta * _WIDE < found < theta / _WIDE else theta
+
+
+def _slope_of(grid: Grid, curve: Curve) -> Callable[[Array], Array]:
+    return lambda theta: difference(curve(_table(grid, curve, apart(theta)))[0])
 
 
 def _table(grid: Grid, curve: Curve, theta: Array) -> Sums:
