@@ -6,14 +6,17 @@ error E are at its maximum over the θ that a penalty >= 0 leads to, N >= df1(θ
 penalties are large; far below it a second solution may lie next to the interpolation threshold, of more samples.
 """
 
+from math import exp
+
 import numpy as np
 
 from service.theory.curves import SamplesCurve
 from service.theory.design import Design
+from service.theory.freedom import Number
 from service.theory.grid import STEP, Grid, Sums
 from service.theory.model import Array, Mask, Population
 from service.theory.one_covariance import effective_ridge
-from service.theory.penalty import interpolated_minima
+from service.theory.penalty import interpolated_minima, interpolated_minimum
 
 _INFINITE = float("inf")
 _NEAR = 0.1  # steps in ln θ up to which the curve is a parabola, to some 1e-4 of its height's error
@@ -36,9 +39,12 @@ def effective_samples(
         return _INFINITE
     if width is None:
         with np.errstate(all="ignore"):  # what overflows is not regular
-            found, regular = effective_samples_at(population, np.array([noise_variance]), np.array([error]))
+            found = regular_effective_samples(population, noise_variance, error)
+            if found is not None:
+                return found
+            samples, regular = effective_samples_at(population, np.array([noise_variance]), np.array([error]))
         if regular[0]:
-            return float(found[0])
+            return float(samples[0])
     curve = SamplesCurve(population, noise_variance, width, error)
     low = -_INFINITE
     if width is not None and width < population.rank:
@@ -100,17 +106,49 @@ def effective_samples_at(population: Population, noise: Array, errors: Array) ->
     Q = 1.0 / (population.eigenvalues + theta[:, None])
     square = Q * Q
     df2, _, _, left = grid.base_rows.dot(square.T)
-    rows = grid.base_rows[[0, 3]] * np.array([np.ones(Q.shape[1]), population.eigenvalues])
+    rows = grid.rate_rows
     (h3, c3), (h4, c4) = rows.dot((square * Q).T), rows.dot((square * square).T)
     room = errors - theta * theta * left
-    # first and second derivatives of ln(room/df2) by ln θ
-    falls, falls2 = -2.0 * theta**2 * c3, -4.0 * theta**2 * c3 + 6.0 * theta**3 * c4
-    rises, rises2 = -2.0 * theta * h3, -2.0 * theta * h3 + 6.0 * theta**2 * h4
-    slope = falls / room - rises / df2
-    bend = falls2 / room - (falls / room) ** 2 - rises2 / df2 + (rises / df2) ** 2
+    slope, bend = _derivatives(theta, room, df2, h3, c3, h4, c4)
     regular &= (room > 0) & (np.abs(slope) < -_NEAR * bend)
     gain = np.divide(slope * slope, 2.0 * bend, out=np.zeros_like(bend), where=regular)
     return df2 * (noise + errors) / np.where(room > 0, room, 1.0) * np.exp(gain), regular
+
+
+def regular_effective_samples(population: Population, noise: float, error: float) -> float | None:
+    """The same for one noise and error, None where the optimum is not regular on the population's own grid."""
+    grid = population.grid
+    freedom = grid.base.freedom
+    rate = (error - grid.base.signal) / (freedom.df2 * (noise + error))
+    allowed = rate * freedom.df1 <= 1.0
+    best = int(np.where(allowed, rate, -_INFINITE).argmax())
+    if rate[-1] >= 0 or best == 0 or not allowed[best - 1 :].all():
+        return None
+    theta, least, _ = interpolated_minimum(grid.log_theta, -rate, best)
+    if not least < 0:
+        return None
+    Q = 1.0 / (population.eigenvalues + theta)
+    square = Q * Q
+    df2, _, _, left = grid.base_rows.dot(square).tolist()
+    (h3, c3), (h4, c4) = grid.rate_rows.dot(square * Q).tolist(), grid.rate_rows.dot(square * square).tolist()
+    room = error - theta * theta * left
+    if not (room > 0 and df2 > 0):
+        return None
+    slope, bend = _derivatives(theta, room, df2, h3, c3, h4, c4)
+    if not abs(slope) < -_NEAR * bend:
+        return None
+    return float(df2 * (noise + error) / room * exp(slope * slope / (2.0 * bend)))
+
+
+def _derivatives(  # noqa: PLR0917
+    theta: Number, room: Number, df2: Number, h3: Number, c3: Number, h4: Number, c4: Number
+) -> tuple[Number, Number]:
+    """First and second derivative of ln(room/df2) by ln θ."""
+    square = theta * theta
+    falls, falls2 = -2.0 * square * c3, -4.0 * square * c3 + 6.0 * square * theta * c4
+    rises, rises2 = -2.0 * theta * h3, -2.0 * theta * h3 + 6.0 * square * h4
+    falls, falls2, rises, rises2 = falls / room, falls2 / room, rises / df2, rises2 / df2
+    return falls - rises, falls2 - falls * falls - rises2 + rises * rises
 
 
 def _fewest(log_theta: Array, base: Sums, noise: Array, errors: Array) -> tuple[Array, Mask]:

@@ -23,6 +23,7 @@ _NODES: Final = np.arange(-3.0, 5.0)
 _INTERPOLATION: Final = np.linalg.inv(np.vander(_NODES, increasing=True))
 _TRUSTED: Final = 1e-5  # an error so close to the limit (relative) vouches for the place of the end
 _NEWTON_STEPS: Final = 20
+_QUADRATIC: Final = 1e-5  # a Newton step this small leaves an error of its square
 _ABOVE: Final = 1 + 1e-12  # at the root itself rounding may say that no penalty leads there
 _FAR: Final = 1e6
 _TINY: Final = 1e-290
@@ -68,7 +69,7 @@ def _crossing(points: Array, values: Array, left: int, limit: float) -> float | 
             value = value * t + coefficient
         step = value / slope if slope else 0.0
         t = min(nearest + 1.0, max(nearest, t - step))
-        if abs(step) < 1e-9:
+        if abs(step) < _QUADRATIC:
             break
     return float(points[start + 3]) * exp(STEP * t)
 

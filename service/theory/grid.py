@@ -77,6 +77,12 @@ class Grid:
         )
 
     @cached_property
+    def rate_rows(self) -> Array:
+        """What, summed with Q³ and Q⁴, the derivatives of Σ S² and Σ σ U² w² by θ are made of; shape (2, modes)."""
+        population = self.population
+        return np.array([self.base_rows[0], self.base_rows[3] * population.eigenvalues])
+
+    @cached_property
     def _squares(self) -> Array | None:
         """Q² on the grid, shape (points, modes); None where it is too large to keep."""
         return _squares(self.population.eigenvalues, self.theta) if self._kept else None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import exp
 from typing import Final
 
 import numpy as np
@@ -138,6 +139,18 @@ def interpolated_minima(log_theta: Array, values: Array, allowed: Mask | None = 
     return Minima(
         theta, np.where(regular, value + 0.5 * slope * step, np.nan), (bend + third * step) / STEP**2
     )
+
+
+def interpolated_minimum(log_theta: Array, values: Array, least: int) -> tuple[float, float, float]:
+    """θ, value and bend of one curve of shape (points,) around its ``least`` value, which is allowed; see Minima."""
+    if not _REACH <= least < values.size - _REACH:
+        return float("nan"), float("nan"), float("nan")
+    sampled = values[least - _REACH : least + _REACH + 1].dot(_SAMPLES)
+    place = int(sampled[: _PLACES.size].argmin())
+    value, slope, bend, third = sampled[place :: _PLACES.size].tolist()
+    step = min(max(-slope / bend, -_FINE), _FINE) if bend else 0.0
+    theta = exp(float(log_theta[least]) + STEP * (float(_PLACES[place]) + step))
+    return theta, value + 0.5 * slope * step, (bend + third * step) / STEP**2
 
 
 def _zoomed(grid: Grid, curve: Curve, on_grid: Array, low: float) -> Optimum:

@@ -1,7 +1,7 @@
 """Recursions of one source a stage, of weight 1, one covariance and no random features: the mix that is asked for most.
 
-The general engine's formulas for many such recursions on one population side by side: a sweep is one call, a single
-prediction a batch of one. Everything about the last stage is a sum over modes with Q² = 1/(σ+θ)² (see grid.py), so
+The general engine's formulas for many such recursions on one population side by side: a sweep is one call. A single
+prediction goes through plain_one.py where it can, and is a batch of one where it cannot. Everything about the last stage is a sum over modes with Q² = 1/(σ+θ)² (see grid.py), so
 that the curve over penalties, the points of interest and their derivatives are matrix products. What is not regular
 (thresholds, no data, optima at an end of their range) is marked and left to the general engine, the referee of all.
 """
@@ -11,33 +11,27 @@ from typing import Final
 import numpy as np
 
 from service.theory.effective_samples import effective_samples, effective_samples_at
-from service.theory.flatness import EXCESS, Ends, interpolated_ends
 from service.theory.freedom import Freedom
 from service.theory.grid import Sums
 from service.theory.model import Array, Mask, Population
 from service.theory.penalty import Minima, interpolated_minima, settled
 from service.theory.recursion import Fits, Recursion
 from service.theory.ridges import effective_ridges
-from service.theory.scenarios import FoundEnds, Outcomes, Point, Scenarios
+from service.theory.scenarios import Outcomes, Point, Scenarios
 
-_INTERPOLATION: Final = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
+INTERPOLATION: Final = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
 _ROUNDING: Final = 1e-15
 
 
-def outcomes(population: Population, scenarios: Scenarios, *, ends: bool = False) -> Outcomes:
-    """The outcomes of scenarios; every mode of the population has variance, its own noise is not used.
-
-    ``ends``: of a single scenario, the ends of its flat optimum too.
-    """
+def outcomes(population: Population, scenarios: Scenarios) -> Outcomes:
+    """The outcomes of scenarios; every mode of the population has variance, its own noise is not used."""
     with np.errstate(all="ignore"):  # what overflows or is not defined is not regular
-        return _Batch(population, scenarios, ends=ends).outcomes()
+        return _Batch(population, scenarios).outcomes()
 
 
 class _Batch:
-    def __init__(self, population: Population, scenarios: Scenarios, *, ends: bool = False) -> None:
+    def __init__(self, population: Population, scenarios: Scenarios) -> None:
         self.population, self.given, self.grid = population, scenarios, population.grid
-        self.curve: Array | None = None  # of the only scenario, on the grid, where its flat range is wanted
-        self._wants_curve = ends
         self.samples = scenarios.samples
         self.thetas = self._ridges()
         runs = scenarios.run_samples.shape[1]
@@ -61,7 +55,7 @@ class _Batch:
         """See Outcomes."""
         theta, value, holds = self._optima()
         regular = holds[0]
-        useful = regular & (value[0] < (1.0 - _INTERPOLATION) * self.population.signal)
+        useful = regular & (value[0] < (1.0 - INTERPOLATION) * self.population.signal)
         useless = None if useful.all() else self._useless()
         if useless is not None:
             theta[0] = np.where(useless, theta[1], theta[0])  # any number: what is there is replaced below
@@ -73,16 +67,12 @@ class _Batch:
         chosen = np.isnan(penalty)
         if chosen.any():
             given = np.where(chosen, best, given)
-        thetas = [given, best, clean]
-        ends = self._ends(best, value[0], useless)
-        if ends is not None and ends.low is not None and ends.high is not None:
-            thetas.append(np.array([ends.low, ends.high]))
-        points = _Points(self, np.concatenate(thetas))
+        points = Points(self.population, self.given, self.past, np.concatenate([given, best, clean]))
         a, b, c = given.size, given.size + count, given.size + 2 * count
         there, best_there, clean_there = slice(0, a), slice(a, b), slice(b, c)
         totals, clean_totals = points.totals, points.bias + points.variance
         best_total, clean_total = totals[best_there], clean_totals[clean_there]
-        regular &= np.abs(best_total - value[0]) <= _INTERPOLATION * best_total
+        regular &= np.abs(best_total - value[0]) <= INTERPOLATION * best_total
         regular &= best_total < self.population.signal
         samples, found = effective_samples_at(self.population, self.given.real_noise, best_total)
         for i in np.flatnonzero(regular & ~found):
@@ -91,7 +81,7 @@ class _Batch:
         if useless is not None:
             samples = np.where(useless, 0.0, samples)
             regular = (regular | useless) & ~(useless & chosen)
-        regular &= holds[1] & (np.abs(clean_total - value[1]) <= _INTERPOLATION * clean_total)
+        regular &= holds[1] & (np.abs(clean_total - value[1]) <= INTERPOLATION * clean_total)
         responses = points.noise_responses(b)
         at_given = points.point(there, np.where(chosen, points.penalties[there], penalty), responses)
         at_best = points.point(best_there, points.penalties[best_there], responses)
@@ -107,27 +97,7 @@ class _Batch:
             rooms,
             tuple(self.thetas[:-1]),
             (given, best, clean),
-            None if self.curve is None else self._found_ends(points, best, useless),
-        )
-
-    def _ends(self, best: Array, least: Array, useless: Mask | None) -> Ends | None:
-        """Where the only scenario's error has risen by one per cent."""
-        if self.curve is None or useless is not None:
-            return None
-        return interpolated_ends(
-            self.grid.theta, self.curve, float(best[0]), (1.0 + EXCESS) * float(least[0])
-        )
-
-    def _found_ends(self, points: "_Points", best: Array, useless: Mask | None) -> FoundEnds:
-        assert self.curve is not None
-        found = points.theta.size > 3
-        return FoundEnds(
-            self.curve,
-            float(best[0]) if useless is None else np.inf,
-            points.penalties[3:],
-            points.totals[3:] if found else None,
-            self.past.cross[0],
-            self.past.second[0][None],
+            self.past,
         )
 
     def _useless(self) -> Mask | None:
@@ -156,50 +126,18 @@ class _Batch:
             for mine, other in ((theta, further.theta), (value, further.value), (bend, further.bend)):
                 mine[0] = np.where(beyond, other[: value.shape[1]], mine[0])
             holds[0] |= beyond
-        theta = settled(Minima(theta.ravel(), value.ravel(), bend.ravel()), self._slopes).reshape(theta.shape)
+        theta = settled(
+            Minima(theta.ravel(), value.ravel(), bend.ravel()),
+            lambda theta: slopes(self.population, self.given, self.past, theta),
+        ).reshape(theta.shape)
         if not holds.all():
             holds |= self._at_zero(theta.shape[1]) > value
         return theta, value, holds
 
-    def _slopes(self, theta: Array) -> Array:
-        """Derivatives by ln θ of the errors of the mix and, below them, of the clean stage; shape (2 optima,)."""
-        population, s, count = self.population, self.given, theta.size // 2
-        total = population.eigenvalues + theta[:, None]
-        squares = total * total
-        np.divide(1.0, squares, out=squares)
-        cubes = np.divide(squares, total, out=total)
-        df2, spread, left, signal, _, b, m = self._summed(squares)
-        df2_falls, _, _, signal_falls, a_falls, b_falls, m_falls = 2.0 * theta * self._summed(cubes)
-        noise, samples = np.empty(theta.size), np.empty(theta.size)
-        noise[:count], noise[count:], samples[:count], samples[count:] = (
-            s.noise,
-            s.real_noise,
-            s.samples,
-            s.samples,
-        )
-        spread, square = theta * spread, theta * theta
-        left1 = spread + square * left
-        room = Freedom(population.rank, df2 + spread, df2, left1, left1 + spread).above_second(samples)
-        ratio = df2 / room
-        bias_rises = square * (2.0 * signal - signal_falls) - a_falls - 2.0 * theta * (b - b_falls)
-        drive_rises = square * (2.0 * m - m_falls)
-        drive = square * m + noise
-        slopes = bias_rises + ratio * (drive_rises - df2_falls / df2 * samples / room * drive)
-        return np.asarray(slopes)
-
-    def _summed(self, rows: Array) -> Array:
-        """Of rows of the mix and, below them, of the clean stage: sums of the base rows and of the moments."""
-        count = len(rows) // 2
-        sums = np.zeros((7, 2 * count))
-        sums[:4] = self.grid.base_rows.dot(rows.T)
-        sums[4:, :count] = _sums(self.past.moments, rows[:count])
-        sums[6, count:] = sums[3, count:]  # true labels: E e = 0
-        return sums
-
     def _at_zero(self, count: int) -> Array:
         """The error of the mix and of the clean stage at penalty 0, nan at its threshold; shape (2, optima)."""
         theta = effective_ridges(self.population, self.samples, np.zeros_like(self.samples))
-        points = _Points(self, np.repeat(theta, count // theta.size))
+        points = Points(self.population, self.given, self.past, np.repeat(theta, count // theta.size))
         return np.array([points.totals, points.bias + points.variance])
 
     def _minima(self, log_theta: Array, base: Sums, products: Array) -> tuple[Minima, Mask]:
@@ -216,8 +154,6 @@ class _Batch:
         count = max(len(mix), len(clean))
         curves = np.empty((2, count, theta.size))
         curves[0], curves[1] = mix, clean
-        if self._wants_curve and base is self.grid.base:
-            self.curve = np.where(reached, curves[0], np.inf)[0]
         curves = np.where(
             room > 0, curves, np.inf
         )  # it goes on smoothly below penalty 0, as far as room is left
@@ -233,33 +169,63 @@ class _Batch:
         return found, holds
 
 
-class _Points:
-    """The last stage at effective ridges θ: those at the given penalties, the best ones and the clean optima."""
+def slopes(population: Population, scenarios: Scenarios, past: Recursion, theta: Array) -> Array:
+    """Derivatives by ln θ of the errors of the mix and, below them, of the clean stage; shape (2 optima,)."""
+    s, count = scenarios, theta.size // 2
+    total = population.eigenvalues + theta[:, None]
+    squares = total * total
+    np.divide(1.0, squares, out=squares)
+    cubes = np.divide(squares, total, out=total)
+    df2, spread, left, signal, _, b, m = _both(population, past, squares)
+    df2_falls, _, _, signal_falls, a_falls, b_falls, m_falls = 2.0 * theta * _both(population, past, cubes)
+    noise, samples = np.empty(theta.size), np.empty(theta.size)
+    noise[:count], noise[count:], samples[:count], samples[count:] = s.noise, s.real_noise, s.samples, s.samples
+    spread, square = theta * spread, theta * theta
+    left1 = spread + square * left
+    room = Freedom(population.rank, df2 + spread, df2, left1, left1 + spread).above_second(samples)
+    ratio = df2 / room
+    bias_rises = square * (2.0 * signal - signal_falls) - a_falls - 2.0 * theta * (b - b_falls)
+    drive_rises = square * (2.0 * m - m_falls)
+    drive = square * m + noise
+    return np.asarray(bias_rises + ratio * (drive_rises - df2_falls / df2 * samples / room * drive))
 
-    def __init__(self, batch: _Batch, theta: Array) -> None:
-        population, s = batch.population, batch.given
-        self.batch, self.theta = batch, theta
+
+def _both(population: Population, past: Recursion, rows: Array) -> Array:
+    """Of rows of the mix and, below them, of the clean stage: sums of the base rows and of the moments."""
+    count = len(rows) // 2
+    sums = np.zeros((7, 2 * count))
+    sums[:4] = population.grid.base_rows.dot(rows.T)
+    sums[4:, :count] = _sums(past.moments, rows[:count])
+    sums[6, count:] = sums[3, count:]  # true labels: E e = 0
+    return sums
+
+
+class Points:
+    """The last stage at effective ridges θ, as many for each scenario: all scenarios at the first, at the second, …"""
+
+    def __init__(self, population: Population, scenarios: Scenarios, past: Recursion, theta: Array) -> None:
+        self.population, self.past, self.theta = population, past, theta
         Q = 1.0 / (population.eigenvalues + theta[:, None])
         self.squares = Q * Q
-        sums = batch.grid.base_rows.dot(self.squares.T)
+        sums = population.grid.base_rows.dot(self.squares.T)
         df2, spread, left2, left = sums
         spread, square = theta * spread, theta * theta
         left1 = spread + square * left2
         freedom = Freedom(population.rank, df2 + spread, df2, left1, left1 + spread)
-        samples = self._aligned(batch.samples)
+        samples = self._aligned(scenarios.samples)
         self.room: Array = freedom.above_second(samples)
         self.ratio = df2 / self.room
         self.penalties: Array = theta * freedom.above_first(samples) / samples
         left = square * left
-        moments = _sums(batch.past.moments, self.squares)
-        noise, real_noise = self._aligned(s.noise), self._aligned(s.real_noise)
+        moments = _sums(past.moments, self.squares)
+        noise, real_noise = self._aligned(scenarios.noise), self._aligned(scenarios.real_noise)
         mean = moments[0] - 2.0 * theta * moments[1] + left
         self.totals = mean + self.ratio * (square * moments[2] + noise)
         self.bias, self.variance = left * (1.0 + self.ratio), self.ratio * real_noise
         self.mismatch = self.ratio * (noise - real_noise)
 
     def _aligned(self, values: Array) -> Array:
-        """One number for all points, or one for each: scenarios come once for each of the three kinds of points."""
+        """One number for all points, or one for each."""
         return values if values.size == 1 else np.tile(values, self.theta.size // values.size)
 
     def point(self, part: slice, penalty: Array, responses: Array) -> Point:
@@ -276,7 +242,7 @@ class _Points:
 
     def noise_responses(self, count: int) -> Array:
         """Of the first ``count`` points, see Point; shape (count, generations)."""
-        past, population = self.batch.past, self.batch.population
+        past, population = self.past, self.population
         if past.noise.shape[1] == 0:
             return np.empty((count, 0))
         sigma, square = population.eigenvalues, (self.ratio * self.theta * self.theta)[:count]

@@ -1,4 +1,4 @@
-"""The prediction of one plain recursion: a batch of one, see plain_chain.py."""
+"""The prediction of one plain recursion, from its outcome; see plain_one.py and plain_chain.py."""
 
 from dataclasses import replace
 from typing import Final, Literal
@@ -14,6 +14,7 @@ from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.plain_chain import outcomes
 from service.theory.plain_corrected import CorrectedFit, corrected_fits
 from service.theory.plain_correction import NotSmall, left_over
+from service.theory.plain_one import regular_outcome
 from service.theory.response import Regime, regime
 from service.theory.results import (
     Baseline,
@@ -84,7 +85,7 @@ def plain_prediction(population: Population, mix: TrainingMix, order: Literal[0,
     ``order`` 1: with the finite-size correction where that has a closed form and is small.
     """
     given = scenario(population, mix)
-    found = outcomes(population, given, ends=True)
+    found = regular_outcome(population, given) or outcomes(population, given)
     if not found.regular[0]:
         return None
     if order == 1 and np.isfinite(found.best.penalty[0]):
@@ -166,21 +167,23 @@ def _resolved(mix: TrainingMix, penalty: float) -> TrainingMix:
 
 def _flat_range(population: Population, given: Scenarios, found: Outcomes) -> FlatRange:
     """As interpolated where the exact error there vouches for it, else by search."""
-    least, ends = float(found.best.total[0]), found.ends
-    assert ends is not None
-    limit = (1.0 + EXCESS) * least
-    if ends.totals is not None and all(vouched(total, limit) for total in ends.totals.tolist()):
-        low, high = ends.penalties.tolist()
-        return FlatRange(low, high)
+    least, grid = float(found.best.total[0]), population.grid
+    if found.ends is not None:
+        penalties, totals = found.ends
+        if all(vouched(total, (1.0 + EXCESS) * least) for total in totals.tolist()):
+            return FlatRange(*penalties.tolist())
     design = Design.make([float(given.samples[0])], [1.0])
-    curve = ErrorCurve(population, design, given.noise, Labels(ends.cross, ends.second))
+    labels = Labels(found.past.cross[0], found.past.second[0][None])
+    curve = ErrorCurve(population, design, given.noise, labels)
+    values, _ = curve(grid.on_grid(curve.columns, features=False))
 
     def penalty(theta: float) -> float:
         return OneCovariance.at(population, design, theta, Regime.RIDGE).penalty(design)
 
     return flat_range(
-        population.grid, curve, ends.curve, penalty,
-        theta=ends.best, least=least, lowest=effective_ridge(population, design, 0.0),
+        grid, curve, values, penalty,
+        theta=float(found.ridges[1][0]) if found.best.penalty[0] < np.inf else np.inf,
+        least=least, lowest=effective_ridge(population, design, 0.0),
     )  # fmt: skip
 
 

@@ -10,38 +10,48 @@ the response of the final error to every generation's noise. Errors are split as
 all terms positive: nothing cancels. Cost: O(generations × modes).
 """
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.theory.model import Array, Population
 
 _BLOCK: Final = 128  # generations that are taken together
 _MEMORY: Final = 2_000_000
+_FEW: Final = 16  # generations that plain numbers are quicker for than arrays of one
 
 
 class Fits:
     """Fits at effective ridges θ; arrays over modes have shape (fits, 1, modes), numbers (fits,)."""
 
     def __init__(self, population: Population, theta: Array, samples: Array) -> None:
-        self.samples = samples
+        self.samples, self.biased = samples, bool(theta.any())
         column = theta[:, None, None]
         Q = 1.0 / (population.eigenvalues + column)
-        S, self.U = population.eigenvalues * Q, column * Q
+        S = self.S = population.eigenvalues * Q
+        self.U = column * Q
         self.SS, self.gain = S * S, S * Q
         self.residual = population.weight * (self.U * self.U)
-        if population.rank > 2 * samples.min():
-            few = samples - self.SS[:, 0].dot(population.multiplicities)
-        left = (self.U * (1.0 + S))[:, 0].dot(population.multiplicities)
-        self.room: Array = (samples - population.rank) + left
-        if population.rank > 2 * samples.min():
-            self.room = np.where(population.rank > 2 * samples, few, self.room)
+        few = population.rank > 2 * samples
+        if few.all():
+            self.room: Array = samples - self.SS[:, 0].dot(population.multiplicities)
+        else:
+            left = (self.U * (1.0 + S))[:, 0].dot(population.multiplicities)
+            self.room = (samples - population.rank) + left
+            if few.any():
+                self.room = np.where(few, samples - self.SS[:, 0].dot(population.multiplicities), self.room)
         self._blocks: dict[int, _Powers] = {}
 
     def unlearned(self, generations: int) -> Array:
         """1 − S^generations, to full relative accuracy."""
-        return self.U if generations == 1 else -np.expm1(generations * np.log1p(-self.U))
+        if generations > _FEW:
+            return np.asarray(-np.expm1(generations * np.log1p(-self.U)))
+        lost = self.U
+        for _ in range(1, generations):
+            lost = self.S * lost + self.U
+        return lost
 
     def powers(self, generations: int) -> "_Powers":
         """What a block of so many equal fits needs, made once."""
@@ -64,7 +74,7 @@ class _Powers:
             self.all, self.gains = fits.SS, fits.gain
             self.response = (1.0 / fits.room)[:, None, None]
             return
-        if not fits.U.any():  # unbiased: every error is handed on as it is
+        if not fits.biased:  # unbiased: every error is handed on as it is
             self.powers, self.all = np.ones((1, generations, modes)), fits.SS
             self.gains = np.broadcast_to(fits.gain, (count, generations, modes))
             self.response = np.eye(generations) / fits.room[:, None, None]
@@ -80,15 +90,38 @@ class _Powers:
             known += more
         self.all = self.powers[:, -1:] * fits.SS
         self.gains = self.powers * fits.gain
-        # h_m = (δ_m0 + Σ_{j<m} c_{m−1−j} h_j)/room: what is left of a unit of noise after m generations
-        c = (fits.residual @ self.gains.swapaxes(1, 2))[:, 0]
-        h = np.zeros((count, generations + 1))  # the last entry stays 0
-        h[:, 0] = 1.0 / fits.room
-        reverse = c[:, ::-1]
+        left = (fits.residual @ self.gains.swapaxes(1, 2))[:, 0]
+        self.response = _remaining(left, fits.room)[:, _steps_between(generations)]
+
+
+def _remaining(left: Array, room: Array) -> Array:
+    """What is left of a unit of noise after m generations, h_m = (δ_m0 + Σ_{j<m} left_{m−1−j} h_j)/room, and a 0.
+
+    ``left``: shape (fits, generations); ``room``: shape (fits,).
+    """
+    count, generations = left.shape
+    if count == 1 and generations <= _FEW:
+        c, r = left[0].tolist(), float(room[0])
+        one = [1.0 / r if r else np.inf]
         for m in range(1, generations):
-            h[:, m] = np.vecdot(reverse[:, generations - m :], h[:, :m]) / fits.room
-        steps = np.arange(generations)
-        self.response = h[:, np.maximum(steps - steps[:, None], -1)]
+            total = 0.0
+            for j in range(m):
+                total += c[m - 1 - j] * one[j]
+            one.append(total * one[0])
+        return np.array([[*one, 0.0]])
+    h = np.zeros((count, generations + 1))
+    h[:, 0] = 1.0 / room
+    reverse = left[:, ::-1]
+    for m in range(1, generations):
+        h[:, m] = np.vecdot(reverse[:, generations - m :], h[:, :m]) / room
+    return h
+
+
+@lru_cache(maxsize=256)
+def _steps_between(generations: int) -> NDArray[np.intp]:
+    """k − j for k >= j, −1 below the diagonal."""
+    steps = np.arange(generations)
+    return np.maximum(steps - steps[:, None], -1)
 
 
 class Recursion:
@@ -114,14 +147,14 @@ class Recursion:
                 self.blocks.append((at + begin, fits, fits.powers(size)))
             at += length
         known: Array = signal[None, None]  # (Π S)² w²
-        spread: Array = np.zeros_like(known)  # the fluctuation's variance
+        spread: Array = np.zeros(known.shape)  # the fluctuation's variance
         for start, fits, block in self.blocks:
             size = block.response.shape[-1]
             left = (fits.residual * (known + spread)) @ block.powers.swapaxes(1, 2)
             drive = (noise[:, None, start : start + size] + left) @ block.response
             spread = block.all * spread + fits.gain * (drive[..., ::-1] @ block.powers)
             known = block.all * known
-        self.cross: Array = -(lost * signal) if runs else np.zeros_like(known)
+        self.cross: Array = -(lost * signal) if runs else np.zeros(known.shape)
         self.second: Array = spread - lost * self.cross
         self.model: Array = known + spread
 
@@ -141,8 +174,8 @@ class Recursion:
 
         ``gradient``: shape (recursions or 1, points, modes).
         """
-        shape = np.broadcast_shapes(gradient.shape[:1], self.model.shape[:1])
-        responses = np.empty((*shape, gradient.shape[1], self.noise.shape[1]))
+        count = max(len(gradient), len(self.model))
+        responses = np.empty((count, gradient.shape[1], self.noise.shape[1]))
         for start, fits, block in reversed(self.blocks):
             z = (gradient @ block.gains.swapaxes(1, 2)) @ block.response
             z = z[..., ::-1]

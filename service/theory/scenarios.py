@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.theory.model import Array, Mask
+from service.theory.recursion import Recursion
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,23 +58,6 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
-class FoundEnds:
-    """What the flat range around the best penalty of one scenario is found from.
-
-    ``curve``: its error on the population's grid; ``best``: the best effective ridge, infinite where predicting zero
-    is; ``penalties`` and ``totals``: at the interpolated ends, shape (2,), None where the grid does not show both;
-    ``cross``, ``second``: moments of the last generator's model, shapes (1, modes) and (1, 1, modes).
-    """
-
-    curve: Array
-    best: float
-    penalties: Array
-    totals: Array | None
-    cross: Array
-    second: Array
-
-
-@dataclass(frozen=True, eq=False)
 class Outcomes:
     """What the theory says about scenarios, shape (scenarios,).
 
@@ -81,7 +65,8 @@ class Outcomes:
     at the recommended one. ``clean_penalty``, ``clean_total``: the best on clean data; ``total_at_clean``: of it
     there, ``effective_samples``: real samples of the same least error. ``run_rooms``: see Point, of each run of
     generators, shape (scenarios, runs); ``run_ridges``: their effective ridges, each of shape (scenarios or 1,).
-    ``ridges``: those of the last stage at the given, the best and the clean-optimal penalty. ``ends``: where asked for.
+    ``ridges``: those of the last stage at the given, the best and the clean-optimal penalty. ``past``: the generators.
+    ``ends``: of a single scenario, penalties and errors where its grid shows the error one per cent above the least.
     """
 
     regular: Mask
@@ -94,4 +79,5 @@ class Outcomes:
     run_rooms: Array
     run_ridges: tuple[Array, ...]
     ridges: tuple[Array, Array, Array]
-    ends: FoundEnds | None = None
+    past: Recursion
+    ends: tuple[Array, Array] | None = None

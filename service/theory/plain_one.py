@@ -1,0 +1,113 @@
+"""One plain recursion: the formulas of plain_chain.py in plain numbers, which arrays of one would take longer for.
+
+Where something is not regular (optima at an end of their range or next to it, labels that carry nothing of the truth)
+plain_chain.py must look, which knows more of what may be the case.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from service.theory.effective_samples import regular_effective_samples
+from service.theory.flatness import EXCESS, interpolated_ends
+from service.theory.model import Array, Population
+from service.theory.penalty import interpolated_minimum
+from service.theory.plain_chain import INTERPOLATION, Points
+from service.theory.recursion import Fits, Recursion
+from service.theory.ridges import effective_ridges
+from service.theory.scenarios import Outcomes, Scenarios
+
+_REGULAR: Final = np.ones(1, dtype=bool)
+
+
+def regular_outcome(population: Population, scenario: Scenarios) -> Outcomes | None:
+    """The outcome of the only scenario with the ends of its flat optimum, None where not all of it is regular."""
+    with np.errstate(all="ignore"):  # what overflows or is not defined is not regular
+        return _One(population, scenario).outcome()
+
+
+class _One:
+    def __init__(self, population: Population, scenario: Scenarios) -> None:
+        self.population, self.scenario = population, scenario
+        s = scenario
+        runs = len(s.runs)
+        samples, penalties = [*s.run_samples[0], s.samples[0]], [*s.run_penalties[0], s.penalty[0]]
+        self.theta = effective_ridges(population, np.array(samples), np.array(penalties))
+        fits = [Fits(population, self.theta[k : k + 1], s.run_samples[:, k]) for k in range(runs)]
+        self.rooms = np.array([[fit.room[0] for fit in fits]])
+        self.past = Recursion(population, list(zip(s.runs, fits, strict=True)), s.generator_noise)
+
+    def outcome(self) -> Outcomes | None:
+        """See ``regular_outcome``."""
+        population, s, grid = self.population, self.scenario, self.population.grid
+        optima = self._optima()
+        if optima is None:
+            return None
+        (best, least), (clean, clean_least), curve = optima
+        given = float(self.theta[-1])
+        if chosen := bool(np.isnan(s.penalty[0])):
+            given = best
+        ends = interpolated_ends(grid.theta, curve, best, (1.0 + EXCESS) * least)
+        far = [] if ends.low is None or ends.high is None else [ends.low, ends.high]
+        theta = np.array([given, best, clean, *far])
+        points = Points(population, s, self.past, theta)
+        total, best_total, total_at_clean = points.totals[:3].tolist()
+        clean_total = float(points.bias[2] + points.variance[2])
+        regular = (
+            total < np.inf
+            and best_total < population.signal
+            and abs(best_total - least) <= INTERPOLATION * best_total
+            and abs(clean_total - clean_least) <= INTERPOLATION * clean_total
+        )
+        samples = regular_effective_samples(population, float(s.real_noise[0]), best_total)
+        if not regular or samples is None:
+            return None
+        responses, penalties = points.noise_responses(2), points.penalties
+        return Outcomes(
+            _REGULAR,
+            points.point(slice(0, 1), penalties[:1] if chosen else s.penalty, responses),
+            points.point(slice(1, 2), penalties[1:2], responses),
+            penalties[2:3],
+            np.array([clean_total]),
+            np.array([total_at_clean]),
+            np.array([samples]),
+            self.rooms,
+            tuple(self.theta[k : k + 1] for k in range(len(s.runs))),
+            (theta[:1], theta[1:2], theta[2:3]),
+            self.past,
+            (penalties[3:], points.totals[3:]) if far else None,
+        )
+
+    def _optima(self) -> tuple[tuple[float, float], tuple[float, float], Array] | None:
+        """θ and value of the least errors of the mix and of the clean stage, and the mix's error on the grid.
+
+        None unless both lie well inside the range of penalties, and the mix's well below that of predicting zero.
+        """
+        population, s, grid = self.population, self.scenario, self.population.grid
+        base, theta, freedom = grid.base, grid.theta, grid.base.freedom
+        samples, noise, real_noise = float(s.samples[0]), float(s.noise[0]), float(s.real_noise[0])
+        first = int(freedom.above_first(samples).searchsorted(0.0))  # from here on a penalty >= 0 leads
+        if first == theta.size:
+            return None
+        room = freedom.above_second(samples)
+        ratio = freedom.df2 / room
+        of_second, of_cross, of_model = grid.products(self.past.moments[0])
+        mix = of_second - 2.0 * theta * of_cross + base.signal + ratio * (theta * theta * of_model + noise)
+        clean = base.signal + ratio * (base.signal + real_noise)
+        # below penalty 0 they go on smoothly, as far as room is left
+        roomless = int(room.searchsorted(0.0, side="right"))
+        mix[:roomless] = clean[:roomless] = np.inf
+        found = []
+        for curve, variance in ((mix, noise), (clean, real_noise)):
+            i = first + int(curve[first:].argmin())
+            if i == first:
+                return None
+            place, value = interpolated_minimum(grid.log_theta, curve, i)
+            # where label noise alone exceeds the minimum at smaller θ, penalty 0 is not the best
+            if not ratio[first] * variance > value:
+                return None
+            found.append((place, value))
+        if not found[0][1] < (1.0 - INTERPOLATION) * population.signal:
+            return None
+        mix[:first] = np.inf
+        return found[0], found[1], mix
