@@ -39,7 +39,7 @@ def effective_samples(
         return _INFINITE
     if width is None:
         with np.errstate(all="ignore"):  # what overflows is not regular
-            found = regular_effective_samples(population, noise_variance, error)
+            found = _regular_effective_samples(population, noise_variance, error)
             if found is not None:
                 return found
             samples, regular = effective_samples_at(population, np.array([noise_variance]), np.array([error]))
@@ -115,7 +115,7 @@ def effective_samples_at(population: Population, noise: Array, errors: Array) ->
     return df2 * (noise + errors) / np.where(room > 0, room, 1.0) * np.exp(gain), regular
 
 
-def regular_effective_samples(population: Population, noise: float, error: float) -> float | None:
+def _regular_effective_samples(population: Population, noise: float, error: float) -> float | None:
     """The same for one noise and error, None where the optimum is not regular on the population's own grid."""
     grid = population.grid
     freedom = grid.base.freedom

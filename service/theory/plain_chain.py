@@ -1,9 +1,10 @@
 """Recursions of one source a stage, of weight 1, one covariance and no random features: the mix that is asked for most.
 
 The general engine's formulas for many such recursions on one population side by side: a sweep is one call. A single
-prediction goes through plain_one.py where it can, and is a batch of one where it cannot. Everything about the last stage is a sum over modes with Q² = 1/(σ+θ)² (see grid.py), so
-that the curve over penalties, the points of interest and their derivatives are matrix products. What is not regular
-(thresholds, no data, optima at an end of their range) is marked and left to the general engine, the referee of all.
+prediction goes through plain_one.py where it can, and is a batch of one where it cannot. Everything about the last
+stage is a sum over modes with Q² = 1/(σ+θ)² (see grid.py), so that the curve over penalties, the points of interest and
+their derivatives are matrix products. What is not regular (thresholds, no data, optima at an end of their range) is
+marked and left to the general engine, the referee of all.
 """
 
 from typing import Final

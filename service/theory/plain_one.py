@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from service.theory.effective_samples import regular_effective_samples
+from service.theory.effective_samples import effective_samples
 from service.theory.flatness import EXCESS, interpolated_ends
 from service.theory.model import Array, Population
 from service.theory.penalty import interpolated_minimum
@@ -59,9 +59,9 @@ class _One:
             and abs(best_total - least) <= INTERPOLATION * best_total
             and abs(clean_total - clean_least) <= INTERPOLATION * clean_total
         )
-        samples = regular_effective_samples(population, float(s.real_noise[0]), best_total)
-        if not regular or samples is None:
+        if not regular:
             return None
+        samples = effective_samples(population, float(s.real_noise[0]), None, best_total)
         responses, penalties = points.noise_responses(2), points.penalties
         return Outcomes(
             _REGULAR,
@@ -98,16 +98,24 @@ class _One:
         roomless = int(room.searchsorted(0.0, side="right"))
         mix[:roomless] = clean[:roomless] = np.inf
         found = []
-        for curve, variance in ((mix, noise), (clean, real_noise)):
+        for curve in (mix, clean):
             i = first + int(curve[first:].argmin())
             if i == first:
                 return None
-            place, value = interpolated_minimum(grid.log_theta, curve, i)
-            # where label noise alone exceeds the minimum at smaller θ, penalty 0 is not the best
-            if not ratio[first] * variance > value:
+            found.append(interpolated_minimum(grid.log_theta, curve, i))
+        # where label noise alone exceeds the minimum at smaller θ, penalty 0 is not the best
+        least, clean_least = found[0][1], found[1][1]
+        if not (ratio[first] * noise > least and ratio[first] * real_noise > clean_least):
+            at_zero, clean_at_zero = self._at_zero()
+            if not (at_zero > least and clean_at_zero > clean_least):
                 return None
-            found.append((place, value))
-        if not found[0][1] < (1.0 - INTERPOLATION) * population.signal:
+        if not least < (1.0 - INTERPOLATION) * population.signal:
             return None
         mix[:first] = np.inf
         return found[0], found[1], mix
+
+    def _at_zero(self) -> tuple[float, float]:
+        """The errors of the mix and of the clean stage at penalty 0, nan at its threshold."""
+        theta = effective_ridges(self.population, self.scenario.samples, np.zeros(1))
+        points = Points(self.population, self.scenario, self.past, theta)
+        return float(points.totals[0]), float(points.bias[0] + points.variance[0])

@@ -11,6 +11,7 @@ from service.theory.general import general_prediction
 from service.theory.model import OPTIMAL, REAL, Array, Population, Source, Stage, TrainingMix
 from service.theory.one_covariance import effective_ridge
 from service.theory.plain_chain import outcomes
+from service.theory.plain_one import regular_outcome
 from service.theory.plain_prediction import plain_prediction
 from service.theory.ridges import effective_ridges
 from service.theory.scenarios import Outcomes, Scenarios
@@ -113,6 +114,34 @@ def test_each_scenario_as_by_the_general_engine(runs: tuple[int, ...], varied: s
             scenarios.samples, scenarios.noise, scenarios.noise, scenarios.penalty,
         )  # fmt: skip
     assert compare(population, scenarios, outcomes(population, scenarios), count) >= count // 3
+
+
+@pytest.mark.parametrize("runs", [(), (1,), (5,), (2, 1), (1, 3, 2)], ids=str)
+def test_one_alone_as_many_side_by_side(runs: tuple[int, ...]) -> None:
+    rng = np.random.default_rng([7, *runs])
+    alone = regular = 0
+    for _ in range(20):
+        modes = int(rng.integers(1, 60))
+        population = Population(
+            np.exp(rng.uniform(-6, 1, modes)),
+            rng.integers(1, 4, modes) * 1.0,
+            rng.uniform(0.0, 1.0, modes),
+            1.0,
+        )
+        scenario = batch(rng, 1, runs, varied=set())
+        one, many = regular_outcome(population, scenario), outcomes(population, scenario)
+        regular += bool(many.regular[0])
+        if one is None:
+            continue
+        alone += 1
+        assert many.regular[0]
+        for name in ("clean_penalty", "clean_total", "total_at_clean", "effective_samples", "run_rooms"):
+            # places of optima are as sharp as their errors are flat there; both take them from one interpolant
+            assert getattr(one, name)[0] == pytest.approx(getattr(many, name)[0], rel=1e-8), name
+        for a, b in ((one.given, many.given), (one.best, many.best)):
+            for name in ("penalty", "total", "bias", "variance", "mismatch", "noise_responses", "room"):
+                assert getattr(a, name)[0] == pytest.approx(getattr(b, name)[0], rel=1e-8, abs=1e-12), name
+    assert alone >= 0.8 * regular > 5
 
 
 @pytest.mark.parametrize("count", [60, 130, 300])
