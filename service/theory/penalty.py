@@ -18,7 +18,7 @@ _ZOOMS: Final = 9
 _BEYOND: Final = np.log(10.0) * 30.0
 _FURTHER: Final = 30  # points that a search beyond an end of the grid goes on by: five decades
 _APART: Final = 3e-4  # in ln θ: a difference of values so far apart is the slope to 1e-8 of it, or rounding
-_CLOSE: Final = 2e-4  # a step this small leaves an error of about 1e-7
+CLOSE: Final = 2e-4  # a step this small leaves an error of about 1e-7
 _STEPS: Final = 6
 _WIDE: Final = 0.95  # a factor of θ over which the bend is seen
 
@@ -97,7 +97,7 @@ def settled(found: Minima, slope: Callable[[Array], Array]) -> Array:
     for _ in range(_STEPS):
         step = np.clip(np.divide(-slopes, bend, out=np.zeros_like(bend), where=moving), -STEP, STEP)
         theta = theta * np.exp(step)
-        moving = moving & (np.abs(step) > _CLOSE)
+        moving = moving & (np.abs(step) > CLOSE)
         if not moving.any():
             break
         before, slopes = slopes, slope(theta)

@@ -180,7 +180,12 @@ def slopes(population: Population, scenarios: Scenarios, past: Recursion, theta:
     df2, spread, left, signal, _, b, m = _both(population, past, squares)
     df2_falls, _, _, signal_falls, a_falls, b_falls, m_falls = 2.0 * theta * _both(population, past, cubes)
     noise, samples = np.empty(theta.size), np.empty(theta.size)
-    noise[:count], noise[count:], samples[:count], samples[count:] = s.noise, s.real_noise, s.samples, s.samples
+    noise[:count], noise[count:], samples[:count], samples[count:] = (
+        s.noise,
+        s.real_noise,
+        s.samples,
+        s.samples,
+    )
     spread, square = theta * spread, theta * theta
     left1 = spread + square * left
     room = Freedom(population.rank, df2 + spread, df2, left1, left1 + spread).above_second(samples)

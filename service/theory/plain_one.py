@@ -4,6 +4,7 @@ Where something is not regular (optima at an end of their range or next to it, l
 plain_chain.py must look, which knows more of what may be the case.
 """
 
+from math import exp
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from service.theory.effective_samples import effective_samples
 from service.theory.flatness import EXCESS, interpolated_ends
 from service.theory.model import Array, Population
-from service.theory.penalty import interpolated_minimum
+from service.theory.penalty import CLOSE, interpolated_minimum
 from service.theory.plain_chain import INTERPOLATION, Points
 from service.theory.recursion import Fits, Recursion
 from service.theory.ridges import effective_ridges
@@ -103,8 +104,8 @@ class _One:
             if i == first:
                 return None
             found.append(interpolated_minimum(grid.log_theta, curve, i))
+        places, (least, clean_least), bends = zip(*found, strict=True)
         # where label noise alone exceeds the minimum at smaller θ, penalty 0 is not the best
-        least, clean_least = found[0][1], found[1][1]
         if not (ratio[first] * noise > least and ratio[first] * real_noise > clean_least):
             at_zero, clean_at_zero = self._at_zero()
             if not (at_zero > least and clean_at_zero > clean_least):
@@ -112,7 +113,41 @@ class _One:
         if not least < (1.0 - INTERPOLATION) * population.signal:
             return None
         mix[:first] = np.inf
-        return found[0], found[1], mix
+        best = self._settled(places[0], bends[0], noise, self.past.moments[0])
+        clean_best = self._settled(places[1], bends[1], real_noise, None)
+        if best is None or clean_best is None:
+            return None
+        return (best, least), (clean_best, clean_least), mix
+
+    def _settled(self, theta: float, bend: float, noise: float, moments: Array | None) -> float | None:
+        """See penalty.settled; None where one step does not do. ``moments``: None on real labels."""
+        step = -self._slope(theta, noise, moments) / bend if bend > 0 else np.inf
+        return theta * exp(step) if abs(step) <= CLOSE else None
+
+    def _slope(self, theta: float, noise: float, moments: Array | None) -> float:
+        """See plain_chain.slopes."""
+        population, samples, rows = (
+            self.population,
+            float(self.scenario.samples[0]),
+            self.population.grid.base_rows,
+        )
+        total = population.eigenvalues + theta
+        squares = 1.0 / (total * total)
+        cubes = squares / total
+        square, twice = theta * theta, 2.0 * theta
+        df2, spread, left, signal = rows.dot(squares).tolist()
+        df2_falls, _, _, signal_falls = rows.dot(cubes).tolist()
+        bias_rises, m, m_falls = square * (2.0 * signal - twice * signal_falls), signal, signal_falls
+        if moments is not None:
+            _, b, m = moments.dot(squares).tolist()
+            a_falls, b_falls, m_falls = moments.dot(cubes).tolist()
+            bias_rises -= twice * (a_falls + b - twice * b_falls)
+        room = samples - df2
+        if population.rank <= 2 * samples:
+            room = (samples - population.rank) + 2.0 * theta * spread + square * left
+        drive_rises, drive = square * (2.0 * m - twice * m_falls), square * m + noise
+        rises = drive_rises - twice * df2_falls / df2 * samples / room * drive
+        return float(bias_rises + df2 / room * rises)
 
     def _at_zero(self) -> tuple[float, float]:
         """The errors of the mix and of the clean stage at penalty 0, nan at its threshold."""

@@ -121,7 +121,7 @@ def _remaining(left: Array, room: Array) -> Array:
 def _steps_between(generations: int) -> NDArray[np.intp]:
     """k − j for k >= j, −1 below the diagonal."""
     steps = np.arange(generations)
-    return np.maximum(steps - steps[:, None], -1)
+    return np.asarray(np.maximum(steps - steps[:, None], -1), dtype=np.intp)
 
 
 class Recursion:
