@@ -20,14 +20,16 @@ _HEAVY_REPLICATES: Final = 50
 class Summary:
     """Of every stage: means and standard errors of ``MEASURED``, spread of single runs.
 
-    ``mean``, ``standard_error``: shape (stages, len(MEASURED)); the error is NaN for a single replicate. ``quantiles``:
-    of the total, shape (len(QUANTILES), stages), linearly interpolated. ``heavy``: of every stage, whether a single run
-    makes up a third of the variance of the totals, so that the standard error itself cannot be trusted.
+    ``mean``, ``standard_error``, ``skewness`` (of single runs, 0 without spread): shape (stages, len(MEASURED)); the
+    error is NaN for a single replicate. ``quantiles``: of the total, shape (len(QUANTILES), stages), linearly
+    interpolated. ``heavy``: of every stage, whether a single run makes up a third of the variance of the totals, so
+    that the standard error itself cannot be trusted.
     """
 
     replicates: int
     mean: Array
     standard_error: Array
+    skewness: Array
     quantiles: Array
     heavy: tuple[bool, ...]
 
@@ -49,14 +51,24 @@ def reduce(values: Array) -> Summary:
         scaled = np.divide(measured, unit, out=np.zeros_like(measured), where=unit != 0)
         mean = cast(Array, scaled.mean(axis=2))
         deviation = scaled.std(axis=2, ddof=1) if replicates > 1 else np.full(mean.shape, np.nan)
+        skewness = _skewness(scaled)
         mean, deviation = mean * unit[..., 0], deviation * unit[..., 0]
     return Summary(
         replicates=replicates,
         mean=mean,
         standard_error=deviation / np.sqrt(replicates),
+        skewness=skewness,
         quantiles=np.quantile(parts[:, 0], QUANTILES, axis=1),
         heavy=tuple(_heavy(total) for total in parts[:, 0]),
     )
+
+
+def _skewness(values: Array) -> Array:
+    """m_3 / m_2^(3/2) along the last axis; 0 where there is no spread, or no number."""
+    centred = values - values.mean(axis=-1, keepdims=True)
+    second = np.mean(centred**2, axis=-1)
+    known = np.isfinite(second) & (second > 0)
+    return np.divide(np.mean(centred**3, axis=-1), second**1.5, out=np.zeros(second.shape), where=known)
 
 
 def _heavy(totals: Array) -> bool:

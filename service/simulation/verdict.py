@@ -59,12 +59,16 @@ _SENTENCES: Final = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """A measured mean beside its prediction. ``scale``: the total that it is a part of, for what is rounding."""
+    """A measured mean beside its prediction.
+
+    ``scale``: the total that it is a part of, for what is rounding; ``skewness``: of the single runs.
+    """
 
     mean: float
     standard_error: float
     predicted: float
     scale: float
+    skewness: float = 0.0
 
     @property
     def difference(self) -> float:
@@ -98,9 +102,27 @@ class Conditions:
     size: float = float("inf")
 
 
-def p_values(z_scores: Array, replicates: int) -> Array:
-    """Two-sided, by Student's t of replicates − 1 degrees of freedom."""
-    return 2.0 * np.asarray(student_t.sf(np.abs(z_scores), replicates - 1), dtype=float)
+def p_values(z_scores: Array, skewness: Array, replicates: int) -> Array:
+    """Two-sided, by Student's t of replicates − 1 degrees of freedom: of z, or of what ``unskewed`` makes of it.
+
+    The larger of both. Test errors of few samples are skewed to the right: where luck makes their mean small it makes
+    their standard error small too, and p-values of 1e-4 come about 30 times too often (exponential data, 40 replicates;
+    3 times by this rule). Its skewness is estimated from few replicates itself and must not make a disagreement.
+    """
+    least = np.minimum(np.abs(z_scores), np.abs(unskewed(z_scores, skewness, replicates)))
+    return 2.0 * np.asarray(student_t.sf(least, replicates - 1), dtype=float)
+
+
+def unskewed(z_scores: Array, skewness: Array, replicates: int) -> Array:
+    """Hall's transformation of the t statistic z = √n S: √n (S + g S²/3 + g² S³/27 + g/(6 n)), g the skewness.
+
+    Its distribution is symmetric to order 1/√n; increasing in z (P. Hall, J. R. Statist. Soc. B 54, 221, 1992).
+    """
+    root = np.sqrt(replicates)
+    S = z_scores / root
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite z: no spread, hence no skewness
+        found = root * (S + skewness * S**2 / 3 + skewness**2 * S**3 / 27) + skewness / (6 * root)
+    return np.where(np.isfinite(found), found, z_scores)
 
 
 def holm(p: Array) -> Array:
@@ -121,9 +143,15 @@ def adjusted_p_values(comparisons: Sequence[Comparison], replicates: int) -> Arr
     distinct = {c: index for index, c in enumerate(dict.fromkeys(comparisons))}
     if not distinct:
         return np.empty(0)
-    z = np.array([c.z_score for c in distinct])
-    adjusted = holm(p_values(z, replicates))
+    adjusted = holm(alone(list(distinct), replicates))
     return np.array([adjusted[distinct[c]] for c in comparisons])
+
+
+def alone(comparisons: Sequence[Comparison], replicates: int) -> Array:
+    """The p-value of every comparison as if it were the only one."""
+    return p_values(
+        np.array([c.z_score for c in comparisons]), np.array([c.skewness for c in comparisons]), replicates
+    )
 
 
 def detectable_difference(standard_error: float, comparisons: int, replicates: int) -> float:

@@ -73,6 +73,7 @@ def _points(points: Sequence[Mapping[str, Any]], stages: list[SimulationStage]) 
                 difference=last.difference,
                 relative_difference=last.relative_difference,
                 z_score=last.z_score,
+                p_value=last.p_value,
                 stages=mine,
             )
         )
@@ -102,6 +103,7 @@ def _stage(
         difference=difference,
         relative_difference=difference / predicted if difference is not None and predicted else None,
         z_score=scores["total"],
+        p_value=_p_value(summary, total),
         z_scores=ZScores(**scores),
         disagreements=disagreements,
     )
@@ -143,11 +145,19 @@ def _comparison(
     total = float(summary.mean[index, MEASURED.index("total")])
     if not isfinite(mean) or not isfinite(total):
         return None
-    return Comparison(mean, error, predicted, max(total, abs(mean)))
+    skewness = float(summary.skewness[index, column])
+    return Comparison(mean, error, predicted, max(total, abs(mean)), skewness)
 
 
 def _score(comparison: Comparison) -> float | None:
     return _finite(comparison.z_score) if isfinite(comparison.standard_error) else None
+
+
+def _p_value(summary: Summary | None, total: Comparison | None) -> float | None:
+    """None without a comparison, or where there are too few replicates for a verdict."""
+    if summary is None or total is None or summary.replicates < verdict.LEAST_REPLICATES:
+        return None
+    return float(verdict.alone([total], summary.replicates)[0])
 
 
 def _tested(

@@ -141,6 +141,12 @@ class Disagreement(Answer):
     likely_causes: list[LikelyCause] = Field(description="The likeliest first.")
 
 
+P_VALUE = (
+    "Chance of a difference of the total as large, were the prediction true and this the only comparison: two-sided,"
+    " by Student's t, the skewness of the runs allowed for; null with fewer than 8 replicates."
+)
+
+
 class SimulationStage(Answer):
     """One generation: the model of one stage, measured and predicted."""
 
@@ -151,6 +157,7 @@ class SimulationStage(Answer):
     difference: Value = Field(description="Measured mean minus predicted total.")
     relative_difference: Value = Field(description="The difference by the predicted total.")
     z_score: Value = Field(description="The difference by the standard error.")
+    p_value: Value = Field(description=P_VALUE)
     z_scores: ZScores
     disagreements: list[Disagreement]
 
@@ -165,6 +172,7 @@ class SimulationPoint(Answer):
     difference: Value = Field(description="Measured mean minus predicted total.")
     relative_difference: Value = Field(description="The difference by the predicted total.")
     z_score: Value = Field(description="The difference by the standard error.")
+    p_value: Value = Field(description=P_VALUE)
     stages: list[SimulationStage] = Field(description="Every generation, in order, the last stage included.")
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import skew, ttest_1samp
 
 from service.simulation import verdict
 from service.simulation.reduce import (
@@ -64,7 +64,30 @@ def test_p_values_are_those_of_a_t_test() -> None:
     one = Comparison(sample.mean(), sample.std(ddof=1) / np.sqrt(12), 0.1, 1.0)
     expected = ttest_1samp(sample, 0.1)
     assert one.z_score == pytest.approx(expected.statistic, rel=1e-12)
-    assert verdict.p_values(np.array([one.z_score]), 12)[0] == pytest.approx(expected.pvalue, rel=1e-10)
+    assert verdict.alone([one], 12)[0] == pytest.approx(expected.pvalue, rel=1e-10)
+
+
+def test_a_skewed_mean_is_not_taken_for_a_difference() -> None:
+    """Exponential runs, 40 of them: Student's t calls 0.8 % of the means wrong at 0.1 %; of these none is."""
+    values = RNG.exponential(size=(20_000, 3, 40))
+    summary = reduce(values.reshape(-1, 40))
+    z = (summary.mean[:, 0] - 1.0) / summary.standard_error[:, 0]
+    corrected = verdict.p_values(z, summary.skewness[:, 0], 40) < 1e-3
+    plain = verdict.p_values(z, np.zeros_like(z), 40) < 1e-3
+    assert plain.sum() > 100
+    assert corrected.sum() < 20 + 4 * np.sqrt(20)
+    assert not np.any(corrected & ~plain)
+
+
+def test_skewness_is_scipys_and_its_transformation_a_cube() -> None:
+    values = RNG.exponential(size=(3, 30))
+    assert reduce(values).skewness[0, 0] == pytest.approx(skew(values[0]), rel=1e-10)
+    np.testing.assert_array_equal(reduce(np.ones((3, 30))).skewness, 0.0)
+    z, g, n = np.linspace(-8, 8, 41), 1.7, 30
+    # ((1 + g S/3)³ − 1)/g, and its shift by the mean of the t statistic
+    cube = np.sqrt(n) * ((1 + g * z / np.sqrt(n) / 3) ** 3 - 1) / g + g / (6 * np.sqrt(n))
+    np.testing.assert_allclose(verdict.unskewed(z, np.full(41, g), n), cube, rtol=1e-12, atol=1e-12)
+    assert verdict.unskewed(np.array([np.inf]), np.zeros(1), n)[0] == np.inf
 
 
 def test_holm_by_hand() -> None:

@@ -11,10 +11,10 @@ from service.client.scenarios.scenario import Document, MissingDataError, Panel,
 from service.client.scenarios.sweep import Sweep, computed
 
 IMAGES, DIGITS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
-ROWS: Final = 3_000
+ROWS: Final = 5_000
 GENERATOR_SAMPLES: Final = 1_000
 SIZES: Final = (1, 3, 10, 30, 100, 300, 1_000)
-GENERATIONS: Final = (0, 1, 5)
+GENERATIONS: Final = (0, 1, 5, 10, 20)
 KERNELS: Final = {
     "RBF kernel": ('{"kind": "rbf"}', 1.65, 0.097),
     "polynomial kernel of degree 5": ('{"kind": "polynomial", "degree": 5}', 1.2, 0.15),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from math import copysign
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -31,13 +32,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Point:
-    """One place of a curve; what does not exist is None (an infinite error has no number)."""
+    """One place of a curve; what does not exist is None (an infinite error has no number).
+
+    ``p_value``: of the difference, where the service tells it: it has seen how the single runs are distributed.
+    """
 
     x: float
     predicted: float | None
     published: float | None = None
     simulated: float | None = None
     standard_error: float | None = None
+    p_value: float | None = None
 
     @property
     def relative_difference(self) -> float | None:
@@ -48,10 +53,13 @@ class Point:
 
     @property
     def z_score(self) -> float | None:
-        """Simulated minus predicted in standard errors."""
+        """Simulated minus predicted in standard errors; with a p-value the normal number of that probability."""
         if self.simulated is None or self.predicted is None or not self.standard_error:
             return None
-        return (self.simulated - self.predicted) / self.standard_error
+        difference = self.simulated - self.predicted
+        if not self.p_value:
+            return difference / self.standard_error
+        return copysign(NormalDist().inv_cdf(self.p_value / 2), difference)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,10 @@ def computed(sweeps: Sequence[Sweep], run: Run, replicates: int) -> tuple[Curve,
             for index, measured in zip(indices, finished["points"], strict=True):
                 error = measured["test_error"]
                 points[index] = replace(
-                    points[index], simulated=error["mean"], standard_error=error["standard_error"]
+                    points[index],
+                    simulated=error["mean"],
+                    standard_error=error["standard_error"],
+                    p_value=measured["p_value"],
                 )
         curves[i] = replace(curves[i], points=tuple(points))
     return tuple(curves)

@@ -61,7 +61,7 @@ class Offline(Client):
             self.finished[number]
             if self.finished
             else [
-                {"test_error": {"mean": 1.0 + number + index / 100, "standard_error": 0.1}}
+                {"test_error": {"mean": 1.0 + number + index / 100, "standard_error": 0.1}, "p_value": 0.5}
                 for index, _ in enumerate(values)
             ]
         )

@@ -185,14 +185,14 @@ def test_mnist_is_asked_for_by_the_names_of_its_files(tmp_path: Path) -> None:
 def test_mnist_is_uploaded_as_pixels_and_parity(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     images, digits = (
-        rng.integers(0, 256, (3_500, 784), dtype=np.uint8),
-        rng.integers(0, 10, 3_500, dtype=np.uint8),
+        rng.integers(0, 256, (5_500, 784), dtype=np.uint8),
+        rng.integers(0, 10, 5_500, dtype=np.uint8),
     )
     (tmp_path / mnist.IMAGES).write_bytes(gzip.compress(bytes(16) + images.tobytes()))
     (tmp_path / mnist.DIGITS).write_bytes(gzip.compress(bytes(8) + digits.tobytes()))
     with np.load(io.BytesIO(mnist.upload(tmp_path))) as file:
         rows, labels = file["X"], file["y"]
-    assert rows.shape == (3_000, 784)
+    assert rows.shape == (5_000, 784)
     place = {tuple(row[:8]): digit % 2 for row, digit in zip(images, digits, strict=True)}
     assert all(
         place[tuple(np.rint(row[:8] * 255).astype(int))] == y for row, y in zip(rows, labels, strict=True)
@@ -257,6 +257,10 @@ def test_what_has_no_number_is_shown_as_none(tmp_path: Path) -> None:
     """An infinite prediction, a single replicate, a prediction of zero: told and drawn without failing."""
     odd = (Point(1, None, 2.0, 1.0, None), Point(2, 0.0, None, 0.5, 0.1), Point(3, 1.0, 0.9, 1.2, 0.1))
     assert [p.z_score for p in odd] == [None, pytest.approx(5.0), pytest.approx(2.0)]
+    # a p-value tells the score: 0.0455 is two-sided 2.0 of a normal number, 0 has none
+    told = [Point(1, 1.0, None, 0.9, 0.05, p) for p in (0.0455002638963584, 0.0)]
+    assert [p.z_score for p in told] == [pytest.approx(-2.0), pytest.approx(-2.0)]
+    assert Point(1, 1.0, None, 1.1, 0.05, 0.0455002638963584).z_score == pytest.approx(2.0)
     assert [p.relative_difference for p in odd] == [None, None, pytest.approx(0.2)]
     scenario = SCENARIOS["mcd-isotropic"]
     axis = scenario.panels.__globals__["SAMPLES"]
