@@ -12,6 +12,7 @@ from service.datasets.schemas import (
     Exponent,
     Exponents,
     FeatureMap,
+    Leverage,
     LinearMap,
     Noise,
     PolynomialMap,
@@ -28,7 +29,7 @@ from service.predictions.schemas import LARGEST, SMALLEST, Dataset, LevelsSpectr
 from service.theory import kernels
 from service.theory.empirical import EmpiricalPopulation, empirical_population
 from service.theory.exponents import PowerLawFit
-from service.theory.model import Array
+from service.theory.model import Array, Population
 
 
 def describe(ingested: Ingested, options: UploadOptions) -> Description | InvalidInput:
@@ -107,6 +108,7 @@ def _description(
             rank=found.rank,
             participation_ratio=found.participation_ratio,
             df1=[DegreesOfFreedom(penalty=penalty, value=value) for penalty, value in found.df1],
+            leverages=_leverages(population),
         ),
         exponents=Exponents(capacity=_exponent(found.capacity), source=_exponent(found.source)),
         provenance=_provenance(options, found),
@@ -121,6 +123,13 @@ def _description(
             noise_variance=population.noise_variance,
         ),
     )
+
+
+def _leverages(population: Population) -> list[Leverage]:
+    seen = population.leverages
+    assert seen is not None, "it was measured on rows"
+    pairs = zip(seen.degrees_of_freedom.tolist(), seen.excess.tolist(), strict=True)
+    return [Leverage(degrees_of_freedom=freedom, excess_covariance=excess) for freedom, excess in pairs]
 
 
 def _exponent(fit: PowerLawFit | str) -> Exponent:
@@ -149,7 +158,8 @@ def _provenance(options: UploadOptions, found: EmpiricalPopulation) -> list[Prov
             how="Eigenvalues of the population's kernel operator: of the kernel matrix divided by the rows.",
         ),
         Provenance(
-            pointer="/effective_dimensions", origin="measured", how="Sums over the measured eigenvalues."
+            pointer="/effective_dimensions", origin="measured",
+            how="Sums over the measured eigenvalues; leverages: over the rows.",
         ),
         Provenance(
             pointer="/noise/unreachable", origin="measured",

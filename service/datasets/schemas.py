@@ -140,12 +140,25 @@ class DegreesOfFreedom(Answer):
     value: float
 
 
+class Leverage(Answer):
+    """Of fits that resolve so many modes: how a row's leverage and its squared residual vary together over the rows,
+    as a share of their means, less what it were for Gaussian features. Times df1 / samples it is about the relative
+    error of a prediction.
+    """
+
+    degrees_of_freedom: float
+    excess_covariance: float
+
+
 class EffectiveDimensions(Answer):
     """How many dimensions the features really have, by three measures."""
 
     rank: int
     participation_ratio: float
     df1: list[DegreesOfFreedom]
+    leverages: list[Leverage] = Field(
+        default_factory=list, description="Empty for data sets stored by versions that did not measure it."
+    )
 
 
 class Exponent(Answer):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from service.errors import InvalidInput, NotFound, RowsDeleted
 from service.simulation.rows import EmpiricalProblem
 from service.theory import kernels
 from service.theory.distributions.vocabulary.levels import Vocabulary, from_counts
+from service.theory.leverage import Leverages
 from service.theory.model import Population
 
 _CACHED: Final = 32
@@ -161,11 +162,23 @@ async def population(connection: AsyncConnection, dataset_id: str) -> Population
         multiplicities=np.array(dataset["spectrum"]["multiplicities"], dtype=float),
         target_power=np.array(dataset["target"]["values"], dtype=float),
         noise_variance=float(dataset["noise_variance"]),
+        leverages=_leverages(row.description),
     )
     _populations[key] = found
     if len(_populations) > _CACHED:
         _populations.popitem(last=False)
     return found
+
+
+def _leverages(description: Mapping[str, Any]) -> Leverages | None:
+    found = description["effective_dimensions"].get("leverages")  # older descriptions have none
+    if not found:
+        return None
+    return Leverages(
+        int(description["rows"]["population"]),
+        np.array([one["degrees_of_freedom"] for one in found]),
+        np.array([one["excess_covariance"] for one in found]),
+    )
 
 
 async def empirical_problem(connection: AsyncConnection, dataset_id: str, rows_dir: Path) -> EmpiricalProblem:

@@ -242,8 +242,13 @@ def _assumptions(
         responses.Assumption(
             name="gaussian_features",
             status="violated" if real_features else "unchecked",
-            consequence="The formulas take features as Gaussian with the given covariance. Bounded, weakly dependent "
-            "features agree closely; heavy tails or few distinct rows do not: simulate to see.",
+            consequence="The formulas take features as Gaussian with the given covariance. "
+            + (
+                "Rows are not: expected_relative_error has what their leverages say of it; simulate to see."
+                if real_features
+                else "Bounded, weakly dependent features agree closely; heavy tails or few distinct rows do not: "
+                "simulate to see."
+            ),
         ),
         responses.Assumption(
             name="fresh_samples",

@@ -20,6 +20,7 @@ from service.predictions.populations import (
 from service.theory.corrected import with_expected_error
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.joint_penalties import evaluations
+from service.theory.leverage import with_rows_error
 from service.theory.limits import limits
 from service.theory.matrices.prediction import MAX_PRODUCTS, products
 from service.theory.mixes.scenarios import is_mixed
@@ -146,6 +147,7 @@ def predicted(
         prediction = predict(population, mix, order=order)
         if order == 0 and not mix.keeps_data:
             prediction = with_expected_error(population, prediction)
+        prediction = with_rows_error(population, prediction)
         bounds = limits(population, prediction.mix, order=order)
     except Unsupported as error:
         raise InvalidInput.at("/training_mix", "unsupported", str(error)) from error

@@ -68,7 +68,8 @@ def _skewness(values: Array) -> Array:
     centred = values - values.mean(axis=-1, keepdims=True)
     second = np.mean(centred**2, axis=-1)
     known = np.isfinite(second) & (second > 0)
-    return np.divide(np.mean(centred**3, axis=-1), second**1.5, out=np.zeros(second.shape), where=known)
+    third = np.mean(centred**3, axis=-1)
+    return cast(Array, np.divide(third, second**1.5, out=np.zeros(second.shape), where=known))
 
 
 def _heavy(totals: Array) -> bool:

@@ -30,6 +30,7 @@ class Cause(StrEnum):
     SMALL_N = "small_n"
     HEAVY_TAILS = "heavy_tails"
     FINITE_POPULATION = "finite_population"
+    NOT_GAUSSIAN = "not_gaussian"
     UNEXPLAINED = "unexplained"
 
     @property
@@ -50,6 +51,11 @@ _SENTENCES: Final = {
     Cause.FINITE_POPULATION: (
         "Samples are drawn from a finite number of rows, some of them repeatedly, and rows are not Gaussian: the "
         "theory assumes fresh Gaussian features with the same covariance."
+    ),
+    Cause.NOT_GAUSSIAN: (
+        "The rows are not Gaussian: what a row weighs in a fit and what the fit leaves of its label vary together "
+        "otherwise than the theory assumes, which matters for few samples beside the modes that they resolve. Trust "
+        "the simulation; the difference falls as samples grow."
     ),
     Cause.UNEXPLAINED: (
         "The difference is larger than sampling and the stated error of the theory explain. Please report it."
@@ -91,13 +97,16 @@ class Conditions:
     """What is known about why a prediction might be off.
 
     ``expected_relative_error``: the theory's own statement; ``degrees_of_freedom``: of Student-t features;
-    ``finite_population``: samples are rows of a data set; ``heavy``: single runs dominate the spread of the totals;
+    ``finite_population``: samples are rows of a data set; ``leverage``, ``repeats``: the relative errors expected of
+    that, see ``leverage.RowsError``; ``heavy``: single runs dominate the spread of the totals;
     ``size``: the least number of samples, features or random features that any fit so far has.
     """
 
     expected_relative_error: float
     degrees_of_freedom: float | None = None
     finite_population: bool = False
+    leverage: float = 0.0
+    repeats: float = 0.0
     heavy: bool = False
     size: float = float("inf")
 
@@ -163,7 +172,14 @@ def causes(comparison: Comparison, conditions: Conditions) -> tuple[Cause, ...]:
     """Likely causes of a disagreement, the likeliest first; never empty."""
     found = []
     if conditions.finite_population:
-        found.append(Cause.FINITE_POPULATION)
+        of_rows = {Cause.NOT_GAUSSIAN: conditions.leverage, Cause.FINITE_POPULATION: conditions.repeats}
+        # both are named where they are alike: neither is known better than to a factor of a few
+        largest = max(of_rows.values())
+        found += [
+            c
+            for c in sorted(of_rows, key=of_rows.__getitem__, reverse=True)
+            if _TYPICAL * of_rows[c] >= largest
+        ]
     heavy_features = (
         conditions.degrees_of_freedom is not None and conditions.degrees_of_freedom < _NEARLY_NORMAL
     )

@@ -177,10 +177,13 @@ def _tested(
 
 def _conditions(request: Mapping[str, Any], stage: Mapping[str, Any], *, heavy: bool) -> Conditions:
     features = request["features"] or {}
+    rows = stage.get("rows_error") or {"leverage": 0.0, "repeats": 0.0}
     return Conditions(
-        expected_relative_error=stage["prediction"]["expected_relative_error"],
+        expected_relative_error=stage["prediction"]["expected_relative_error"] - sum(rows.values()),
         degrees_of_freedom=features.get("degrees_of_freedom"),
         finite_population=isinstance(request["dataset"], str),
+        leverage=rows["leverage"],
+        repeats=rows["repeats"],
         heavy=heavy,
         size=stage["size"],
     )

@@ -1,6 +1,6 @@
 """What the theory says of every stage of every point, equal stages once."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from math import inf, isfinite
 from typing import Any, Final
@@ -14,6 +14,7 @@ from service.simulations.schemas import PredictedError
 from service.theory import results
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.general import expected_relative_error
+from service.theory.leverage import RowsError, rows_error
 from service.theory.model import OPTIMAL, Population, Shift, TrainingMix
 from service.theory.passes import passes_error
 from service.theory.prediction import predict
@@ -25,11 +26,15 @@ MAX_PREDICTIONS: Final = 600
 
 @dataclass(frozen=True)
 class StagePrediction:
-    """The prediction of one stage as its last, or why there is none; ``mix`` with every penalty found."""
+    """The prediction of one stage as its last, or why there is none; ``mix`` with every penalty found.
+
+    ``rows``: how far real rows are expected to be off, a part of the prediction's expected relative error.
+    """
 
     mix: TrainingMix
     prediction: PredictedError | None
     missing: str | None
+    rows: RowsError | None = None
 
 
 @dataclass
@@ -56,6 +61,7 @@ class Predictions:
                     "prediction": found.prediction.model_dump(mode="json") if found.prediction else None,
                     "prediction_missing": found.missing,
                     "size": size,
+                    "rows_error": asdict(found.rows) if found.rows else None,
                 }
                 for stage, found, size in zip(
                     simulated.mix.stages, [*before, last], _sizes(population, simulated.mix), strict=True
@@ -88,7 +94,9 @@ def _predicted(population: Population, mix: TrainingMix) -> StagePrediction:
     if found.test_error.diverged:
         reason = "divergent: the theory puts the error at infinity (some fit interpolates its samples)"
         return StagePrediction(found.mix, None, reason)
-    return StagePrediction(found.mix, _error(found.test_error, found.expected_relative_error), None)
+    rows = rows_error(population, found.mix)
+    expected = min(found.expected_relative_error + (rows.total if rows else 0.0), 1.0)
+    return StagePrediction(found.mix, _error(found.test_error, expected), None, rows)
 
 
 def _of_passes(population: Population, mix: TrainingMix) -> StagePrediction:

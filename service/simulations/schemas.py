@@ -128,7 +128,7 @@ class ZScores(Answer):
 class LikelyCause(Answer):
     """Why theory and simulation may disagree: a stable code and a sentence."""
 
-    code: Literal["small_n", "heavy_tails", "finite_population", "unexplained"]
+    code: Literal["small_n", "heavy_tails", "finite_population", "not_gaussian", "unexplained"]
     message: str
 
 

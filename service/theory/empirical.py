@@ -14,6 +14,7 @@ from scipy.optimize import minimize_scalar
 
 from service.theory.exponents import PowerLawFit, capacity_exponent, source_exponent
 from service.theory.kernels import DegenerateRowsError, FeatureMap, Linear, gram
+from service.theory.leverage import leverages
 from service.theory.model import Array, Population
 
 MAX_ROWS: Final = 5_000
@@ -186,7 +187,11 @@ def empirical_population(
     )
     return EmpiricalPopulation(
         population=Population(
-            eigenvalues=s, multiplicities=np.ones(len(s)), target_power=truth_c**2 / s, noise_variance=noise
+            eigenvalues=s,
+            multiplicities=np.ones(len(s)),
+            target_power=truth_c**2 / s,
+            noise_variance=noise,
+            leverages=leverages(basis, truth_c),
         ),
         truth=basis.functions @ truth_c,
         rank=len(s),

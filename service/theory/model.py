@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from service.theory.grid import Grid
+    from service.theory.leverage import Leverages
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -34,6 +35,7 @@ class Population:
     ``noise_variance``: variance of the real labels' noise.
     ``target``: the coefficients (w_0)_i themselves where they are known, shape (modes,); they matter beside the power
     only where covariances do not share the eigenbasis.
+    ``leverages``: how far from Gaussian the rows are that the population was measured on, where there are any.
     """
 
     eigenvalues: Array
@@ -41,6 +43,7 @@ class Population:
     target_power: Array
     noise_variance: float
     target: Array | None = None
+    leverages: "Leverages | None" = None
 
     @cached_property
     def grid(self) -> "Grid":

@@ -85,6 +85,9 @@ async def test_the_answer_can_be_pasted_as_an_inline_data_set(client: httpx.Asyn
     assert inline.json()["test_error"]["total"] == pytest.approx(
         stored.json()["test_error"]["total"], rel=1e-9
     )
+    # of its rows more is known: how far from Gaussian they are
+    expected = [one.json()["validity"]["expected_relative_error"] for one in (stored, inline)]
+    assert expected[0] > 2 * expected[1]
 
 
 async def test_the_same_upload_is_the_same_resource(client: httpx.AsyncClient) -> None:

@@ -146,5 +146,9 @@ def test_likely_causes() -> None:
     assert verdict.causes(far, Conditions(0.01, size=31)) == (Cause.SMALL_N,)
     assert verdict.causes(far, Conditions(0.01, size=32)) == (Cause.UNEXPLAINED,)
     rows = Conditions(0.01, finite_population=True)
-    assert verdict.causes(far, rows) == (Cause.FINITE_POPULATION,)
+    assert verdict.causes(far, rows)[1] == Cause.FINITE_POPULATION
+    rows = Conditions(0.01, finite_population=True, leverage=0.05, repeats=0.001)
+    assert verdict.causes(far, rows) == (Cause.NOT_GAUSSIAN,)
+    rows = Conditions(0.01, finite_population=True, leverage=0.02, repeats=0.05)
+    assert verdict.causes(far, rows) == (Cause.FINITE_POPULATION, Cause.NOT_GAUSSIAN)
     assert all(cause.sentence.endswith(".") for cause in Cause)
