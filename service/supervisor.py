@@ -34,6 +34,8 @@ _STOP_EXTRA: Final = 15.0  # seconds beyond the worker's drain time, after which
 _RESTART_AFTER: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds, by the number of crashes in a row
 _CALM: Final = 60.0  # seconds of life after which the next crash counts as the first
 _BACKLOG: Final = 2048
+# glibc hands the arrays of a mix's prediction back to the system and asks for them anew: a sixth of its time
+_ALLOCATOR: Final = {"MALLOC_TRIM_THRESHOLD_": "8000000", "MALLOC_MMAP_THRESHOLD_": "4000000"}
 
 
 def run(settings: Settings) -> int:
@@ -216,10 +218,10 @@ class _Supervisor:
 
 
 def _environment(settings: Settings, port: int) -> dict[str, str]:
-    """The environment of a child: exactly these settings, and one thread per numerical library."""
+    """The environment of a child: exactly these settings, one thread per numerical library, and freed memory kept."""
     values = {name.upper(): str(value) for name, value in settings if value is not None}
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**threads, **os.environ, **values, "PORT": str(port)}
+    return {**threads, **_ALLOCATOR, **os.environ, **values, "PORT": str(port)}
 
 
 def _reachable(host: str) -> str:

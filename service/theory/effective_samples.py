@@ -39,9 +39,6 @@ def effective_samples(
         return _INFINITE
     if width is None:
         with np.errstate(all="ignore"):  # what overflows is not regular
-            found = _regular_effective_samples(population, noise_variance, error)
-            if found is not None:
-                return found
             samples, regular = effective_samples_at(population, np.array([noise_variance]), np.array([error]))
         if regular[0]:
             return float(samples[0])
@@ -97,6 +94,10 @@ def effective_samples_at(population: Population, noise: Array, errors: Array) ->
     The interpolant's θ is right to some per cent, and the maximum of the curve from there to the third power of that.
     """
     grid = population.grid
+    if errors.size == noise.size == 1:
+        found = _regular_effective_samples(population, float(noise[0]), float(errors[0]))
+        if found is not None:
+            return np.array([found]), np.ones(1, dtype=bool)
     theta, regular = _fewest(grid.log_theta, grid.base, noise, errors)
     if not regular.all():  # labels so noisy that the best penalty lies beyond the grid
         log_theta, base = grid.continued
