@@ -5,7 +5,7 @@ from math import inf, isfinite
 
 from service import __version__
 from service.predictions import power_law, responses, schemas
-from service.predictions.compile import echo
+from service.predictions.echo import echo
 from service.theory import results
 from service.theory.limits import Limits
 from service.theory.model import Population
@@ -203,7 +203,7 @@ def answer(
         id=prediction_id,
         engine_version=__version__,
         input_hash=input_hash,
-        stages=echo(prediction.mix),
+        stages=echo(prediction.mix, population),
         test_error=error,
         baselines=responses.Baselines(
             clean=_baseline(prediction.clean, "/baselines/clean", warnings),

@@ -1,4 +1,4 @@
-"""From what a client says about a training mix to the stages that the theory is about, and back."""
+"""From what a client says about a training mix to the stages that the theory is about; back: echo.py."""
 
 from typing import Any, assert_never
 
@@ -274,31 +274,3 @@ def compile_mix(
             return compiler.accumulate(mix)
         case _:
             assert_never(mix)
-
-
-def echo(mix: TrainingMix) -> list[dict[str, Any]]:
-    """The compiled stages as a client would have written them."""
-    return [
-        {
-            "name": stage.name,
-            "penalty": stage.penalty if stage.penalty == OPTIMAL or stage.penalty != float("inf") else None,
-            "keeps_data": mix.keeps_data,
-            "width": None if stage.width is None else int(stage.width),
-            "passes": [
-                {"penalty": one.penalty, "noise_variance": one.noise_share * stage.sources[0].noise_variance}
-                for one in stage.passes
-            ],
-            "sources": [
-                {
-                    "name": source.name,
-                    "labels": "shift" if isinstance(source.labels, Shift) else source.labels,
-                    "samples": int(source.samples),
-                    "noise_variance": source.noise_variance,
-                    "weight": source.weight,
-                    "own_spectrum": source.eigenvalues is not None or source.covariance is not None,
-                }
-                for source in stage.sources
-            ],
-        }
-        for stage in mix.stages
-    ]

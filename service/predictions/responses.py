@@ -1,6 +1,6 @@
 """What a client is answered."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,43 @@ class Answer(BaseModel):
     """Base of every answer; NaN and infinity are no answers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CompiledShift(Answer):
+    """Labels of an unknown model w_0 + δ: E‖δ‖² where it is spread evenly over the modes, else E‖δ‖²_Σ."""
+
+    kind: Literal["shift"]
+    squared_norm: float | None
+    test_error: float | None
+
+
+class CompiledSource(Answer):
+    """Fresh samples of one origin."""
+
+    name: str
+    labels: str | CompiledShift = Field(description='"real", the name of an earlier stage, or a shift.')
+    samples: int
+    noise_variance: float
+    weight: float
+    own_spectrum: bool = Field(description="Whether its features have a covariance of their own.")
+
+
+class CompiledPass(Answer):
+    """One of several fits in a row on the same features; the noise of their labels."""
+
+    penalty: float
+    noise_variance: float
+
+
+class CompiledStage(Answer):
+    """One fit."""
+
+    name: str
+    penalty: float | Literal["optimal"] | None = Field(description="null: infinite, which predicts zero.")
+    keeps_data: bool = Field(description="Whether the rows of all stages before are fitted again.")
+    width: int | None
+    passes: list[CompiledPass]
+    sources: list[CompiledSource]
 
 
 class GenerationParts(Answer):
@@ -202,7 +239,7 @@ class Prediction(Answer):
     id: str
     engine_version: str
     input_hash: str
-    stages: list[dict[str, Any]] = Field(description="The mix as compiled to the general form.")
+    stages: list[CompiledStage] = Field(description="The mix as compiled to the general form.")
     test_error: Decomposition
     baselines: Baselines
     regularization: Regularization

@@ -94,6 +94,8 @@ def _message(error: Mapping[str, Any]) -> str:
         return f"{context['discriminator'].strip(chr(39))} must be one of {context['expected_tags']}."
     if code == "union_tag_not_found":
         return f"{context['discriminator'].strip(chr(39))} is required here."
+    if code in ("model_type", "model_attributes_type", "dict_type"):
+        return "It should be an object."
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message.replace("Input should", "It should")
     return message if message.endswith(".") else f"{message}."

@@ -166,6 +166,28 @@ async def test_jointly_optimal_penalties_are_echoed(http: httpx.AsyncClient) -> 
     assert answer["test_error"]["total"] < alone["test_error"]["total"]
 
 
+@pytest.mark.parametrize("size", [{"squared_norm": 0.3}, {"test_error": 0.02}])
+async def test_echoed_stages_are_a_request_again(http: httpx.AsyncClient, size: dict[str, float]) -> None:
+    synthetic = [{"samples": 80, "quality": {"kind": "shift", **size}, "weight": 0.5}]
+    mix = {"kind": "mixture", "real": {"samples": 70}, "synthetic": synthetic, "penalty": 0.05}
+    answer = await predict(http, body(mix))
+    stages = [
+        {
+            **{name: stage[name] for name in ("name", "penalty", "width")},
+            "sources": [
+                {name: source[name] for name in source if name != "own_spectrum"}
+                for source in stage["sources"]
+            ],
+        }
+        for stage in answer["stages"]
+    ]
+    again = await predict(http, body({"kind": "stages", "stages": stages}))
+    assert math.isclose(again["test_error"]["total"], answer["test_error"]["total"], rel_tol=1e-12)
+    assert answer["stages"][0]["sources"][1]["labels"] == pytest.approx(
+        {"kind": "shift", "squared_norm": None, "test_error": None, **size}
+    )
+
+
 async def test_effective_samples_are_worth_what_they_say(http: httpx.AsyncClient) -> None:
     answer = await predict(http, body(recursive(penalty="optimal")))
     samples = answer["regularization"]["effective_samples"]

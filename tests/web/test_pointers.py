@@ -71,6 +71,11 @@ def test_one_wrong_value_is_one_error_at_its_place(path: str, value: object, cod
     assert (error.pointer, error.parameter, error.code) == (path, None, code)
 
 
+def test_what_is_no_object_is_told_so_in_plain_words() -> None:
+    (error,) = errors_of(changed("/training_mix", 7))
+    assert error.message == "It should be an object."
+
+
 def test_the_kind_of_a_union_is_not_part_of_the_pointer() -> None:
     # the tag `stages` is also the name of a field below it
     body = changed(
