@@ -13,7 +13,6 @@ from service.database.engine import Database
 from service.datasets.describer import Describer
 from service.datasets.routes import router as datasets
 from service.distributions.routes import router as distributions
-from service.predictions.aside import Calculator
 from service.predictions.batch import router as prediction_batches
 from service.predictions.recent import RecentAnswers
 from service.predictions.record import Records
@@ -26,6 +25,7 @@ from service.simulations.views import router as simulation_views
 from service.sweeps.routes import router as sweeps
 from service.uncertainty.routes import router as uncertainty
 from service.web import documentation, health, metrics, problems, workers
+from service.web.aside import Calculator
 from service.web.bodies import BodyLimits
 from service.web.requests import RequestFrame
 

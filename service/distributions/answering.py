@@ -1,8 +1,7 @@
 """The way from a request to a stored answer, the same for every kind of distribution."""
 
-import asyncio
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Response
 from pydantic import BaseModel, ValidationError
@@ -15,10 +14,10 @@ from service.predictions.identity import identifier, input_hash
 from service.predictions.record import audit_of
 from service.predictions.responses import Record
 from service.theory.errors import NotConverged, Unsupported
-from service.web.dependencies import IdempotencyKey, RequestId
+from service.web.dependencies import AsideDep, IdempotencyKey, RequestId
 
 PREFIX = "dpr"
-Request = TypeVar("Request", bound=BaseModel)
+INLINE: Final = 1e-3  # seconds
 Prediction = TypeVar("Prediction", bound=DistributionPrediction)
 Result = TypeVar("Result")
 
@@ -34,10 +33,10 @@ def head(kind: str, request: BaseModel) -> dict[str, Any]:
     }
 
 
-async def computed(compute: Callable[[Request], Result], request: Request, *, inline: bool) -> Result:
-    """``compute(request)``, on the event loop or in a thread. Raises InvalidInput where no number answers it."""
+def computed(compute: Callable[..., Result], *args: object) -> Result:
+    """``compute(*args)``. Raises InvalidInput where no number answers it."""
     try:
-        return compute(request) if inline else await asyncio.to_thread(compute, request)
+        return compute(*args)
     except Unsupported as error:
         raise InvalidInput.at("", "unsupported", str(error)) from error
     except NotConverged as error:
@@ -58,19 +57,32 @@ class Replies:
         self,
         response: Response,
         records: RecordsDep,
+        aside: AsideDep,
         request_id: RequestId,
         idempotency_key: IdempotencyKey = None,
     ) -> None:
         self._response = response
         self._records = records
+        self._aside = aside
         self._request_id = request_id
         self._key = idempotency_key
 
     async def prediction(
-        self, kind: str, request: Request, compute: Callable[[Request], Prediction], *, inline: bool
+        self,
+        kind: str,
+        compute: Callable[..., Prediction],
+        request: BaseModel,
+        *others: object,
+        seconds: float,
     ) -> Prediction:
-        """The prediction with its ``record``, and its ETag set. ``inline``: whether it takes about a millisecond."""
-        answer = await computed(compute, request, inline=inline)
+        """The prediction ``compute(request, *others)`` with its ``record``, and its ETag set.
+
+        ``seconds``: about how long it takes; a millisecond is spent on the event loop.
+        """
+        if seconds <= INLINE:
+            answer = computed(compute, request, *others)
+        else:
+            answer = await self._aside.run(seconds, computed, compute, request, *others)
         audit = audit_of(request, answer, self._request_id)
         record = await self._records.keep(audit, f"distributions/{kind}", self._key)
         self._response.headers["ETag"] = f'"{answer.id}"'

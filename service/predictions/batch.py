@@ -1,21 +1,29 @@
 """POST /v1/predictions:batch: many predictions in one request, each with its own answer or error."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from service.database.engine import Database
 from service.datasets import store as datasets
-from service.errors import DatabaseUnavailable, FieldError, InvalidInput, NotFound, ServiceError
+from service.errors import (
+    DatabaseUnavailable,
+    FieldError,
+    InvalidInput,
+    NotFound,
+    ServiceError,
+    TooManyRequests,
+)
 from service.predictions import responses, schemas, store
-from service.predictions.engine import MAX_WORK, compiled, predicted, work_of
+from service.predictions.computing import compiled_aside
+from service.predictions.engine import MAX_WORK, predicted, seconds_of, work_of
 from service.predictions.record import audit_of
 from service.theory.model import Population
-from service.web.dependencies import DatabaseDep, RequestId
+from service.web.aside import Aside, ClientGone
+from service.web.dependencies import AsideDep, DatabaseDep, RequestId
 from service.web.pointers import input_errors
 from service.web.problems import Problem, of_service_error
 from service.web.problems import responses as problem_responses
@@ -69,8 +77,8 @@ class Batch(BaseModel):
 @router.post("", responses=problem_responses(InvalidInput, DatabaseUnavailable))
 async def create_predictions(
     batch: BatchRequest,
-    request: Request,
     database: DatabaseDep,
+    aside: AsideDep,
     request_id: RequestId,
     order: Annotated[int, Query(ge=0, le=1, description="As for one prediction, for all items.")] = 1,
 ) -> Batch:
@@ -86,19 +94,21 @@ async def create_predictions(
         if isinstance(asked, ServiceError):
             outcomes.append(asked)
             continue
-        work, outcome = await asyncio.to_thread(_outcome, asked, populations, i, spent, 1 if order else 0)
+        work, outcome = await _outcome(
+            aside, asked, populations, index=i, spent=spent, order=1 if order else 0
+        )
         spent += work
         outcomes.append(outcome)
         if time.monotonic() - looked > _LOOK:
-            if await request.is_disconnected():
-                break  # nobody reads the answer
+            if await aside.request.is_disconnected():
+                raise ClientGone
             looked = time.monotonic()
     answers = await _stored(database, found, outcomes, request_id)
     items = [
         BatchAnswer(
             custom_id=item.custom_id,
             prediction=None if isinstance(answer, ServiceError) else answer,
-            error=of_service_error(request, answer) if isinstance(answer, ServiceError) else None,
+            error=of_service_error(aside.request, answer) if isinstance(answer, ServiceError) else None,
         )
         for item, answer in zip(batch.items, answers, strict=False)
     ]
@@ -136,9 +146,11 @@ async def _populations(database: Database, found: Sequence[Asked]) -> dict[str, 
     return populations
 
 
-def _outcome(
+async def _outcome(
+    aside: Aside,
     asked: schemas.PredictionRequest,
     populations: dict[str, Population | ServiceError],
+    *,
     index: int,
     spent: float,
     order: Literal[0, 1],
@@ -148,14 +160,17 @@ def _outcome(
         stored = populations[asked.dataset] if isinstance(asked.dataset, str) else None
         if isinstance(stored, ServiceError):
             return 0.0, stored
-        population, mix = compiled(asked, stored)
+        population, mix = await compiled_aside(asked, stored)
         work = work_of(population, mix)
         if spent + work > MAX_WORK:
             raise InvalidInput.at(
                 "", "batch_too_large",
                 f"with this item the batch's modes × sources × stages exceed {MAX_WORK:.2g}; send it in another batch",
             )  # fmt: skip
-        return work, predicted(asked, population, mix, order)
+        seconds = seconds_of(population, mix)
+        return work, await aside.run(seconds, predicted, asked, population, mix, order)
+    except TooManyRequests as error:
+        return 0.0, error
     except InvalidInput as error:
         fields = [
             FieldError(f"/items/{index}/request{one.pointer}", one.code, one.message) for one in error.errors

@@ -44,8 +44,9 @@ _STAGE = 1_000
 _LEAST_KEPT = 200_000.0
 _LEAST_MATRICES = 0.005
 _LAWS: Final = 16  # data sets remembered, of at most 8 MiB each
-# Seconds: computed in a process of its own, which can be stopped.
-LONG_WORK = 10_000_000
+# Seconds per work, per product of matrices of 2,000 modes, of the smallest matrices: the slowest on a cloud machine.
+_SECONDS, _KEPT_SECONDS, _SHIFTED_SECONDS, _RANDOM_SECONDS = 1e-6, 2e-7, 1e-7, 4e-6
+_PRODUCT_SECONDS, _LEAST_SECONDS = 0.6, 0.1
 # Beyond this a prediction would take minutes or not fit in memory.
 MAX_WORK = 200_000_000
 
@@ -121,9 +122,18 @@ def is_quick(population: Population, mix: TrainingMix, order: Literal[0, 1]) -> 
     return (work + _STAGE * len(mix.stages)) * (correction if order else 1) <= INLINE_WORK
 
 
-def is_long(population: Population, mix: TrainingMix) -> bool:
-    """Whether a prediction takes seconds and more, and is to stop where its client goes."""
-    return work_of(population, mix) > LONG_WORK
+def seconds_of(population: Population, mix: TrainingMix) -> float:
+    """About how long a prediction takes, rather too long than too short: which decides where it is computed."""
+    if mix.has_matrices:
+        return max(_PRODUCT_SECONDS * products(population, mix), _LEAST_SECONDS)
+    work = work_of(population, mix)
+    if mix.keeps_data:
+        return work * _KEPT_SECONDS
+    if any(_shifted(stage) for stage in mix.stages):
+        return work * _SHIFTED_SECONDS
+    if any(stage.width is not None for stage in mix.stages):
+        return work * _RANDOM_SECONDS
+    return work * _SECONDS
 
 
 def _shifted(stage: Stage) -> bool:

@@ -1,6 +1,5 @@
 """POST and GET /v1/predictions."""
 
-import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -9,19 +8,15 @@ from service import __version__
 from service.datasets import store as datasets
 from service.errors import DatabaseUnavailable, InvalidInput, NotFound, TooManyRequests
 from service.predictions import responses, schemas, store
-from service.predictions.aside import Calculator, ClientGone
+from service.predictions.computing import computed
 from service.predictions.dependencies import RecentDep, RecordsDep
-from service.predictions.engine import compiled, is_long, is_quick, predicted, prediction_id
+from service.predictions.engine import prediction_id
 from service.predictions.identity import input_hash
-from service.predictions.populations import has_matrices
-from service.theory.model import Population, TrainingMix
 from service.web.conditional import matches
-from service.web.dependencies import DatabaseDep, IdempotencyKey, RequestId
+from service.web.dependencies import AsideDep, DatabaseDep, IdempotencyKey, RequestId
 from service.web.problems import responses as problem_responses
 
 router = APIRouter(prefix="/v1/predictions", tags=["predictions"])
-
-_CLIENT_GONE = 499  # for the log: nobody reads it
 
 PredictionId = Annotated[str, Path(pattern=r"^prd_[a-z0-9]{26}$")]
 
@@ -29,10 +24,10 @@ PredictionId = Annotated[str, Path(pattern=r"^prd_[a-z0-9]{26}$")]
 @router.post("", responses=problem_responses(InvalidInput, NotFound, TooManyRequests, DatabaseUnavailable))
 async def create_prediction(  # noqa: PLR0917
     request: schemas.PredictionRequest,
-    http: Request,
     database: DatabaseDep,
     records: RecordsDep,
     recent: RecentDep,
+    aside: AsideDep,
     request_id: RequestId,
     idempotency_key: IdempotencyKey = None,
     order: Annotated[
@@ -55,10 +50,7 @@ async def create_prediction(  # noqa: PLR0917
     name = prediction_id(digest, terms)
     answer = recent.get(name)
     if answer is None:
-        try:
-            answer = (await _compute(http, request, population, terms)).model_dump_json()
-        except ClientGone:
-            return Response(status_code=_CLIENT_GONE)  # type: ignore[return-value]
+        answer = (await computed(aside, request, population, terms)).model_dump_json()
         recent.put(name, answer)
     audit = store.Audit(name, digest, __version__, request.model_dump_json(), answer, request_id)
     record = await records.keep(audit, "predictions", idempotency_key)
@@ -90,32 +82,3 @@ async def get_prediction(
 def _etag(prediction_id: str) -> str:
     # content-addressed and immutable: the id is the content
     return f'"{prediction_id}"'
-
-
-async def _compute(
-    http: Request, request: schemas.PredictionRequest, stored: Population | None, order: Literal[0, 1]
-) -> responses.Prediction:
-    """On the event loop where it takes about a millisecond, in a child where it takes seconds, else in a thread."""
-    if has_matrices(request.training_mix):  # their checks alone take a while
-        population, mix = await asyncio.to_thread(compiled, request, stored)
-    else:
-        population, mix = compiled(request, stored)
-    if is_quick(population, mix, order):
-        return predicted(request, population, mix, order)
-    if is_long(population, mix):
-        calculator: Calculator = http.app.state.calculator
-        outcome = await calculator.run(http, _outcome, request, population, mix, order)
-        if isinstance(outcome, InvalidInput):
-            raise outcome
-        return outcome
-    return await asyncio.to_thread(predicted, request, population, mix, order)
-
-
-def _outcome(
-    request: schemas.PredictionRequest, population: Population, mix: TrainingMix, order: Literal[0, 1]
-) -> responses.Prediction | InvalidInput:
-    """For a child, whose exceptions come back as text."""
-    try:
-        return predicted(request, population, mix, order)
-    except InvalidInput as error:
-        return error

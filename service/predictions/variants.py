@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from service.errors import InvalidInput
-from service.predictions.engine import compiled, work_of
+from service.predictions.engine import compiled, seconds_of, work_of
 from service.predictions.schemas import PredictionRequest
 from service.theory.corrected import correctable
 from service.theory.mixes.scenarios import is_mixed
@@ -34,8 +34,9 @@ _REMEMBERED = 2_000_000  # modes of the compiled groups that are kept
 # Seconds: measured on one core of a cloud machine, rounded up. They only decide what is refused.
 _COMPILATION = 2e-4
 _BY_ITSELF = 1e-3
-_PER_WORK = 2e-7
 _SIDE_BY_SIDE = 3e-8
+_POINT = 1e-5  # of a point side by side, however few its modes are
+_LARGE = 20_000  # modes beyond which points no longer share the processor's cache
 # Mixes of several sources side by side: per point, and per work; order 1 takes four times as long.
 _MIXED_POINT, _MIXED_WORK, _MIXED_ORDER_1 = 1e-4, 2e-8, 3
 
@@ -80,6 +81,10 @@ class Family:
     stored: Population | None
     order: Literal[0, 1]
     _known: dict[tuple[tuple[int, ...], tuple[float, ...]], "_Group | str"] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what it has compiled: another process compiles for itself."""
+        return {**self.__dict__, "_known": {}}
 
     def table(self, values: Array) -> Columns:
         """The predictions at ``values``, shape (points, variants)."""
@@ -147,13 +152,13 @@ class Family:
         population, mix = self._first.compiled
         work = work_of(population, mix)
         if self._first.side_by_side:
-            return combinations * (_COMPILATION + _BY_ITSELF) + points * work * _SIDE_BY_SIDE * (
-                1 + self.order
-            )
+            per_work = _SIDE_BY_SIDE * (1 + self.order)
+            each = _POINT + work * per_work if self.modes <= _LARGE else seconds_of(population, mix)
+            return combinations * (_COMPILATION + _BY_ITSELF) + points * each
         if is_mixed(population, mix) and correctable(population, mix):
             each = (_MIXED_POINT + work * _MIXED_WORK) * (1 + _MIXED_ORDER_1 * self.order)
             return combinations * (_COMPILATION + _BY_ITSELF) + points * each
-        return combinations * _COMPILATION + points * (_BY_ITSELF + work * _PER_WORK)
+        return combinations * _COMPILATION + points * (_BY_ITSELF + seconds_of(population, mix))
 
 
 def holds_whole_numbers(base: Mapping[str, Any], pointer: str) -> bool:

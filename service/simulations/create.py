@@ -1,6 +1,5 @@
 """The way from a request to a stored simulation, the same for every kind."""
 
-import asyncio
 import hashlib
 from typing import Annotated, Any, Final
 
@@ -20,7 +19,7 @@ from service.predictions.identity import canonical
 from service.simulations import store, submit
 from service.simulations.kinds import Kind
 from service.simulations.resource import SimulationOptions
-from service.web.dependencies import DatabaseDep, IdempotencyKey, RequestId, SettingsDep
+from service.web.dependencies import AsideDep, DatabaseDep, IdempotencyKey, RequestId, SettingsDep
 from service.web.problems import responses
 
 PREFIX: Final = "/v1/simulations"
@@ -44,6 +43,7 @@ class Submissions:
         response: Response,
         database: DatabaseDep,
         settings: SettingsDep,
+        aside: AsideDep,
         request_id: RequestId,
         idempotency_key: IdempotencyKey = None,
         validate_only: Annotated[
@@ -62,6 +62,7 @@ class Submissions:
         self._response = response
         self._database = database
         self._settings = settings
+        self._aside = aside
         self._request_id = request_id
         self._key = idempotency_key
         self._validate_only = validate_only
@@ -76,7 +77,8 @@ class Submissions:
                 if known is not None:
                     return await self._answer(connection, known)
             data = await kind.load(connection, request, self._settings.rows_dir)
-        plan = await asyncio.to_thread(submit.plan, kind, request, data, self._settings.shard_timeout)
+        seconds = kind.seconds(request) + self._aside.compilation_seconds
+        plan = await self._aside.run(seconds, submit.plan, kind, request, data, self._settings.shard_timeout)
         if self._validate_only:
             self._response.status_code = 200
             async with self._database.transaction() as connection:

@@ -81,9 +81,13 @@ class Kind(ABC, Generic[Request, Data]):
         """Stored data that the request names. Raises NotFound, RowsDeleted."""
         return None
 
+    def seconds(self, request: Request) -> float:  # noqa: ARG002 - for kinds that can take long
+        """About how long ``plan`` takes, rather too long than too short: which decides where it is computed."""
+        return 0.0
+
     @abstractmethod
     def plan(self, request: Request, data: Data | None) -> Planned:
-        """Check a request and predict it; seconds at worst, in a thread. Raises InvalidInput."""
+        """Check a request and predict it. Raises InvalidInput."""
 
     @abstractmethod
     def work(self, request: Request, points: Sequence[Point], data: Data | None) -> Work:

@@ -1,18 +1,21 @@
 """Every check of a simulated training mix before it is stored: its points, their predictions, its cost."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Final
 
 from service.errors import InvalidInput
 from service.predictions.engine import work_of
+from service.predictions.schemas import StagesMix
 from service.simulation.engine import outcomes
 from service.simulations.grid import expand
 from service.simulations.kinds import Planned
-from service.simulations.predicted import Predictions
+from service.simulations.predicted import MAX_PREDICTIONS, Predictions
 from service.simulations.schemas import MAX_ERRORS, SimulationRequest
 from service.simulations.workload import Stored, compile_point, flops_per_replicate, groups
 
 MAX_PREDICTION_WORK: Final = 100e6
+_STAGE_SECONDS: Final = 0.015
 _FIT_OVERHEAD: Final = 1e6  # of a fit's bookkeeping, in the currency of flops
 
 
@@ -39,6 +42,16 @@ def planned(request: SimulationRequest, data: Stored | None) -> Planned:
     fits = groups(request, [population for population, _ in compiled], processes, data)
     flops = flops_per_replicate(fits) + _FIT_OVERHEAD * sum(counts)
     return Planned(points, outcomes(processes), flops)
+
+
+def expected_seconds(request: SimulationRequest) -> float:
+    """About how long ``planned`` takes, rather too long than too short."""
+    mix = request.training_mix
+    stages = len(mix.stages) if isinstance(mix, StagesMix) else 1 + getattr(mix, "generations", 0)
+    for axis in request.grid:
+        if axis.pointer == "/training_mix/generations":
+            stages = 1 + max(int(value) for value in axis.values)
+    return _STAGE_SECONDS * min(prod(len(axis.values) for axis in request.grid) * stages, MAX_PREDICTIONS)
 
 
 def _storable(request: SimulationRequest, stages: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ from service.simulation.plan import PARTS
 from service.simulations import workload
 from service.simulations.comparison import compared
 from service.simulations.kinds import Cell, Figure, Kind, Planned, Point, Series
-from service.simulations.planning import planned
+from service.simulations.planning import expected_seconds, planned
 from service.simulations.schemas import RegressionEstimate, Simulation, SimulationPoint, SimulationRequest
 from service.theory.model import Array
 
@@ -29,6 +29,10 @@ class Regression(Kind[SimulationRequest, workload.Stored]):
     ) -> workload.Stored | None:
         """The stored data set that the request names, with its rows."""
         return await workload.stored(connection, request.dataset, rows_dir)
+
+    def seconds(self, request: SimulationRequest) -> float:
+        """Every stage of every point is predicted."""
+        return expected_seconds(request)
 
     def plan(self, request: SimulationRequest, data: workload.Stored | None) -> Planned:
         """The predictions of every stage of every point."""

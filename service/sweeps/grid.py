@@ -10,7 +10,6 @@ from service.errors import InvalidInput
 from service.predictions.variants import Family, Variant, family, holds_whole_numbers
 from service.sweeps.schemas import Axis, RangeAxis, SweepRequest
 from service.theory.model import Array, Population
-from service.theory.slots import Columns
 
 MAX_SECONDS = 900.0
 _CHUNK_SECONDS = 0.1  # between two looks at whether the client is still there
@@ -20,19 +19,23 @@ _MODES = 100_000  # points × modes that are taken at once: what stays in the pr
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Every combination of the axes' values, the last axis running fastest."""
+    """Every combination of the axes' values, the last axis running fastest.
+
+    ``chunk``: points that are predicted at once, in about ``chunk_seconds``.
+    """
 
     axes: tuple[Array, ...]
     family: Family
     chunk: int
+    chunk_seconds: float
 
     @property
     def size(self) -> int:
         """Number of points."""
         return prod(axis.size for axis in self.axes)
 
-    def chunks(self) -> Iterator[tuple[Array, Columns]]:
-        """Values of the axes, shape (points, axes), and predictions, in order; each taken when asked for."""
+    def chunks(self) -> Iterator[Array]:
+        """Values of the axes, shape (points, axes), in order, for ``family.table`` to predict."""
         # along the last axis where it is long: then the other fields are single numbers in a chunk
         length = self.axes[-1].size
         row = length if length >= 32 else self.size
@@ -40,10 +43,7 @@ class Grid:
             for start in range(begin, begin + row, self.chunk):
                 stop = min(start + self.chunk, begin + row)
                 places = np.unravel_index(np.arange(start, stop), [axis.size for axis in self.axes])
-                values = np.stack(
-                    [axis[place] for axis, place in zip(self.axes, places, strict=True)], axis=1
-                )
-                yield values, self.family.table(values)
+                yield np.stack([axis[place] for axis, place in zip(self.axes, places, strict=True)], axis=1)
 
 
 def grid(request: SweepRequest, stored: Population | None) -> Grid:
@@ -67,7 +67,8 @@ def grid(request: SweepRequest, stored: Population | None) -> Grid:
             "Give fewer points, or vary fewer of the fields that change more than a number of the mix.",
         )  # fmt: skip
     most = max(1, min(_LARGEST_CHUNK, _MODES // found.modes))
-    return Grid(tuple(axes), found, max(1, min(most, ceil(points * _CHUNK_SECONDS / seconds))))
+    chunk = max(1, min(most, ceil(points * _CHUNK_SECONDS / seconds)))
+    return Grid(tuple(axes), found, chunk, seconds * chunk / points)
 
 
 def _values(axis: Axis, at: str, *, whole: bool) -> Array:

@@ -5,7 +5,7 @@ Comput. Phys. Commun. 181, 259): first order E f(B) (f(A_i) − f(A))/V, total e
 on scrambled Sobol' points. Cost: samples × (inputs + 2) predictions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +32,8 @@ class Study:
     inputs: tuple[Uncertainty, ...]
     family: Family
     values: Array
-
-    def chunks(self) -> Iterator[tuple[Array, list[str]]]:
-        """Columns, shape (COLUMNS, points), and reasons where there is no prediction; taken when asked for."""
-        for i in range(0, len(self.values), _CHUNK):
-            found = self.family.table(self.values[i : i + _CHUNK])
-            yield np.array([found.values[name] for name in COLUMNS]), list(found.problems.values())
+    seconds: float
+    """About how long the predictions take."""
 
 
 def study(request: UncertainRequest, stored: Population | None) -> Study:
@@ -86,7 +82,7 @@ def study(request: UncertainRequest, stored: Population | None) -> Study:
             f"this would take about {seconds:.0f} seconds; at most {MAX_SECONDS:.0f} are spent. "
             "Give fewer samples, or fewer uncertain inputs.",
         )  # fmt: skip
-    return Study(request, inputs, found, values)
+    return Study(request, inputs, found, values, seconds)
 
 
 def _whole(base: dict[str, object], inputs: Sequence[Uncertainty]) -> list[bool]:
@@ -99,8 +95,13 @@ def _whole(base: dict[str, object], inputs: Sequence[Uncertainty]) -> list[bool]
     return [holds_whole_numbers(candidate, one.pointer) for one in inputs]
 
 
-def answer(study: Study, columns: Array, problems: Sequence[str]) -> Uncertain:
-    """The answer; ``columns``: shape (COLUMNS, points)."""
+def answer(study: Study) -> Uncertain:
+    """The predictions at all values, and what they say."""
+    tables = [
+        study.family.table(part) for part in np.split(study.values, range(_CHUNK, len(study.values), _CHUNK))
+    ]
+    columns = np.array([np.concatenate([one.values[name] for one in tables]) for name in COLUMNS])
+    problems = {problem for one in tables for problem in one.problems.values()}
     request, samples = study.request, study.request.samples
     ranking = {name: _ranking(study, columns[COLUMNS.index(name)]) for name in RANKED}
     return Uncertain(
@@ -121,7 +122,7 @@ def answer(study: Study, columns: Array, problems: Sequence[str]) -> Uncertain:
             for name, values in zip(COLUMNS, columns, strict=True)
         },
         ranking=ranking,
-        problems=sorted(set(problems)),
+        problems=sorted(problems),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Request
 
 from service.database.engine import Database
 from service.settings import Settings
+from service.web.aside import Aside
 
 
 async def _database(request: Request) -> Database:
@@ -21,6 +22,10 @@ async def _settings(request: Request) -> Settings:
     return settings
 
 
+async def _aside(request: Request) -> Aside:
+    return Aside(request)
+
+
 async def _request_id(request: Request) -> str:
     identity: str = request.state.request_id
     return identity
@@ -28,6 +33,7 @@ async def _request_id(request: Request) -> str:
 
 DatabaseDep = Annotated[Database, Depends(_database)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
+AsideDep = Annotated[Aside, Depends(_aside)]
 RequestId = Annotated[str, Depends(_request_id)]
 IdempotencyKey = Annotated[
     str | None,

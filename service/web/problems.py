@@ -12,11 +12,13 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from service.errors import InvalidInput, PayloadTooLarge, ServiceError, UnsupportedMedia
+from service.web.aside import ClientGone
 from service.web.pointers import InputError, input_errors
 
 MEDIA_TYPE = "application/problem+json"
 TYPE = "urn:collapse:problem:{code}"
 MAX_ERRORS = 50
+_CLIENT_GONE = 499  # for the log: nobody reads it
 NOTHING_HERE = "There is nothing at this path; /docs lists what there is."
 
 
@@ -103,6 +105,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(ClientGone, _client_gone)
 
 
 def from_service_error(request: Request, error: ServiceError) -> JSONResponse:
@@ -137,6 +140,10 @@ ANY_PROBLEM: dict[int | str, dict[str, Any]] = {"default": _documented("Any erro
 async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     return from_service_error(request, error)
+
+
+async def _client_gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=_CLIENT_GONE)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from scipy.optimize import minimize
 
 from service.predictions.engine import compiled
@@ -264,13 +265,14 @@ async def test_bad_requests(http_without_database: httpx.AsyncClient, change: Bo
 
 @pytest.mark.anyio
 async def test_too_large_and_too_many(
-    http_without_database: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    app_without_database: FastAPI, http_without_database: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "MAX_WORK", 10)
     response = await http_without_database.post("/v1/recommendations", json=TWO)
     assert (response.status_code, response.json()["errors"][0]["code"]) == (422, "too_large")
     monkeypatch.setattr(routes, "MAX_WORK", 1e9)
-    monkeypatch.setattr(routes, "_admitted", 10**6)
+    lane = app_without_database.state.calculator.seconds
+    lane.running = lane.most
     response = await http_without_database.post("/v1/recommendations", json=TWO)
     assert response.status_code == 429
     assert int(response.headers["retry-after"]) > 0

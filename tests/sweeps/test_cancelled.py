@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from service.sweeps import metrics
+from service.sweeps import metrics, routes
 from tests.predictions.bodies import body
 
 
@@ -56,3 +56,24 @@ def test_a_client_that_goes_stops_the_work(address: tuple[str, int]) -> None:
     assert stopped - before < 500_000
     time.sleep(0.3)
     assert metrics.points() == stopped
+
+
+def test_a_reader_that_stops_reading_is_cut_off(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "SECONDS", 0.5)
+    axes = [{"pointer": "/training_mix/penalty", "from": 0.001, "to": 10, "points": 1_000_000}]
+    content = json.dumps({"base": body(), "axes": axes}).encode()
+    head = (
+        f"POST /v1/sweeps HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    ).encode()
+    with socket.create_connection(address) as client:
+        client.sendall(head + content)
+        wait_until(lambda: metrics.running() == 1, 20)
+        wait_until(lambda: metrics.running() == 0, 20)
+        received = b""
+        while part := client.recv(1 << 20):
+            received += part
+    assert received.startswith(b"HTTP/1.1 200")
+    assert not received.endswith(b"0\r\n\r\n")  # so the client knows that it is not all

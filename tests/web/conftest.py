@@ -10,17 +10,19 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.settings import Settings
 from tests.web.asking import client_of
+from tests.web.lanes import in_threads
 
 
 @pytest.fixture
 def app(database_url: str, tmp_path: Path) -> FastAPI:
-    return create_app(Settings(database_url=database_url, data_dir=tmp_path))
+    return in_threads(create_app(Settings(database_url=database_url, data_dir=tmp_path)))
 
 
 @pytest.fixture
 def app_without_database(tmp_path: Path) -> FastAPI:
     """Its database URL leads to a port where nothing listens."""
-    return create_app(Settings(database_url="postgresql://nobody@127.0.0.1:9/none", data_dir=tmp_path))
+    settings = Settings(database_url="postgresql://nobody@127.0.0.1:9/none", data_dir=tmp_path)
+    return in_threads(create_app(settings))
 
 
 @pytest.fixture

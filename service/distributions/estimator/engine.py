@@ -8,6 +8,7 @@ from service.distributions.estimator.answer import answer
 from service.distributions.estimator.cost import combined_cost, cost_of, refits_jointly
 from service.distributions.estimator.responses import EstimatorPrediction
 from service.distributions.estimator.schemas import (
+    EstimatorRecommendationRequest,
     EstimatorRequest,
     LeastSquares,
     Poisson,
@@ -29,8 +30,8 @@ from service.theory.distributions.estimator.law import (
 )
 from service.theory.distributions.schedule import Schedule
 
-# Steps of recursions: a hundred thousand take some ten milliseconds.
-INLINE_WORK = 2_000
+_STEP = 5e-7  # seconds of a step of a recursion, rather too many
+_KALMAN = 4e-6  # of a generation whose weight is searched for
 MAX_WORK = 20_000_000
 
 
@@ -50,6 +51,16 @@ def work_of(request: EstimatorRequest) -> int:
             f"{MAX_WORK:.2g} steps are computed. Report fewer generations in `at`.",
         )  # fmt: skip
     return work
+
+
+def seconds_of(request: EstimatorRequest) -> float:
+    """About how long a prediction takes, rather too long than too short. Raises InvalidInput."""
+    return _STEP * work_of(request)
+
+
+def seconds_of_search(request: EstimatorRecommendationRequest) -> float:
+    """The same of a recommendation: the best weights are found generation by generation."""
+    return _KALMAN * (request.generations or 0 if request.weight == "kalman" else 1000)
 
 
 def predicted(request: EstimatorRequest) -> EstimatorPrediction:

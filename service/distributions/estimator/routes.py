@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from service.distributions.answering import Reply
 from service.distributions.estimator import recommend
 from service.distributions.estimator.answer import KIND
-from service.distributions.estimator.engine import INLINE_WORK, predicted, work_of
+from service.distributions.estimator.engine import predicted, seconds_of, seconds_of_search
 from service.distributions.estimator.responses import EstimatorPrediction, EstimatorRecommendation
 from service.distributions.estimator.schemas import EstimatorRecommendationRequest, EstimatorRequest
 from service.distributions.estimator.simulation import (
@@ -13,7 +13,7 @@ from service.distributions.estimator.simulation import (
     EstimatorSimulation,
     EstimatorSimulationRequest,
 )
-from service.errors import DatabaseUnavailable, InvalidInput
+from service.errors import DatabaseUnavailable, InvalidInput, TooManyRequests
 from service.simulations.create import Submission, created
 from service.simulations.resource import SimulationEstimate
 from service.web.problems import responses as problem_responses
@@ -21,10 +21,10 @@ from service.web.problems import responses as problem_responses
 router = APIRouter(prefix="/estimator")
 
 
-@router.post("/predictions", responses=problem_responses(InvalidInput, DatabaseUnavailable))
+@router.post("/predictions", responses=problem_responses(InvalidInput, TooManyRequests, DatabaseUnavailable))
 async def create_estimator_prediction(request: EstimatorRequest, reply: Reply) -> EstimatorPrediction:
     """Predict the error of an efficient estimator that is fitted to data of its predecessors, and the best weights."""
-    return await reply.prediction(KIND, request, predicted, inline=work_of(request) <= INLINE_WORK)
+    return await reply.prediction(KIND, predicted, request, seconds=seconds_of(request))
 
 
 @router.post("/simulations", status_code=202, responses=created(ESTIMATOR))
@@ -36,9 +36,13 @@ async def create_estimator_simulation(
     return answer
 
 
-@router.post("/recommendations", responses=problem_responses(InvalidInput, DatabaseUnavailable))
+@router.post(
+    "/recommendations", responses=problem_responses(InvalidInput, TooManyRequests, DatabaseUnavailable)
+)
 async def create_estimator_recommendation(
     request: EstimatorRecommendationRequest, reply: Reply
 ) -> EstimatorRecommendation:
     """Find the least real data per generation that keep a chain of estimators' error within a bound."""
-    return await reply.prediction(recommend.KIND, request, recommend.recommended, inline=False)
+    return await reply.prediction(
+        recommend.KIND, recommend.recommended, request, seconds=seconds_of_search(request)
+    )

@@ -4,7 +4,11 @@ import numpy as np
 
 from service.distributions.gaussian.answer import answer
 from service.distributions.gaussian.responses import GaussianPrediction
-from service.distributions.gaussian.schemas import MAX_DIMENSION, GaussianRequest
+from service.distributions.gaussian.schemas import (
+    MAX_DIMENSION,
+    GaussianRecommendationRequest,
+    GaussianRequest,
+)
 from service.distributions.schedules import mix_of, models_of, schedule_of
 from service.distributions.schemas import Accumulate, Fresh, Replace
 from service.errors import InvalidInput
@@ -13,8 +17,9 @@ from service.theory.distributions.gaussian.model import Gaussian
 from service.theory.distributions.gaussian.predict import predict_accumulate, predict_fresh, predict_retained
 from service.theory.distributions.gaussian.replace import predict_replace
 
-# Distinct fits × dimensions, and × reported probabilities: about a millisecond.
-INLINE_WORK = 500.0
+# Seconds per work, and per dimension of a search, rather too many.
+_PER_WORK, _PER_DIMENSION = 2e-6, 2e-3
+_POOL = 500  # what an accumulated pool takes at least
 MAX_WORK = 20_000_000.0
 _PROBABILITY = 100
 _STEP = 100
@@ -64,7 +69,7 @@ def work_of(request: GaussianRequest) -> float:
     if isinstance(request.workflow, Replace):
         work += _PROBABILITY * len(request.thresholds) * reported * runs
     elif isinstance(request.workflow, Accumulate):
-        work += request.generations + _PROBABILITY * reported * len(request.thresholds) + INLINE_WORK
+        work += request.generations + _PROBABILITY * reported * len(request.thresholds) + _POOL
     else:
         work += _STEP * (runs + reported)
     if work > MAX_WORK:
@@ -74,6 +79,17 @@ def work_of(request: GaussianRequest) -> float:
             f"at most {MAX_WORK:.2g} is computed. Use fewer sample sizes, thresholds, or generations in `at`.",
         )  # fmt: skip
     return work
+
+
+def seconds_of(request: GaussianRequest) -> float:
+    """About how long a prediction takes, rather too long than too short. Raises InvalidInput."""
+    return _PER_WORK * work_of(request)
+
+
+def seconds_of_search(request: GaussianRecommendationRequest) -> float:
+    """The same of a recommendation: some tens of predictions, of every distinct eigenvalue."""
+    levels = 1 if isinstance(request.spectrum, IsotropicSpectrum) else dimension_of(request.spectrum) or 0
+    return _PER_DIMENSION * min(levels, MAX_DIMENSION)
 
 
 def predicted(request: GaussianRequest) -> GaussianPrediction:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 
 from service.distributions.curves_by_generation import Expected, Generational, SimulatedCurve, from_prediction
-from service.distributions.gaussian.engine import predicted, truth_of, work_of
+from service.distributions.gaussian.engine import predicted, seconds_of, truth_of, work_of
 from service.distributions.gaussian.schemas import GaussianRequest
 from service.distributions.schedules import mix_of, models_of, schedule_of
 from service.distributions.schemas import Accumulate, Fresh, Retained
@@ -51,6 +51,10 @@ class GaussianKind(Generational[GaussianSimulationRequest]):
     simulation = GaussianSimulation
     y_label = "variance and squared drift of the mean, over the true variance"
     shown = ("variance", "drift")
+
+    def seconds(self, request: GaussianSimulationRequest) -> float:
+        """Of its prediction."""
+        return seconds_of(request)
 
     def quantities(self, request: GaussianSimulationRequest) -> tuple[str, ...]:
         """Those of a prediction, then P(v < t) for each threshold."""

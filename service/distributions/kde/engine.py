@@ -1,5 +1,7 @@
 """From a request about kernel density estimates to the theory and back."""
 
+from typing import Final
+
 import numpy as np
 
 from service.distributions.answering import head
@@ -14,8 +16,9 @@ from service.theory.distributions.accuracy import Caution, exact
 from service.theory.distributions.schedule import Mix, Schedule
 
 KIND = "kde"
-# Generations, which the integrated squared error sums over: ten thousand take about a millisecond.
-INLINE_WORK = 5_000
+# Seconds of a generation, which the integrated squared error sums over, and of a list of them; of a search.
+_GENERATION, _LISTED = 2e-7, 0.2
+SEARCH: Final = 0.2
 BASIS = "linear recursion of moments"
 _ONLY_FIXED = Caution(
     "no_formula",
@@ -45,6 +48,11 @@ def mix_for(request: KdeRequest) -> Mix:
     if isinstance(request.workflow, Fresh):
         return mix_of(request, request.workflow)
     return kde.replaced(schedule_of(request, request.workflow))
+
+
+def seconds_of(request: KdeRequest) -> float:
+    """About how long a prediction takes, rather too long than too short."""
+    return _LISTED if isinstance(request.samples, list) else _GENERATION * request.generations
 
 
 def predicted(request: KdeRequest) -> responses.KdePrediction:

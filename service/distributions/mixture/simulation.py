@@ -6,7 +6,7 @@ from typing import Final, Literal
 import numpy as np
 
 from service.distributions.curves_by_generation import Expected, Generational, SimulatedCurve
-from service.distributions.mixture.engine import CLEAR, models_of, predicted
+from service.distributions.mixture.engine import CLEAR, models_of, predicted, seconds_of
 from service.distributions.mixture.schemas import MixtureRequest
 from service.distributions.schedules import mix_of
 from service.distributions.schemas import Fresh
@@ -39,6 +39,10 @@ class MixtureKind(Generational[MixtureSimulationRequest]):
     simulation = MixtureSimulation
     y_label = "expected variance of a component, 0 once lost, over the true one"
     shown = ()
+
+    def seconds(self, request: MixtureSimulationRequest) -> float:
+        """Of its prediction."""
+        return seconds_of(request)
 
     def is_shown(self, quantity: str) -> bool:
         """The variance of every component."""

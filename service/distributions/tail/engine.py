@@ -19,6 +19,13 @@ from service.theory.model import Array
 
 POINTS = 33
 _DECADES = 4
+_PAIRS, _ITEMS = 0.03, 2e-3  # seconds of one error of pairs and of items, rather too many
+SEARCHED = 100  # errors of a search
+
+
+def seconds_of(problem: schemas.TailProblem, errors: int) -> float:
+    """About how long so many errors take, rather too long than too short."""
+    return errors * (_PAIRS if isinstance(problem.law, schemas.BigramLaw) else _ITEMS)
 
 
 def predicted(request: schemas.TailRequest) -> TailPrediction:

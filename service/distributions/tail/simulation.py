@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from service.distributions.schemas import Count
 from service.distributions.tail import schemas
 from service.distributions.tail.answer import unknown
-from service.distributions.tail.engine import POINTS, bigram_of, memory_of, training_of
+from service.distributions.tail.engine import POINTS, bigram_of, memory_of, seconds_of, training_of
 from service.errors import InvalidInput
 from service.jobs.compute import Work
 from service.predictions.responses import Answer, Value
@@ -93,6 +93,10 @@ class Tail(Kind[TailSimulationRequest, None]):
     name = "tail"
     request = TailSimulationRequest
     simulation = TailSimulation
+
+    def seconds(self, request: TailSimulationRequest) -> float:
+        """Of its prediction."""
+        return seconds_of(request, len(request.curve or [request.samples]))
 
     def plan(self, request: TailSimulationRequest, data: None) -> Planned:  # noqa: ARG002 - nothing is stored beforehand
         """The predictions, and the items that a replicate draws."""

@@ -9,7 +9,7 @@ from service.distributions.answering import Reply
 from service.distributions.vocabulary import recommend
 from service.distributions.vocabulary.answer import KIND
 from service.distributions.vocabulary.asked import Text, text_of
-from service.distributions.vocabulary.engine import predicted
+from service.distributions.vocabulary.engine import SEARCH, predicted, seconds_of
 from service.distributions.vocabulary.responses import VocabularyPrediction, VocabularyRecommendation
 from service.distributions.vocabulary.schemas import (
     Vocabulary,
@@ -21,7 +21,7 @@ from service.distributions.vocabulary.simulation import (
     VocabularySimulation,
     VocabularySimulationRequest,
 )
-from service.errors import DatabaseUnavailable, InvalidInput, NotFound, RowsDeleted
+from service.errors import DatabaseUnavailable, InvalidInput, NotFound, RowsDeleted, TooManyRequests
 from service.simulations.create import Submission, created
 from service.simulations.resource import SimulationEstimate
 from service.web.dependencies import DatabaseDep, SettingsDep
@@ -31,18 +31,20 @@ router = APIRouter(prefix="/vocabulary")
 
 
 @router.post(
-    "/predictions", responses=problem_responses(InvalidInput, NotFound, RowsDeleted, DatabaseUnavailable)
+    "/predictions",
+    responses=problem_responses(InvalidInput, NotFound, RowsDeleted, TooManyRequests, DatabaseUnavailable),
 )
 async def create_vocabulary_prediction(
     request: VocabularyRequest, reply: Reply, database: DatabaseDep, settings: SettingsDep
 ) -> VocabularyPrediction:
     """Predict which types a vocabulary loses when its models are trained on each other's text."""
     stored = await _text(database, request.vocabulary, settings.rows_dir, request.tokens, "/tokens/#")
-    return await reply.prediction(KIND, request, lambda one: predicted(one, stored), inline=False)
+    return await reply.prediction(KIND, predicted, request, stored, seconds=seconds_of(request))
 
 
 @router.post(
-    "/recommendations", responses=problem_responses(InvalidInput, NotFound, RowsDeleted, DatabaseUnavailable)
+    "/recommendations",
+    responses=problem_responses(InvalidInput, NotFound, RowsDeleted, TooManyRequests, DatabaseUnavailable),
 )
 async def create_vocabulary_recommendation(
     request: VocabularyRecommendationRequest, reply: Reply, database: DatabaseDep, settings: SettingsDep
@@ -50,9 +52,7 @@ async def create_vocabulary_recommendation(
     """Find the least real data per generation that keep a vocabulary's diversity, types, mass or a token."""
     tokens = [] if request.bound.token is None else [request.bound.token]
     stored = await _text(database, request.vocabulary, settings.rows_dir, tokens, "/bound/token")
-    return await reply.prediction(
-        recommend.KIND, request, lambda one: recommend.recommended(one, stored), inline=False
-    )
+    return await reply.prediction(recommend.KIND, recommend.recommended, request, stored, seconds=SEARCH)
 
 
 @router.post("/simulations", status_code=202, responses=created(VOCABULARY))

@@ -14,7 +14,7 @@ from service.distributions.rows_by_generation import Agreement, Measured
 from service.distributions.schedules import mix_of, schedule_of
 from service.distributions.schemas import Fresh, Replace, Retained
 from service.distributions.vocabulary.asked import Asked, Text, asked_of, text_of, truth_of
-from service.distributions.vocabulary.engine import decoding_of, models_of, training_of
+from service.distributions.vocabulary.engine import decoding_of, models_of, seconds_of, training_of
 from service.distributions.vocabulary.schemas import VocabularyRequest
 from service.errors import InvalidInput
 from service.jobs.compute import Work
@@ -65,6 +65,10 @@ class VocabularyKind(Kind[VocabularySimulationRequest, Text]):
     ) -> Text | None:
         """The stored text that the request names."""
         return await text_of(connection, request.vocabulary, rows_dir, request.tokens, "/tokens/#")
+
+    def seconds(self, request: VocabularySimulationRequest) -> float:
+        """Of its prediction."""
+        return seconds_of(request)
 
     def plan(self, request: VocabularySimulationRequest, data: Text | None) -> Planned:
         """The predictions of every reported generation, where there are any."""
