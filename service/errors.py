@@ -7,11 +7,15 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class FieldError:
-    """What is wrong with one field: where (RFC 6901 pointer into the body), a stable code, and a way out."""
+    """What is wrong with one field: where (RFC 6901 pointer into the body), a stable code, and a way out.
+
+    ``parameter``: `query.NAME` where it is no field of the body; then the pointer says nothing.
+    """
 
     pointer: str
     code: str
     message: str
+    parameter: str | None = None
 
 
 class ServiceError(Exception):

@@ -4,16 +4,18 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import InvalidInput, NotFound, PayloadTooLarge, ServiceError
+from service.errors import FieldError, InvalidInput, NotFound, PayloadTooLarge, ServiceError
 from service.web.pointers import pointer
 from service.web.problems import NOTHING_HERE, from_service_error, is_json
 
+_LONGEST_NAME = 100  # of a parameter, in an error
 MAX_DEPTH = 200  # the JSON parser's own limit
 _DIGITS = bytes(ord("0") if 48 <= byte < 58 else byte | 0x20 for byte in range(256))  # letters in lower case
 
@@ -124,8 +126,14 @@ def _refuse_nul(scope: Scope) -> None:
     """A NUL in path or query cannot name anything, and PostgreSQL refuses it in text."""
     if "\x00" in scope["path"]:
         raise NotFound(NOTHING_HERE)
-    if b"%00" in scope.get("query_string", b"") or b"\x00" in scope.get("query_string", b""):
-        raise InvalidInput("The query must not contain the NUL character.")
+    query = scope.get("query_string", b"")
+    if b"%00" in query or b"\x00" in query:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=None)
+        name = next((name for name, value in pairs if "\x00" in name + value), "")
+        name = name.replace("\x00", "")[:_LONGEST_NAME]
+        message = "Text must not contain the NUL character (%00); leave it out."
+        error = FieldError("", "nul_character", message, parameter=f"query.{name}")
+        raise InvalidInput(f"query.{name}: {message}", errors=[error])
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

@@ -2,9 +2,22 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 MAX_POINTER = 512
+_ID = "It should be {}_ and 26 small letters and digits, as the service names it."
+PATTERNS: Final = {
+    r"^[\x21-\x7e]+$": "It should be printable ASCII characters without spaces.",
+    r"^[\x20-\x7e]+$": "It should be printable ASCII characters.",
+    r"^\P{C}+$": "It should be printable characters, without line breaks or control characters.",
+    r"^[A-Za-z0-9][A-Za-z0-9 _.:+-]*$": "It should begin with an ASCII letter or digit and go on with letters, digits, "
+    "spaces and _ . : + -",
+    r"^/(dataset|training_mix)/": "It should be a JSON pointer that begins with /dataset/ or /training_mix/.",
+    r"^(/(dataset|training_mix)(/([^~/]|~[01])+)+)$": "It should be a JSON pointer below /dataset or /training_mix, as "
+    "/training_mix/penalty (~0 stands for ~ and ~1 for /).",
+    **{rf"^{prefix}_[a-z0-9]{{26}}$": _ID.format(prefix) for prefix in ("dst", "prd", "dpr", "sim")},
+}
+"""What the patterns of the schemas mean: people are told no regular expressions."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,10 @@ def _message(error: Mapping[str, Any]) -> str:
         return "There is no such field."
     if code == "union_tag_invalid":
         return f"{context['discriminator'].strip(chr(39))} must be one of {context['expected_tags']}."
+    if code == "string_pattern_mismatch":
+        return PATTERNS.get(
+            context["pattern"], "It does not have the form that its schema describes; see /docs."
+        )
     if code == "union_tag_not_found":
         return f"{context['discriminator'].strip(chr(39))} is required here."
     if code in ("model_type", "model_attributes_type", "dict_type"):

@@ -83,7 +83,12 @@ def of_service_error(request: Request, error: ServiceError) -> Problem:
         code=error.code,
         request_id=_request_id(request),
         errors=[
-            ProblemError(pointer=field.pointer, parameter=None, code=field.code, message=field.message)
+            ProblemError(
+                pointer=field.pointer if field.parameter is None else None,
+                parameter=field.parameter,
+                code=field.code,
+                message=field.message,
+            )
             for field in error.errors
         ],
     )

@@ -28,27 +28,27 @@ def test_the_answers_asked_for_longest_ago_make_room() -> None:
 
 @pytest.mark.anyio
 async def test_a_question_is_computed_once(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    computed = 0
-    original = routes._compute
+    times = 0
+    original = routes.computed
 
     async def counted(*arguments: Any) -> Any:
-        nonlocal computed
-        computed += 1
+        nonlocal times
+        times += 1
         return await original(*arguments)
 
-    monkeypatch.setattr(routes, "_compute", counted)
+    monkeypatch.setattr(routes, "computed", counted)
     first = await http.post("/v1/predictions", json=body())
     again = await http.post("/v1/predictions", json=body())
-    assert computed == 1
+    assert times == 1
     assert first.content == again.content
     assert first.headers["etag"] == again.headers["etag"]
     asymptotic = await http.post("/v1/predictions?order=0", json=body())
-    assert computed == 2
+    assert times == 2
     assert asymptotic.json()["id"] != first.json()["id"]
     other = body()
     other["dataset"]["noise_variance"] = 0.123
     assert (await http.post("/v1/predictions", json=other)).json()["id"] != first.json()["id"]
-    assert computed == 3
+    assert times == 3
 
 
 @pytest.mark.anyio

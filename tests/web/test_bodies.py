@@ -112,4 +112,15 @@ class TestThroughTheApplication:
 
     async def test_nul_in_path_and_query(self, http: httpx.AsyncClient) -> None:
         assert_problem(await http.get("/v1/datasets/a%00b"), 404, "not_found")
-        assert_problem(await http.get("/v1/simulations?cursor=a%00b"), 422, "invalid_input")
+        body = assert_problem(
+            await http.get("/v1/simulations?state=queued&cursor=a%00b"), 422, "invalid_input"
+        )
+        [error] = body["errors"]  # type: ignore[misc]
+        assert (error["parameter"], error["pointer"], error["code"]) == (
+            "query.cursor",
+            None,
+            "nul_character",
+        )
+        assert "leave it out" in error["message"]
+        body = assert_problem(await http.get("/v1/simulations?a%00=1"), 422, "invalid_input")
+        assert [error["parameter"] for error in body["errors"]] == ["query.a"]  # type: ignore[attr-defined]

@@ -1,12 +1,15 @@
 """Locations of pydantic's errors become pointers into what was sent: read off the bodies by eye."""
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+import openapi
 from service.predictions.schemas import PredictionRequest
-from service.web.pointers import MAX_POINTER, InputError, input_errors, pointer
+from service.web.pointers import MAX_POINTER, PATTERNS, InputError, input_errors, pointer
 
 DATASET = {
     "spectrum": {"kind": "isotropic", "dimension": 3},
@@ -136,3 +139,22 @@ def test_pointers_are_escaped_as_rfc_6901_says() -> None:
 def test_a_hostile_key_does_not_make_a_long_answer() -> None:
     assert pointer(["a", "k" * 10**6]) == "/a"
     assert len(pointer(["k" * 100] * 100)) <= MAX_POINTER
+
+
+def test_people_are_told_no_regular_expressions() -> None:
+    """Every pattern of the document has words, and words alone are shown."""
+
+    def patterns(value: Any) -> set[str]:
+        if isinstance(value, dict):
+            own = {value["pattern"]} if isinstance(value.get("pattern"), str) else set()
+            return own.union(*map(patterns, value.values()))
+        return set().union(*map(patterns, value)) if isinstance(value, list) else set()
+
+    document = json.loads((Path(openapi.__file__).parent / "openapi.json").read_text())
+    assert patterns(document) <= set(PATTERNS)
+    for pattern, words in PATTERNS.items():
+        with pytest.raises(ValidationError) as caught:
+            TypeAdapter(Annotated[str, Field(pattern=pattern)]).validate_python("\n")
+        [error] = input_errors([{**one, "loc": ("header", "X")} for one in caught.value.errors()], None)
+        assert (error.parameter, error.message) == ("header.X", words)
+        assert "^" not in words
