@@ -36,15 +36,17 @@ class PlainFits:
     @staticmethod
     def of(population: Population, samples: Array, theta: Array, room: Array | None = None) -> "PlainFits":
         """Fits on these numbers of samples, shapes (fits or 1,); ``room``, where it is known."""
-        samples, theta = np.broadcast_arrays(samples, theta)
+        if theta.size < samples.size:
+            theta = np.repeat(theta, samples.size)
         if room is None:
             S = population.eigenvalues / (population.eigenvalues + theta[:, None])
             room = samples - (S * S).dot(population.multiplicities)
-        return PlainFits(population, theta, np.broadcast_to(room, theta.shape))
+        return PlainFits(population, theta, room if room.size == theta.size else np.repeat(room, theta.size))
 
     def __init__(self, population: Population, theta: Array, room: Array) -> None:
         self.room, self.biased = room, bool(theta.any())
         m, column = population.multiplicities, theta[:, None, None]
+        fits, modes = theta.size, population.eigenvalues.size
         Q = 1.0 / (population.eigenvalues + column)
         S = self.S = population.eigenvalues * Q
         W = 1.0 / room
@@ -53,28 +55,37 @@ class PlainFits:
         if not self.biased:
             self.by_square = QS.swapaxes(1, 2)
             return
+        power = population.target_power
         U = column * Q
         UU, SU, SS = U * U, S * U, S * S
         SSU = SS * U
-        G = (SSU @ m)[:, 0]
-        G2 = 2.0 * G - 3.0 * ((SSU * S) @ m)[:, 0]
+        G = SSU.dot(m)[:, 0]
+        G2 = 2.0 * G - 3.0 * (SSU * S).dot(m)[:, 0]
         X = W * W * G
         XY = X[:, None, None] - W[:, None, None] * S
         self.SS, self.SU2 = SS, 2.0 * SU
         tilt = SU * XY
         self.tilt, self.tilt2 = tilt, 2.0 * tilt
         self.pull = S * UU * (3.0 * XY - X[:, None, None])
-        residual = population.weight * UU
-        self.basis = np.concatenate([residual, residual * S, residual * SS], axis=1)
-        power = population.target_power
-        self.basis_power = (self.basis @ power)[:, :, None]
+        self.basis = np.empty((fits, 3, modes))
+        residual, by_S, by_SS = (self.basis[:, k : k + 1] for k in range(3))
+        np.multiply(population.weight, UU, out=residual)
+        np.multiply(residual, S, out=by_S)
+        np.multiply(residual, SS, out=by_SS)
+        self.basis_power = self.basis.dot(power)[:, :, None]
         # what weights of E e² are summed with: Q S, Q S², Q S³, and of the target: U², pull
-        self.by_square = np.concatenate(
-            [QS, QS * S, QS * SS, UU * power, self.pull * power], axis=1
-        ).swapaxes(1, 2)
-        self.by_cross = np.concatenate([U * power, tilt * power], axis=1).swapaxes(1, 2)
+        square = np.empty((fits, 5, modes))
+        square[:, :1] = QS
+        np.multiply(QS, S, out=square[:, 1:2])
+        np.multiply(QS, SS, out=square[:, 2:3])
+        np.multiply(UU, power, out=square[:, 3:4])
+        np.multiply(self.pull, power, out=square[:, 4:])
+        cross = np.empty((fits, 2, modes))
+        np.multiply(U, power, out=cross[:, :1])
+        np.multiply(tilt, power, out=cross[:, 1:])
+        self.by_square, self.by_cross = square.swapaxes(1, 2), cross.swapaxes(1, 2)
         # dX + η X, −dW − 2 (W + X) η and 3 W η from the first three of these sums
-        WW, none = W * W, np.zeros_like(W)
+        WW, none = W * W, np.zeros(fits)
         dW = np.array([2.0 * WW * W * G, -2.0 * WW, none])
         own = 2.0 * X / W * dW + np.array([WW * W * G2 + X * W, -2.0 * WW, 3.0 * WW])
         slope = -dW - np.array([2.0 * (W + X) * W, none, none])

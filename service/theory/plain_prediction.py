@@ -90,8 +90,10 @@ def plain_prediction(population: Population, mix: TrainingMix, order: Literal[0,
         return None
     if order == 1 and np.isfinite(found.best.penalty[0]):
         ridges = np.concatenate(found.ridges)
+        same = int(ridges[0] == ridges[1])  # the recommended penalty is the given one
         try:
-            fits = corrected_fits(population, given, found.run_ridges, found.run_rooms, ridges)
+            fits = corrected_fits(population, given, found.run_ridges, found.run_rooms, ridges[same:])
+            fits = [fits[0], *fits] if same else fits
             return _prediction(population, mix, given, found, fits)
         except NotSmall:
             pass
