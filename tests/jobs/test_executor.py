@@ -2,7 +2,9 @@ import asyncio
 import contextlib
 import operator
 import os
+import resource
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -22,6 +24,16 @@ def add(a: int, b: int) -> int:
 
 def blas_threads() -> list[str | None]:
     return [os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")]
+
+
+def faults_of_small_matrices() -> int:
+    """Pages the kernel fills while matrices of 720 kB, 176 pages each, are made and dropped 50 times."""
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(50):
+            made = [np.ones((300, 300)) for _ in range(3)]
+            del made
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def pid() -> int:
@@ -91,6 +103,11 @@ async def test_runs_in_another_process_with_one_thread(executor: LocalExecutor) 
     assert await executor.run(add, 2, 3) == 5
     assert await executor.run(pid) != os.getpid()
     assert await executor.run(blas_threads) == ["1", "1", "1"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+async def test_memory_of_small_matrices_is_kept(executor: LocalExecutor) -> None:
+    assert await executor.run(faults_of_small_matrices) < 50
 
 
 async def test_reasons_are_told(executor: LocalExecutor) -> None:
