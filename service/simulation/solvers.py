@@ -7,15 +7,16 @@ from typing import Final, cast
 import numpy as np
 from scipy.linalg import eigh, solve_triangular
 from scipy.linalg.blas import dsyrk
-from scipy.linalg.lapack import dlauum, dpotrf, dpotrs, dtrtrs
+from scipy.linalg.lapack import dlauum, dorgqr, dpotrf, dpotrs, dpttrf, dpttrs, dsytrd, dtrtrs
 
 from service.theory.model import Array
 
-MANY: Final = 16
-"""From so many ridges on, one eigen-decomposition is cheaper than a Cholesky factor for each (d = 300 and 1,000)."""
+MANY: Final = 12
+"""From so many ridges on, one tridiagonal form is cheaper than a Cholesky factor for each (d = 300 and 1,000)."""
 
+_BLOCK: Final = 64  # LAPACK's own block size at most: what its workspace is for
 _EPS: Final = float(np.finfo(float).eps)
-# An eigen-decomposition errs by ε times the largest eigenvalue; a ridge this far above that does not see it.
+# An orthogonal transformation errs by ε times the largest eigenvalue; a ridge this far above that does not see it.
 _VISIBLE: Final = 1e5
 # Columns of unit length whose triangular factor has a smaller pivot are dependent, as far as can be told.
 _DEPENDENT: Final = 1e-11
@@ -24,17 +25,26 @@ _DEPENDENT: Final = 1e-11
 class PositiveSolver:
     """(A + ridge I)^-1 B for a positive semi-definite ``A``, shape (n, n); ``ridges``: all that will be asked for.
 
-    One eigen-decomposition serves many ridges, each a Cholesky factor where they are few or near rounding. Cholesky's
-    error does not depend on how the variables are scaled, so that eigenvalues many orders of magnitude apart do no harm
-    where the scaled matrix is well conditioned. Ridge 0, or one that is lost in rounding: numerically zero modes are
-    left out, which is the limit ridge → 0. ``A`` is symmetric; its lower triangle is read.
+    One tridiagonal form Qᵀ A Q serves many ridges, each a Cholesky factor where they are few or near rounding.
+    Cholesky's error does not depend on how the variables are scaled, so that eigenvalues many orders of magnitude apart
+    do no harm where the scaled matrix is well conditioned. Ridge 0, or one that is lost in rounding: numerically zero
+    modes are left out, which is the limit ridge → 0. ``A`` is symmetric; its lower triangle is read.
     """
 
     def __init__(self, A: Array, ridges: Sequence[float]) -> None:
         self._A = A
         distinct = set(ridges)
-        visible = min(distinct, default=0.0) > _VISIBLE * _EPS * float(np.trace(A))
-        self._many = len(distinct) >= MANY and visible
+        self._many = (
+            len(distinct) >= MANY and len(A) > 1 and min(distinct) > _VISIBLE * _EPS * float(np.trace(A))
+        )
+
+    @cached_property
+    def _tridiagonal(self) -> tuple[Array, Array, Array]:
+        """Diagonal, off-diagonal, and Q without its first row and column, which are those of the identity."""
+        A = np.array(self._A, order="F")
+        reflectors, diagonal, beside, tau, _ = dsytrd(A, lower=1, lwork=_BLOCK * len(A), overwrite_a=1)
+        Q, _, _ = dorgqr(reflectors[1:, :-1], tau, lwork=_BLOCK * len(A))
+        return diagonal, beside, Q
 
     @cached_property
     def _modes(self) -> tuple[Array, Array]:
@@ -44,8 +54,10 @@ class PositiveSolver:
     def solve(self, ridge: float, B: Array) -> Array:
         """(A + ridge I)^-1 B, for ``B`` of shape (n, k)."""
         if self._many:
-            s, U = self._modes
-            return U @ ((U.T @ B) / (s + ridge)[:, None])
+            diagonal, beside, Q = self._tridiagonal
+            D, E, _ = dpttrf(diagonal + ridge, beside)
+            Y, _ = dpttrs(D, E, np.concatenate([B[:1], Q.T @ B[1:]]))
+            return np.concatenate([Y[:1], Q @ Y[1:]])
         A = np.array(
             self._A, order="F"
         )  # Cholesky is faster by half in LAPACK's own order, from the lower triangle

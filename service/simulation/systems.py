@@ -33,8 +33,8 @@ class WeightSystem:
     """argmin_w (1/N) Σ_s ω_s ‖X_s w − y_s‖² + λ ‖w‖², for one penalty after another.
 
     ``projection`` P, shape (m, dimension): w = Pᵀv with v the fit on features P x. N counts all samples, of weight 0
-    too. The solvers are LAPACK's: Cholesky or eigenvalues of the smaller of Gram and kernel matrix; at penalty 0 with
-    fewer than two rows for a feature, where the Gram matrix would square the condition, QR of the rows.
+    too. The solvers are LAPACK's: Cholesky or tridiagonal form of the smaller of Gram and kernel matrix; at penalty 0
+    with fewer than two rows for a feature, where the Gram matrix would square the condition, QR of the rows.
     """
 
     def __init__(
@@ -188,4 +188,4 @@ def system_flops(
         flops += rows * rows * m
     flops += sum(4.0 * least**2 * m for penalty in penalties if penalty == 0 and rows < 2 * m)
     positive = sum(penalty > 0 for penalty in penalties)
-    return flops + (25.0 if positive >= MANY else positive / 3.0) * least**3 + 4.0 * least**2 * len(penalties)
+    return flops + (4.0 if positive >= MANY else positive / 3.0) * least**3 + 4.0 * least**2 * len(penalties)

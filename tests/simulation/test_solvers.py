@@ -142,21 +142,26 @@ def test_without_samples_the_fit_is_zero() -> None:
 
 
 def test_one_decomposition_serves_many_penalties(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same solutions as a factor for each, from one eigen-decomposition."""
+    """The same solutions as a factor for each, from one tridiagonal form."""
     X, _, _ = problem(60, 20)
     A, B = gram(X), RNG.standard_normal((20, 3))
     ridges = list(np.geomspace(1e-3, 1e3, MANY))
     calls = []
     from service.simulation import solvers
 
-    original = solvers.eigh
-    monkeypatch.setattr(solvers, "eigh", lambda *a, **k: calls.append(1) or original(*a, **k))
+    original = solvers.dsytrd
+    monkeypatch.setattr(solvers, "dsytrd", lambda *a, **k: calls.append(1) or original(*a, **k))
     together = PositiveSolver(A, ridges)
     for ridge in ridges:
         expected = np.linalg.solve(X.T @ X + ridge * np.eye(20), B)
         np.testing.assert_allclose(together.solve(ridge, B), expected, rtol=1e-9)
         np.testing.assert_allclose(PositiveSolver(A, [ridge]).solve(ridge, B), expected, rtol=1e-9)
     assert len(calls) == 1
+    for size in (1, 2):  # nothing to reflect, a single reflector
+        few = PositiveSolver(A[:size, :size], ridges)
+        for ridge in ridges:
+            expected = np.linalg.solve((X.T @ X)[:size, :size] + ridge * np.eye(size), B[:size])
+            np.testing.assert_allclose(few.solve(ridge, B[:size]), expected, rtol=1e-9)
 
 
 def test_eigenvalues_thirty_orders_of_magnitude_apart_do_no_harm() -> None:
