@@ -1,8 +1,9 @@
 """In which order shards are computed: simulations take turns, so that none waits for all of another one.
 
-Start-time fair queueing: a simulation's shards have the turns t, t + s, t + 2s, …; t is the turn that the queue has
-reached when it is submitted, s the stride of its priority. The smallest turn comes first. A simulation of 10,000
-shards and one of 20, submitted later, alternate from the later one's first shard on; neither starves the other.
+Start-time fair queueing (Goyal, Vin, Cheng 1996): a simulation's shards have the turns t, t + s, t + 2s, …; t is the
+turn that is being served when it is submitted, s the stride of its priority. The smallest turn comes first. A
+simulation of 10,000 shards and one of 20, submitted later, alternate from the later one's first shard on; neither
+starves the other.
 """
 
 from typing import Final
@@ -25,12 +26,24 @@ TURN: Final = (
 """SQL: the turn of a simulation's shard."""
 
 _REACHED = text("""
-    SELECT -priority FROM queue.procrastinate_jobs
-    WHERE status = 'todo' AND queue_name = :queue
-    ORDER BY priority DESC, id LIMIT 1
+    SELECT (
+        SELECT max(-priority) FROM queue.procrastinate_jobs
+        WHERE status = 'doing' AND worker_id IS NOT NULL AND queue_name = :queue
+    ) AS served, (
+        SELECT -priority FROM queue.procrastinate_jobs
+        WHERE status = 'todo' AND queue_name = :queue
+        ORDER BY priority DESC, id LIMIT 1
+    ) AS next
 """)
 
 
 async def reached(connection: AsyncConnection) -> int:
-    """The turn of the shard that comes next; 0 where none waits."""
-    return int(await connection.scalar(_REACHED, {"queue": queue.SHARD_QUEUE}) or 0)
+    """The turn of the shard that was begun last, of the next one where none is under way; 0 where there is neither.
+
+    Not the next one's: that of a simulation of low priority lies far ahead, and who comes now need not wait for it. A
+    shard that is tried again has an old turn: the next one is at most the longest stride away from the one served.
+    """
+    found = (await connection.execute(_REACHED, {"queue": queue.SHARD_QUEUE})).one()
+    if found.next is None or found.served is None:
+        return int(found.served or found.next or 0)
+    return max(int(found.served), int(found.next) - max(STRIDES.values()))

@@ -76,6 +76,26 @@ async def test_priority_is_a_share_of_the_turns(database: Database, priority: st
     assert order.count(other) / order.count(normal) == pytest.approx(share, rel=0.1)
 
 
+async def test_who_comes_later_does_not_wait_for_the_next_shard_of_a_lower_priority(
+    database: Database,
+) -> None:
+    low = await stored(database, 20, "low")
+    await served(database, 1)
+    high = await stored(database, 20, "high")
+    assert await served(database, 15) == 15 * [high]
+    assert low in await served(database, 2)
+
+
+async def test_a_shard_that_is_tried_again_does_not_set_the_turns_back(database: Database) -> None:
+    huge = await stored(database, 200)
+    await served(database, 100)
+    async with database.transaction() as connection:  # the first one is all that is under way
+        done = "DELETE FROM queue.procrastinate_jobs WHERE status = 'doing' AND priority < 0"
+        await connection.execute(text(done))
+    await stored(database, 50)
+    assert (await served(database, 12)).count(huge) >= 4
+
+
 async def test_ten_thousand_shards_enter_the_queue_bit_by_bit(database: Database) -> None:
     simulation_id = await stored(database, 10_000)
     jobs = text("SELECT count(*) FROM queue.procrastinate_jobs WHERE status = 'todo'")
