@@ -18,6 +18,8 @@ EXACT_MIXED: Final = 150
 
 _FEW: Final = 200.0  # lineages below which their law is followed value by value
 _SHORT: Final = 64  # values of a law whose matrices are squared without a thought
+_ROWS: Final = 48  # of a block
+_UNSEEN: Final = 1e-20
 _SATURATED: Final = 45.0  # balls per box from which a box is empty with probability e^-45
 
 
@@ -72,6 +74,23 @@ def occupied(mean: float, variance: float, boxes: int) -> Array:
     return law
 
 
+def _squared(matrix: Array) -> Array:
+    """The square of a lower triangular stochastic matrix, whose entries below ``_UNSEEN`` count for nothing.
+
+    While few lineages have met, all that is there lies near the diagonal: by blocks of rows.
+    """
+    size = matrix.shape[0]
+    below = np.subtract(*np.nonzero(matrix > _UNSEEN)).max()  # the furthest entry from the diagonal
+    if size < 2 * _ROWS or 3 * below > size:
+        return np.asarray(matrix @ matrix)
+    square = np.zeros_like(matrix)
+    for start in range(0, size, _ROWS):
+        stop = min(start + _ROWS, size)
+        near, far = max(start - below, 0), max(start - 2 * below, 0)
+        square[start:stop, far:stop] = matrix[start:stop, near:stop] @ matrix[near:stop, far:stop]
+    return square
+
+
 class _Chain:
     """The occupancy chain of one sample size, and its powers of two as far as they pay."""
 
@@ -91,7 +110,7 @@ class _Chain:
             while ahead >> (len(self._powers) - 1) > max(size // 2, 16) and self._powers[-1].shape[0] >= size:
                 # The chain only falls: the corner of a power is the power of the corner.
                 corner = self._powers[-1][:size, :size]
-                self._powers.append(corner @ corner)
+                self._powers.append(_squared(corner))
             level = max(i for i, power in enumerate(self._powers) if power.shape[0] >= size and left >> i > 0)
             weights = trimmed(weights @ self._powers[level][:size, :size])
             left -= 1 << level

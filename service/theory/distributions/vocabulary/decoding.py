@@ -76,8 +76,7 @@ def _tempered(vocabulary: Vocabulary, decoding: Decoding, generation: int) -> Na
     power = exp(min(-generation * log(decoding.temperature), _LARGEST_LOG))
     if vocabulary.exponent is not None:
         return _tempered_zipf(vocabulary, power, kept)
-    reach = np.cumsum(vocabulary.multiplicities)
-    inside = np.clip(kept - (reach - vocabulary.multiplicities), 0.0, vocabulary.multiplicities)
+    inside = vocabulary.within(kept)
     p = _powered(vocabulary.probabilities, inside, power)
     return _summary(p, inside, min(kept, vocabulary.types), vocabulary.beyond(kept))
 
@@ -151,7 +150,6 @@ class _Ranking:
             ranks = np.arange(1.0, vocabulary.types + 1.0)
             self._cumulative = np.cumsum(ranks**-vocabulary.exponent) / vocabulary.normalizer
         elif vocabulary.exponent is None:
-            self._reach = np.cumsum(vocabulary.multiplicities)
             self._mass = np.cumsum(vocabulary.multiplicities * vocabulary.probabilities)
 
     def reaching(self, share: float, kept: float) -> float:
@@ -164,7 +162,7 @@ class _Ranking:
         target = share * self._vocabulary.kept(kept)
         level = int(np.searchsorted(self._mass, target))
         before = self._mass[level - 1] if level else 0.0
-        start = self._reach[level - 1] if level else 0.0
+        start = self._vocabulary.reach[level - 1] if level else 0.0
         inside = max(np.ceil((target - before) / self._vocabulary.probabilities[level] - 1e-9), 1.0)
         return float(min(start + inside, kept))
 
@@ -188,7 +186,7 @@ class _Ranking:
         """The truth on its first ``kept`` ranks."""
         v = self._vocabulary
         if v.exponent is None:
-            inside = np.clip(kept - (self._reach - v.multiplicities), 0.0, v.multiplicities)
+            inside = v.within(kept)
             p = v.probabilities / float(inside @ v.probabilities)
             return _summary(p, inside, kept, v.beyond(kept))
         if np.isinf(kept):
@@ -201,8 +199,7 @@ def truncated(vocabulary: Vocabulary, kept: int) -> Vocabulary:
     """The truth among its ``kept`` most frequent types, kept < types."""
     if vocabulary.exponent is not None:
         return zipf(kept, vocabulary.exponent)
-    reach = np.cumsum(vocabulary.multiplicities)
-    inside = np.clip(kept - (reach - vocabulary.multiplicities), 0.0, vocabulary.multiplicities)
+    inside = vocabulary.within(kept)
     used = inside > 0
     p = vocabulary.probabilities[used] / float(inside @ vocabulary.probabilities)
     types = inside[used]

@@ -121,7 +121,7 @@ def _state(vocabulary: Vocabulary, founders: Founders, related: float, ranks: tu
         diversity=(1.0 - related) * (1.0 - vocabulary.simpson),
         surviving_types=levels.total(founders.present(p)) if known else None,
         missing_mass=levels.total(p * founders.absent(p)) if known else None,
-        entropy=expected_entropy(levels, founders, related) if known else None,
+        entropy=expected_entropy(vocabulary.coarse, founders, related) if known else None,
         founders=founders.mean if known else None,
         gone=tuple(founders.absent(asked).tolist()) if known else (None,) * len(ranks),
         spread=tuple(np.sqrt(related * asked * (1.0 - asked)).tolist()),  # Var p = Φ p_0 (1 − p_0)

@@ -25,7 +25,8 @@ def test_gone_is_the_chain_of_one_type(p: float, samples: int, models: int) -> N
 @pytest.mark.parametrize(
     ("p", "samples", "models", "real", "share"),
     [(0.02, 50, 20, 5, 0), (0.005, 100, 15, 20, 0), (0.2, 10, 30, 1, 0), (0.3, 40, 12, None, 0.1),
-     (0.001, 60, 50, None, 0.02), (0.6, 30, 7, 29, 0), (0.995, 12, 3, 4, 0)],
+     (0.001, 60, 50, None, 0.02), (0.6, 30, 7, 29, 0), (0.995, 12, 3, 4, 0), (0.01, 150, 10, None, 0.3),
+     (0.2, 24, 30_000, None, 1e-5), (0.05, 40, 700, 1, 0)],
 )  # fmt: skip
 def test_gone_with_fresh_samples_is_the_chain_of_one_type(
     p: float, samples: int, models: int, real: int | None, share: float
