@@ -4,6 +4,7 @@ Processor time, least of several runs, one core. The simulation's time for a rel
 replicate times (relative standard deviation of one replicate / 1e-3)².
 """
 
+import json
 import time
 from collections.abc import Callable
 
@@ -16,6 +17,15 @@ from service.distributions.vocabulary.simulation import VOCABULARY, VocabularySi
 ACCURACY = 1e-3
 REPLICATES = 12
 MILLION = {"vocabulary": {"kind": "zipf", "types": 10**6, "exponent": 1.1}, "generations": 10**6}
+DIFFERENT = {
+    "vocabulary": {"kind": "counts", "values": [10**12 // i + 10**6 - i for i in range(1, 10**6 + 1)]},
+    "generations": 10**6,
+}
+PLENTIFUL = {
+    **MILLION,
+    "samples": None,
+    "workflow": {"kind": "fresh", "real_fraction": 0.1, "allocation": "iid"},
+}
 PREDICTIONS = {
     "a million generations, 1e12 tokens": {**MILLION, "samples": 10**12, "workflow": {"kind": "replace"}},
     "a million generations, 1e6 tokens": {**MILLION, "samples": 10**6, "workflow": {"kind": "replace"}},
@@ -27,9 +37,36 @@ PREDICTIONS = {
         "vocabulary": {"kind": "zipf", "types": None, "exponent": 1.05}, "generations": 10**6, "samples": 10**12,
         "workflow": {"kind": "replace"},
     },
+    "a million generations, 1e6 tokens, 1e5 fresh": {
+        **MILLION, "samples": 10**6, "workflow": {"kind": "fresh", "real_samples": 10**5},
+    },
+    "a million generations, 1e6 tokens, 10 retained": {
+        **MILLION, "samples": 10**6, "workflow": {"kind": "retained", "real_samples": 10},
+    },
+    "a million generations, 150 tokens, one fresh": {
+        **MILLION, "samples": 150, "workflow": {"kind": "fresh", "real_samples": 1},
+    },
+    "temperature 0.9, 10 % fresh": {**PLENTIFUL, "decoding": {"temperature": 0.9}},
+    "top-k 1,000, 10 % fresh": {**PLENTIFUL, "decoding": {"top_k": 1000}},
+    "top-p 0.9, 10 % fresh": {**PLENTIFUL, "decoding": {"top_p": 0.9}},
+    "top-k 1,000 of 1e12 tokens": {
+        **MILLION, "samples": 10**12, "workflow": {"kind": "replace"}, "decoding": {"top_k": 1000},
+    },
     "a million listed counts": {
         "vocabulary": {"kind": "counts", "values": [10**9 // i + 1 for i in range(1, 10**6 + 1)]},
         "generations": 10**6, "samples": 10**12, "workflow": {"kind": "replace"},
+    },
+    "a million listed counts, all different": {
+        **DIFFERENT, "samples": 10**12, "workflow": {"kind": "replace"},
+    },
+    "a million listed counts, all different, 1e6 tokens, 1e5 fresh": {
+        **DIFFERENT, "samples": 10**6, "workflow": {"kind": "fresh", "real_samples": 10**5},
+    },
+    "a million listed counts, all different, accumulated": {
+        **DIFFERENT, "samples": 10**6, "workflow": {"kind": "accumulate"},
+    },
+    "a million listed counts, all different, top-p 0.9": {
+        **DIFFERENT, "samples": None, "workflow": {"kind": "replace"}, "decoding": {"top_p": 0.9},
     },
 }  # fmt: skip
 SIMULATED = {
@@ -48,10 +85,14 @@ def least(function: Callable[[], object], runs: int = 7) -> float:
 
 
 def main() -> None:
-    print("| prediction | ms |\n| --- | --- |")
+    print("| prediction | reading the request, ms | prediction, ms |\n| --- | --- | --- |")
     for name, body in PREDICTIONS.items():
         request = VocabularyRequest.model_validate(body)
-        print(f"| {name} | {1e3 * least(lambda request=request: predicted(request, None)):.1f} |")  # type: ignore[misc]
+        text = json.dumps(body)
+        read = least(lambda text=text: VocabularyRequest.model_validate(json.loads(text)), 3)  # type: ignore[misc]
+        print(
+            f"| {name} | {1e3 * read:.1f} | {1e3 * least(lambda request=request: predicted(request, None)):.1f} |"
+        )  # type: ignore[misc]
     request = VocabularySimulationRequest.model_validate({**SIMULATED, "replicates": REPLICATES})
     planned = VOCABULARY.plan(request, None)
     start = time.process_time()

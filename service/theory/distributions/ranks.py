@@ -12,6 +12,7 @@ _HEAD: Final = 128  # ranks that are listed one by one
 _SINGLE: Final = 32  # the same beyond a break and before the end
 _RATIO: Final = 1.7  # of the last rank of a block to its first, at most
 _FALL: Final = 3.0  # of the steepest i^-exponent within a block, at most
+_RESOLVED: Final = 1e-14  # of the last rank, which are the shortest blocks
 _NODES: Final = 12
 _UNIFORM: Final = 10**9  # ranks in a block from which the sum is an integral to rounding
 
@@ -53,11 +54,12 @@ def _blocks(first: float, end: float, ratio: float, *, closed: bool) -> list[tup
 def _shortening(first: float, end: float) -> list[tuple[Array, Array]]:
     """Blocks of half of what is left, then the last ranks one by one."""
     parts = []
-    while end - first > _SINGLE:
+    # beyond 1e16 single ranks are no numbers any more
+    while end - first > max(_SINGLE, _RESOLVED * end):
         middle = np.floor((first + end) / 2.0)
         parts.append(_rule(first, middle))
         first = middle + 1.0
-    return [*parts, _listed(first, end)]
+    return [*parts, _listed(first, end) if end - first <= _SINGLE else _rule(first, end)]
 
 
 def _listed(first: float, last: float) -> tuple[Array, Array]:

@@ -13,14 +13,18 @@ from typing import Final
 import numpy as np
 from scipy.special import xlogy, zeta
 
+from service.theory.distributions.vocabulary.cuts import Cuts
 from service.theory.distributions.vocabulary.levels import Vocabulary, zipf
 from service.theory.errors import Unsupported
 from service.theory.model import Array
 
 MAX_LISTED: Final = 20_000
 MAX_WORK: Final = 200_000_000
-MAX_RANKED: Final = 1_000_000
 _SLACK: Final = 1.0 - 1e-14  # a cumulative probability that reaches the threshold but for rounding
+_UNCHANGED: Final = 1e-14
+_FOR_EVER: Final = 10**15
+_LITTLE: Final = 0.02
+_DEEP: Final = 45.0  # e-folds below the largest term of a sum from which terms count for nothing
 _LARGEST_LOG: Final = 600.0
 _STEEPEST: Final = 300.0  # exponent beyond which the second type has no probability left in double precision
 
@@ -53,49 +57,82 @@ class Narrowed:
     kept: float
 
 
+def settled(vocabulary: Vocabulary, decoding: Decoding, share: float) -> Narrowed | None:
+    """After infinitely many generations; None: no such distribution. Raises Unsupported where that takes long."""
+    return next(narrowed(vocabulary, decoding, share, [_FOR_EVER], effort=_LITTLE))
+
+
 def narrowed(
-    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: Iterable[int]
+    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: Iterable[int], effort: float = 1.0
 ) -> Iterator[Narrowed | None]:
     """Each of ``generations`` (increasing, from 0), ``share`` of every one's samples real; None: no such distribution.
 
-    Closed forms for temperature with top-k (p ∝ p_0^(T^-g) on the k most frequent types) and for top-p alone
-    (K_g = min{k: C(k) ≥ top_p C(K_{g-1})}); else p ← share p_0 + (1 − share) decoded(p), generation by generation.
+    Closed forms for temperature with top-k (p ∝ p_0^(T^-g) on the k most frequent types) and at temperature 1
+    (the truth times a step function of the rank); else p ← share p_0 + (1 − share) decoded(p), generation by
+    generation, until nothing changes.
     None for temperatures above 1 on an endless law once its exponent is at most 1. Raises Unsupported where
-    neither is possible, saying what would be.
+    neither is possible, saying what would be; ``effort``: the part of the usual work after which it gives up.
     """
     wanted = list(generations)
     if share == 0.0 and decoding.top_p == 1.0:
-        return (_tempered(vocabulary, decoding, g) for g in wanted)
-    if share == 0.0 and decoding.temperature == 1.0:
-        return _cut(vocabulary, decoding, wanted)
-    return _iterated(vocabulary, decoding, share, wanted)
+        return _tempered(vocabulary, decoding, wanted)
+    if decoding.temperature == 1.0:
+        return _cut(vocabulary, decoding, share, wanted, effort)
+    return _iterated(vocabulary, decoding, share, wanted, effort)
 
 
-def _tempered(vocabulary: Vocabulary, decoding: Decoding, generation: int) -> Narrowed | None:
-    kept = np.inf if decoding.top_k is None or generation == 0 else float(decoding.top_k)
-    power = exp(min(-generation * log(decoding.temperature), _LARGEST_LOG))
-    if vocabulary.exponent is not None:
-        return _tempered_zipf(vocabulary, power, kept)
-    inside = vocabulary.within(kept)
-    p = _powered(vocabulary.probabilities, inside, power)
-    return _summary(p, inside, min(kept, vocabulary.types), vocabulary.beyond(kept))
+def _cut(
+    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: list[int], effort: float
+) -> Iterator[Narrowed]:
+    cuts = Cuts(vocabulary, decoding.top_k, decoding.top_p, share, effort)
+    at = 0
+    for generation in generations:
+        cuts.forward(generation - at)
+        at = generation
+        yield Narrowed(*cuts.state())
 
 
-def _tempered_zipf(vocabulary: Vocabulary, power: float, kept: float) -> Narrowed | None:
-    """Zipf stays Zipf: exponent β T^-g, on the first k ranks."""
+# --- temperature ----------------------------------------------------------------------------------
+
+
+def _tempered(
+    vocabulary: Vocabulary, decoding: Decoding, generations: list[int]
+) -> Iterator[Narrowed | None]:
+    """p ∝ p_0^(T^-g) on the k most frequent types."""
+    k = decoding.top_k
+    inner = vocabulary if k is None or k >= vocabulary.types else truncated(vocabulary, k)
+    outside = vocabulary.beyond(inner.types) if inner.types < vocabulary.types else 0.0
+    for generation in generations:
+        power = exp(min(-generation * log(decoding.temperature), _LARGEST_LOG))
+        law, missing = (vocabulary, 0.0) if generation == 0 else (inner, outside)
+        yield (_powered_list if law.exponent is None else _powered_zipf)(law, power, missing)
+
+
+def _powered_zipf(vocabulary: Vocabulary, power: float, missing: float) -> Narrowed | None:
+    """Zipf stays Zipf: exponent β T^-g."""
     assert vocabulary.exponent is not None
-    exponent = vocabulary.exponent * power
-    types = min(kept, vocabulary.types)
-    missing = vocabulary.beyond(kept)
+    exponent, types = vocabulary.exponent * power, vocabulary.types
     if exponent > _STEEPEST:
-        return Narrowed(1.0, 0.0, types, missing, kept)
+        return Narrowed(1.0, 0.0, types, missing, types)
     if np.isinf(types):
         if exponent <= 1.0:
             return None
         found = zipf(None, exponent)
-        return Narrowed(float(zeta(2.0 * exponent) / zeta(exponent) ** 2), found.entropy, np.inf, 0.0, kept)
+        return Narrowed(float(zeta(2.0 * exponent) / zeta(exponent) ** 2), found.entropy, types, 0.0, types)
     found = zipf(int(types), exponent)
-    return Narrowed(found.simpson, found.entropy, types, missing, kept)
+    return Narrowed(found.simpson, found.entropy, types, missing, types)
+
+
+def _powered_list(vocabulary: Vocabulary, power: float, missing: float) -> Narrowed:
+    """A long list by levels that are close together where p^power is not negligible."""
+    p = vocabulary.probabilities
+    used = vocabulary
+    if power * log(p[0] / p[-1]) > _DEEP:
+        used = vocabulary.above(p[0] * exp(-_DEEP / power))
+    levels = used.condensed
+    raised = _powered(levels.probabilities, levels.multiplicities, power)
+    simpson, entropy = _summed(raised, levels.multiplicities)
+    return Narrowed(simpson, entropy, vocabulary.types, missing, vocabulary.types)
 
 
 def _powered(p: Array, multiplicities: Array, power: float) -> Array:
@@ -109,90 +146,12 @@ def _powered(p: Array, multiplicities: Array, power: float) -> Array:
     return value
 
 
-def _summary(p: Array, multiplicities: Array, surviving: float, missing: float) -> Narrowed:
-    return Narrowed(
-        float(multiplicities @ p**2),
-        max(-float(multiplicities @ xlogy(p, p)), 0.0),
-        float(surviving),
-        float(missing),
-        float(surviving),
-    )
+def _summed(p: Array, multiplicities: Array) -> tuple[float, float]:
+    """Σ p² and the entropy."""
+    return float(multiplicities @ p**2), max(-float(multiplicities @ xlogy(p, p)), 0.0)
 
 
-def _cut(vocabulary: Vocabulary, decoding: Decoding, generations: list[int]) -> Iterator[Narrowed]:
-    """Top-p (and top-k before it) at temperature 1: the truth, cut at a rank that falls."""
-    ranking = _Ranking(vocabulary)
-    kept, at, fixed = float(vocabulary.types), 0, False
-    for generation in generations:
-        while at < generation and not fixed:
-            before = kept
-            if decoding.top_k is not None:
-                kept = min(kept, float(decoding.top_k))
-            kept = ranking.reaching(decoding.top_p * _SLACK, kept)
-            fixed = kept == before
-            at += 1
-        at = generation
-        yield ranking.cut(kept)
-
-
-class _Ranking:
-    """Cumulative probabilities of the truth by rank, and their inverse."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary = vocabulary
-        self._cumulative: Array | None = None
-        if vocabulary.exponent is not None and np.isfinite(vocabulary.types):
-            if vocabulary.types > MAX_RANKED:
-                raise Unsupported(
-                    f"top_p on a finite Zipf law is computed for at most {MAX_RANKED:,} types; "
-                    "an endless law (types null) has no such limit"
-                )
-            ranks = np.arange(1.0, vocabulary.types + 1.0)
-            self._cumulative = np.cumsum(ranks**-vocabulary.exponent) / vocabulary.normalizer
-        elif vocabulary.exponent is None:
-            self._mass = np.cumsum(vocabulary.multiplicities * vocabulary.probabilities)
-
-    def reaching(self, share: float, kept: float) -> float:
-        """The smallest k with C(k) ≥ share × C(kept)."""
-        if self._cumulative is not None:
-            target = share * self._cumulative[int(kept) - 1]
-            return float(np.searchsorted(self._cumulative[: int(kept)], target) + 1)
-        if self._vocabulary.exponent is not None:
-            return self._endless(share, kept)
-        target = share * self._vocabulary.kept(kept)
-        level = int(np.searchsorted(self._mass, target))
-        before = self._mass[level - 1] if level else 0.0
-        start = self._vocabulary.reach[level - 1] if level else 0.0
-        inside = max(np.ceil((target - before) / self._vocabulary.probabilities[level] - 1e-9), 1.0)
-        return float(min(start + inside, kept))
-
-    def _endless(self, share: float, kept: float) -> float:
-        """Through the tail, which keeps its digits: the smallest k with tail(k) ≤ 1 − share C(kept)."""
-        v = self._vocabulary
-        assert v.exponent is not None
-        lost = 1.0 - share + share * (0.0 if np.isinf(kept) else v.beyond(kept))
-        c = v.exponent - 1.0
-        guess = (lost * v.normalizer * c) ** (-1.0 / c) - 0.5
-        if guess > 1e15:  # neighbouring ranks are one number here
-            return float(min(np.ceil(guess), kept))
-        k = max(np.floor(guess), 1.0)
-        while v.beyond(k) > lost:
-            k += 1.0
-        while k > 1.0 and v.beyond(k - 1.0) <= lost:
-            k -= 1.0
-        return float(min(k, kept))
-
-    def cut(self, kept: float) -> Narrowed:
-        """The truth on its first ``kept`` ranks."""
-        v = self._vocabulary
-        if v.exponent is None:
-            inside = v.within(kept)
-            p = v.probabilities / float(inside @ v.probabilities)
-            return _summary(p, inside, kept, v.beyond(kept))
-        if np.isinf(kept):
-            return Narrowed(v.simpson, v.entropy, kept, 0.0, kept)
-        found = zipf(int(kept), v.exponent)
-        return Narrowed(found.simpson, found.entropy, kept, v.beyond(kept), kept)
+# --- everything else, step by step ----------------------------------------------------------------
 
 
 def truncated(vocabulary: Vocabulary, kept: int) -> Vocabulary:
@@ -207,29 +166,48 @@ def truncated(vocabulary: Vocabulary, kept: int) -> Vocabulary:
 
 
 def _iterated(
-    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: list[int]
+    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: list[int], effort: float
 ) -> Iterator[Narrowed]:
-    """Generation by generation, on a list of types; where nothing is cut, on levels."""
-    if not np.isfinite(vocabulary.types):
+    """Temperature with real data, or with top-p: on a list of types; on levels where there is no top-p."""
+    if decoding.top_p < 1.0:
+        law = _listed(vocabulary)
+        cut, inside, rest = decoding, 1.0, (0.0, 0.0)
+    else:
+        law, inside, rest = _inner(vocabulary, decoding.top_k, share)
+        cut = replace(decoding, top_k=None)
+    for generation, p in zip(generations, _steps(law, inside, cut, share, generations, effort), strict=True):
+        if generation == 0:
+            yield Narrowed(vocabulary.simpson, vocabulary.entropy, vocabulary.types, 0.0, vocabulary.types)
+            continue
+        alive = p > 0.0
+        simpson, entropy = _summed(p, law.multiplicities)
+        surviving = float(law.multiplicities[alive].sum()) if share == 0.0 else vocabulary.types
+        missing = law.total(np.where(alive, 0.0, law.probabilities))
+        yield Narrowed(simpson + rest[0], entropy + rest[1], surviving, missing, surviving)
+
+
+def _inner(
+    vocabulary: Vocabulary, k: int | None, share: float
+) -> tuple[Vocabulary, float, tuple[float, float]]:
+    """Levels of the types that are drawn; their true mass; Σ p² and −Σ p ln p of the others, real ones alone."""
+    kept = vocabulary.types if k is None else min(float(k), vocabulary.types)
+    if not np.isfinite(kept):
         raise Unsupported(
             "this combination has no closed form for an endless vocabulary; give a finite number of types"
         )
-    truth = vocabulary.condensed
-    if decoding.top_k is not None or decoding.top_p < 1.0:
-        truth = _listed(vocabulary)
-    if truth.probabilities.size * float(generations[-1]) > MAX_WORK:
-        raise Unsupported(
-            f"{generations[-1]:,} generations of {truth.probabilities.size:,} types are more than the {MAX_WORK:,} "
-            "steps that are computed one by one; ask for fewer generations or types"
-        )
-    return _steps(truth, decoding, share, generations)
+    if kept == vocabulary.types:
+        return vocabulary.condensed, 1.0, (0.0, 0.0)
+    inner, mass, out = truncated(vocabulary, int(kept)), vocabulary.kept(kept), vocabulary.beyond(kept)
+    squares = vocabulary.simpson - mass**2 * inner.simpson
+    surprise = vocabulary.entropy - mass * (inner.entropy - log(mass))
+    return inner.condensed, mass, (share**2 * squares, share * (surprise - log(share) * out))
 
 
 def _listed(vocabulary: Vocabulary) -> Vocabulary:
     if vocabulary.types > MAX_LISTED:
         raise Unsupported(
-            f"temperature or fresh real data together with top_p, and fresh real data with top_k, are computed for at "
-            f"most {MAX_LISTED:,} types; this vocabulary has {vocabulary.types:,.0f}"
+            f"temperature together with top_p is computed for at most {MAX_LISTED:,} types; this vocabulary has "
+            f"{vocabulary.types:,.0f}; give fewer, a finite number of types, or only one of the two"
         )
     if vocabulary.exponent is not None:
         p = np.arange(1.0, vocabulary.types + 1.0) ** -vocabulary.exponent / vocabulary.normalizer
@@ -238,21 +216,30 @@ def _listed(vocabulary: Vocabulary) -> Vocabulary:
     return replace(vocabulary, probabilities=p, multiplicities=np.ones_like(p), exponent=None)
 
 
-def _steps(truth: Vocabulary, decoding: Decoding, share: float, generations: list[int]) -> Iterator[Narrowed]:
-    p0, types = truth.probabilities, truth.multiplicities
-    p, at, fixed = p0, 0, False
+def _steps(  # noqa: PLR0917
+    law: Vocabulary, inside: float, decoding: Decoding, share: float, generations: list[int], effort: float
+) -> Iterator[Array]:
+    """p at each generation, until nothing changes; raises Unsupported where that takes too long.
+
+    ``inside``: the true mass of the types of ``law``, whose probabilities are among themselves.
+    """
+    real, types = inside * law.probabilities, law.multiplicities
+    p, at, fixed = real, 0, False
     for generation in generations:
         while at < generation and not fixed:
             drawn = _powered(p, types, 1.0 / decoding.temperature)
-            if decoding.top_k is not None or decoding.top_p < 1.0:
+            if decoding.top_p < 1.0:
                 drawn = _truncated(drawn, decoding)
-            after = share * p0 + (1.0 - share) * drawn
-            fixed = bool(np.all(np.abs(after - p) <= 1e-15 * p))
+            after = share * real + (1.0 - share) * drawn
+            fixed = bool(np.all(np.abs(after - p) <= _UNCHANGED * p))
             p, at = after, at + 1
+            if at * p.size > effort * MAX_WORK and not fixed:
+                raise Unsupported(
+                    f"after {at:,} generations the {p.size:,} probabilities are still changing, and no more are "
+                    "computed one by one; ask for fewer generations or types"
+                )
         at = generation
-        alive = p > 0.0
-        surviving = float(types[alive].sum())
-        yield _summary(p, types, surviving, truth.total(np.where(alive, 0.0, p0)))
+        yield p
 
 
 def _truncated(p: Array, decoding: Decoding) -> Array:
@@ -260,9 +247,8 @@ def _truncated(p: Array, decoding: Decoding) -> Array:
     cut = p.copy()
     if decoding.top_k is not None:
         cut[decoding.top_k :] = 0.0
-    if decoding.top_p < 1.0:
-        cumulative = np.cumsum(cut)
-        last = int(np.searchsorted(cumulative, decoding.top_p * _SLACK * cumulative[-1]))
-        cut[last + 1 :] = 0.0
+    cumulative = np.cumsum(cut)
+    last = int(np.searchsorted(cumulative, decoding.top_p * _SLACK * cumulative[-1]))
+    cut[last + 1 :] = 0.0
     value: Array = cut / cut.sum()
     return value

@@ -52,6 +52,14 @@ class Vocabulary:
         """Of at most ``COARSE_LEVELS``: as ``condensed``, for closures that are off by more than its 1e-7."""
         return self.condensed._of_at_most(COARSE_LEVELS)
 
+    def above(self, probability: float) -> "Vocabulary":
+        """Its types of at least this probability, which do not add up to one."""
+        count = self.probabilities.size - int(np.searchsorted(self.probabilities[::-1], probability))
+        count = max(count, 1)
+        return replace(
+            self, probabilities=self.probabilities[:count], multiplicities=self.multiplicities[:count]
+        )
+
     def _of_at_most(self, levels: int) -> "Vocabulary":
         if self.probabilities.size <= levels or self.exponent is not None:
             return self
@@ -77,7 +85,7 @@ class Vocabulary:
         """Σ over types of a value per level, shape (levels,)."""
         return float(self.multiplicities @ values)
 
-    def of_rank(self, rank: int) -> float:
+    def of_rank(self, rank: float) -> float:
         """The probability of the rank-th most frequent type; 0 beyond the last one."""
         if rank > self.types:
             return 0.0

@@ -79,11 +79,17 @@ def predict_plentiful(
             found.append(Generation(generation, unknown_state(len(ranks))))
         else:
             found.append(Generation(generation, _narrow_state(vocabulary, state, ranks)))
-    cautions.append(
-        Caution(
-            "no_limit", "The limit of infinitely many generations has no formula under a decoding.", "limit"
+    limit = unknown_state(len(ranks))
+    try:
+        last = decoding.settled(vocabulary, how, share)
+        limit = limit if last is None else _narrow_state(vocabulary, last, ranks)
+    except Unsupported:
+        last = None
+    if last is None:
+        message = (
+            "What is left after infinitely many generations is no distribution, or takes too long to compute."
         )
-    )
+        cautions.append(Caution("no_limit", message, "limit"))
     cautions.append(
         Caution("no_half_life", "A half-life is given for plain sampling only.", "diversity_half_life")
     )
@@ -91,7 +97,7 @@ def predict_plentiful(
     return VocabularyPrediction(
         truth,
         tuple(found),
-        unknown_state(len(ranks)),
+        limit,
         None,
         tuple(
             exact(q, basis)
@@ -202,8 +208,12 @@ def _misranked_mass(vocabulary: Vocabulary, k: int, samples: float) -> float:
         per_log = k / vocabulary.exponent if vocabulary.exponent > 0.0 else 0.0
     else:
         reach = 2.0 / np.sqrt(samples * p)
-        near = np.abs(np.log(vocabulary.probabilities / p)) <= reach
-        per_log = float(vocabulary.multiplicities[near].sum()) / (2.0 * reach)
+        rising = vocabulary.probabilities[::-1]
+        low, high = (
+            np.searchsorted(rising, p * np.exp(-reach)),
+            np.searchsorted(rising, p * np.exp(reach), "right"),
+        )
+        per_log = float(vocabulary.multiplicities[::-1][low:high].sum()) / (2.0 * reach)
     return float(0.5 * per_log / samples)
 
 

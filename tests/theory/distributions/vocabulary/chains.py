@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.stats import binom, hypergeom
 
+from service.theory.distributions.vocabulary.decoding import Decoding
+
 
 def gone_by_chain(p: float, samples: int, models: int, real: int | None = None, share: float = 0.0) -> float:
     """P(type gone from model n): the chain of its count, by matrices of binomial laws.
@@ -103,3 +105,24 @@ def statistics(counts: np.ndarray, p: np.ndarray) -> tuple[float, float, float, 
         float(p[counts == 0].sum()),
         -float(positive @ np.log(positive)),
     )
+
+
+def by_hand(p0: np.ndarray, decoding: Decoding, share: float, generations: int) -> list[np.ndarray]:
+    """Each generation's distribution under a decoding without sampling noise, with nothing clever."""
+    p, found = p0.copy(), [p0.copy()]
+    for _ in range(generations):
+        with np.errstate(divide="ignore"):
+            q = np.exp(np.log(p) / decoding.temperature - np.log(p.max()) / decoding.temperature)
+        q /= q.sum()
+        order = np.argsort(-q, kind="stable")
+        keep = q.size if decoding.top_k is None else decoding.top_k
+        q[order[keep:]] = 0
+        q /= q.sum()
+        if decoding.top_p < 1:
+            reach = np.cumsum(q[order])
+            last = int(np.argmax(reach >= decoding.top_p * (1 - 1e-14)))
+            q[order[last + 1 :]] = 0
+            q /= q.sum()
+        p = share * p0 + (1 - share) * q
+        found.append(p.copy())
+    return found

@@ -6,30 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import zeta
 
-from service.theory.distributions.vocabulary.decoding import MAX_WORK, Decoding, Narrowed, narrowed
+from service.theory.distributions.vocabulary import decoding as module
+from service.theory.distributions.vocabulary.decoding import Decoding, Narrowed, narrowed
 from service.theory.distributions.vocabulary.levels import Vocabulary, from_counts, zipf
 from service.theory.errors import Unsupported
-
-
-def by_hand(p0: np.ndarray, decoding: Decoding, share: float, generations: int) -> list[np.ndarray]:
-    """Each generation's distribution, with nothing clever."""
-    p, found = p0.copy(), [p0.copy()]
-    for _ in range(generations):
-        with np.errstate(divide="ignore"):
-            q = np.exp(np.log(p) / decoding.temperature - np.log(p.max()) / decoding.temperature)
-        q /= q.sum()
-        order = np.argsort(-q, kind="stable")
-        keep = q.size if decoding.top_k is None else decoding.top_k
-        q[order[keep:]] = 0
-        q /= q.sum()
-        if decoding.top_p < 1:
-            reach = np.cumsum(q[order])
-            last = int(np.argmax(reach >= decoding.top_p * (1 - 1e-14)))
-            q[order[last + 1 :]] = 0
-            q /= q.sum()
-        p = share * p0 + (1 - share) * q
-        found.append(p.copy())
-    return found
+from tests.theory.distributions.vocabulary.chains import by_hand
 
 
 def agree(found: Narrowed | None, p: np.ndarray, p0: np.ndarray) -> None:
@@ -96,6 +77,15 @@ def test_top_p_of_an_endless_zipf_is_that_of_a_long_one() -> None:
         assert state.missing_mass == pytest.approx(beyond[int(kept) - 1])
 
 
+def test_top_p_where_ranks_are_no_whole_numbers_any_more() -> None:
+    """Of β = 1.05, 90 % of the mass lie on some 1e19 types: the cut is all but continuous there."""
+    first, second = narrowed(zipf(None, 1.05), Decoding(top_p=0.9), 0.0, [1, 2])
+    assert first is not None
+    assert second is not None
+    assert first.surviving > 1e16
+    assert (first.missing_mass, second.missing_mass) == pytest.approx((0.1, 0.19), rel=1e-9)
+
+
 def test_a_steep_temperature_leaves_one_type() -> None:
     for vocabulary in (zipf(None, 1.1), zipf(10**6, 0.5), from_counts(np.array([5.0, 4, 1]))):
         (state,) = narrowed(vocabulary, Decoding(0.5), 0.0, [10**6])
@@ -117,17 +107,72 @@ def test_fresh_data_has_a_fixed_point() -> None:
     assert 0 < late[0].entropy < zipf(500, 1.1).entropy
 
 
+@pytest.mark.parametrize("share", [1e-3, 0.02, 0.3])
+@pytest.mark.parametrize(
+    "decoding", [Decoding(top_p=0.9), Decoding(top_p=0.999), Decoding(top_k=25, top_p=0.97)]
+)
+@pytest.mark.parametrize("counts", [np.arange(1.0, 60) ** -1.2, np.repeat([9.0, 5, 5, 2, 1], 8), np.ones(30)])
+def test_cuts_many_generations_at_once(counts: np.ndarray, decoding: Decoding, share: float) -> None:
+    """Where the cut rests, and every time it moves: each generation up to the fixed point is drawn by hand."""
+    p0 = np.sort(counts)[::-1] / counts.sum()
+    late = [0, 1, 2, 7, 30, 100, 101, 400, 3000]
+    expected = by_hand(p0, decoding, share, late[-1])
+    for generation, state in zip(late, narrowed(from_counts(p0), decoding, share, late), strict=True):
+        agree(state, expected[generation], p0)
+    (ever,) = narrowed(from_counts(p0), decoding, share, [10**9])
+    if share > 0.01:
+        agree(ever, expected[-1], p0)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5])
+def test_top_k_of_an_endless_zipf_with_fresh_data(share: float) -> None:
+    """From generation 1 on, p_0 (a + (1 − a)/C_k) up to rank k and a p_0 beyond; by zeta functions."""
+    beta, k = 1.4, 50
+    mass = 1 - float(zeta(beta, k + 1) / zeta(beta))
+    inner, outer = (float(part / zeta(beta) ** 2) for part in
+                    (zeta(2 * beta) - zeta(2 * beta, k + 1), zeta(2 * beta, k + 1)))  # fmt: skip
+    factor = share + (1 - share) / mass
+    for state in narrowed(zipf(None, beta), Decoding(top_k=k), share, [1, 2, 10**6]):
+        assert state is not None
+        assert state.simpson == pytest.approx(factor**2 * inner + share**2 * outer, rel=1e-10)
+        assert (state.surviving, state.missing_mass) == (np.inf, 0)
+
+
+@pytest.mark.parametrize("temperature", [0.8, 1.3])
+@pytest.mark.parametrize("top_k", [None, 30_000])
+def test_temperature_on_a_long_list(temperature: float, top_k: int | None) -> None:
+    """50,000 different counts, as p^(T^-g) over every one of them."""
+    counts = np.unique(np.rint(1e10 / np.arange(1.0, 50_001) ** 0.9 + np.arange(50_000.0)[::-1]))[::-1]
+    p = counts / counts.sum()
+    kept = p if top_k is None else p[:top_k]
+    wanted = [1, 2, 5, 9, 20, 50]
+    found = narrowed(from_counts(counts), Decoding(temperature, top_k), 0.0, wanted)
+    for generation, state in zip(wanted, found, strict=True):
+        raised = np.exp((np.log(kept) - np.log(kept[0])) * temperature**-generation)
+        raised /= raised.sum()
+        assert state is not None
+        positive = raised[raised > 0]
+        assert state.simpson == pytest.approx(raised @ raised, rel=1e-9)
+        assert state.entropy == pytest.approx(-positive @ np.log(positive), rel=1e-9, abs=1e-12)
+        assert state.missing_mass == pytest.approx(p[kept.size :].sum(), abs=1e-13)
+
+
 @pytest.mark.parametrize(
     ("vocabulary", "decoding", "share", "generations"),
     [
         (zipf(None, 1.5), Decoding(0.9), 0.1, 3),
         (zipf(10**6, 1.1), Decoding(0.9, None, 0.9), 0.0, 3),
         (zipf(10**7, 1.1), Decoding(top_p=0.9), 0.0, 3),
-        (zipf(1000, 1.1), Decoding(0.9), 0.1, MAX_WORK),
+        (zipf(1000, 1.1), Decoding(0.999), 1e-3, 10**6),
     ],
 )
 def test_what_cannot_be_computed_says_what_could(
-    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: int
+    vocabulary: Vocabulary,
+    decoding: Decoding,
+    share: float,
+    generations: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(module, "MAX_WORK", 10**5)
     with pytest.raises(Unsupported, match=r"finite number|at most|endless law|fewer"):
         list(narrowed(vocabulary, decoding, share, [generations]))

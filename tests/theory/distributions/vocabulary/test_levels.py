@@ -44,6 +44,14 @@ def test_endless_zipf_against_zeta(exponent: float) -> None:
     assert vocabulary.beyond(1000) == pytest.approx(float(beyond), rel=1e-11)
 
 
+@pytest.mark.parametrize("types", [10**15, 10**18, 10**30])
+def test_more_types_than_whole_numbers_can_tell(types: int) -> None:
+    vocabulary = zipf(types, 1.05)
+    with mpmath.workdps(40):
+        normalizer = mpmath.zeta(1.05) - mpmath.zeta(1.05, types + 1)
+    assert vocabulary.normalizer == pytest.approx(float(normalizer), rel=1e-13)
+
+
 def test_distinct_types_of_an_endless_law() -> None:
     """E[distinct] = Γ(1 − 1/β) (T/ζ(β))^(1/β) for Poisson(T) samples of an endless law, T → ∞, less 1/2."""
     exponent, samples = 2.0, 1e9

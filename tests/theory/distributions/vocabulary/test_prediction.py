@@ -18,7 +18,7 @@ from service.theory.distributions.vocabulary.training import (
     Training,
 )
 from service.theory.errors import Unsupported
-from tests.theory.distributions.vocabulary.chains import Run, statistics
+from tests.theory.distributions.vocabulary.chains import Run, by_hand, statistics
 
 PLAIN = Decoding()
 TYPES, EXPONENT = 400, 1.1
@@ -189,6 +189,28 @@ def test_plentiful_samples_without_cut_change_nothing() -> None:
     for one in answer.generations:
         assert one.state.entropy == pytest.approx(answer.truth.entropy)
         assert one.state.surviving_types == inf
+
+
+@pytest.mark.parametrize(
+    "how", [Decoding(0.9, 30), Decoding(1.2), Decoding(top_k=20, top_p=0.95), Decoding(0.9, None, 0.9)]
+)
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_what_is_left_for_ever_under_a_decoding(how: Decoding, share: float) -> None:
+    p0 = np.arange(1.0, 61) ** -1.3
+    late = by_hand(p0 / p0.sum(), how, share, 600)[-1]
+    limit = predict_plentiful(zipf(60, 1.3), how, share, (0, 1), (1, 60)).limit
+    assert limit.diversity == pytest.approx(1 - late @ late, rel=1e-9, abs=1e-12)
+    positive = late[late > 0]
+    assert limit.entropy == pytest.approx(-positive @ np.log(positive), rel=1e-9, abs=1e-12)
+    assert limit.gone == (0.0, float(how.top_k is not None or how.top_p < 1) if share == 0.0 else 0.0)
+
+
+def test_a_limit_that_takes_long_is_left_out() -> None:
+    """A millionth of fresh data and hardly any heat settle in millions of steps; generation 3 needs three."""
+    answer = predict_plentiful(zipf(20_000, 1.1), Decoding(0.9999), 1e-6, (3,))
+    assert answer.generations[0].state.diversity is not None
+    assert answer.limit.diversity is None
+    assert "no_limit" in {one.code for one in answer.cautions}
 
 
 @pytest.mark.parametrize("samples", [1000, 10**6, 10**12])
