@@ -7,6 +7,7 @@ replicate times (relative standard deviation of one replicate / 1e-3)².
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -84,15 +85,18 @@ def least(function: Callable[[], object], runs: int = 7) -> float:
     return min(times)
 
 
+def measured(body: dict[str, Any]) -> tuple[float, float]:
+    """Seconds that reading a request and predicting take."""
+    text, request = json.dumps(body), VocabularyRequest.model_validate(body)
+    read = least(lambda: VocabularyRequest.model_validate(json.loads(text)), 3)
+    return read, least(lambda: predicted(request, None))
+
+
 def main() -> None:
     print("| prediction | reading the request, ms | prediction, ms |\n| --- | --- | --- |")
     for name, body in PREDICTIONS.items():
-        request = VocabularyRequest.model_validate(body)
-        text = json.dumps(body)
-        read = least(lambda text=text: VocabularyRequest.model_validate(json.loads(text)), 3)  # type: ignore[misc]
-        print(
-            f"| {name} | {1e3 * read:.1f} | {1e3 * least(lambda request=request: predicted(request, None)):.1f} |"
-        )  # type: ignore[misc]
+        read, predict = measured(body)
+        print(f"| {name} | {1e3 * read:.1f} | {1e3 * predict:.1f} |")
     request = VocabularySimulationRequest.model_validate({**SIMULATED, "replicates": REPLICATES})
     planned = VOCABULARY.plan(request, None)
     start = time.process_time()

@@ -38,7 +38,7 @@ def _checked(values: Any, check: ValidatorFunctionWrapHandler) -> NDArray[np.int
 
 def _as_json(values: NDArray[np.int64], info: SerializationInfo) -> Any:
     if info.context is HASHING:
-        return "sha256:" + hashlib.sha256(values.astype("<i8", copy=False)).hexdigest()
+        return "sha256:" + hashlib.sha256(values.astype("<i8", copy=False).data).hexdigest()
     return values.tolist()
 
 
