@@ -45,7 +45,7 @@ _LEAST_KEPT = 200_000.0
 _LEAST_MATRICES = 0.005
 _LAWS: Final = 16  # data sets remembered, of at most 8 MiB each
 # Seconds per work, per product of matrices of 2,000 modes, of the smallest matrices: the slowest on a cloud machine.
-_SECONDS, _KEPT_SECONDS, _SHIFTED_SECONDS, _RANDOM_SECONDS = 1e-6, 2e-7, 1e-7, 4e-6
+_SECONDS, _KEPT_SECONDS, _SHIFTED_SECONDS, _RANDOM_SECONDS = 1e-6, 1e-7, 5e-8, 4e-6
 _PRODUCT_SECONDS, _LEAST_SECONDS = 0.6, 0.1
 # Beyond this a prediction would take minutes or not fit in memory.
 MAX_WORK = 200_000_000

@@ -28,7 +28,9 @@ class UncertainRequest(Model):
         0.9, description="Probability of the intervals, half of the rest on either side."
     )
     order: Literal[0, 1] = Field(
-        0, description="As for sweeps: 0 the asymptotic value, side by side; 1 one by one."
+        1,
+        description="As of a prediction and a sweep: 1 with the finite-size correction where it is known, 0 for the "
+        "asymptotic value.",
     )
 
     @field_validator("samples")

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import FieldError, InvalidInput, NotFound, PayloadTooLarge, ServiceError
+from service.errors import FieldError, InvalidInput, NotFound, PayloadTooLarge, ServiceError, UnsupportedMedia
 from service.web.pointers import pointer
 from service.web.problems import NOTHING_HERE, from_service_error, is_json
 
@@ -44,6 +44,10 @@ class BodyLimits:
             declared = request.headers.get("content-length", "")
             if declared.isdecimal() and int(declared) > limit:
                 raise _too_large(limit)
+            if request.headers.get("content-encoding", "identity").lower() != "identity":
+                raise UnsupportedMedia(
+                    "Bodies are not decompressed: send it without Content-Encoding. A compressed file is uploaded as it is."
+                )
             if is_json(request.headers.get("content-type", "")):
                 body = await _read(receive, limit)
                 if body:

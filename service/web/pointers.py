@@ -114,7 +114,8 @@ def _message(error: Mapping[str, Any]) -> str:
     if code in ("model_type", "model_attributes_type", "dict_type"):
         return "It should be an object."
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    message = message.replace("Input should", "It should")
+    for subject in ("Input", "String", "List", "Dictionary"):
+        message = message.replace(f"{subject} should", "It should")
     return message if message.endswith(".") else f"{message}."
 
 

@@ -27,10 +27,13 @@ async def asked(http: httpx.AsyncClient, content: dict[str, Any]) -> dict[str, A
 
 
 def least_squares(**changes: Any) -> dict[str, Any]:
-    """Ridgeless recursion with more samples than modes: σ² φ/(1 − φ) + Σ_k σ_k² φ_0/(1 − φ_0), linear in the noises."""
+    """Ridgeless recursion with more samples than modes: σ² φ/(1 − φ) + Σ_k σ_k² φ_0/(1 − φ_0), linear in the noises.
+
+    That is order 0.
+    """
     generator = {"samples": 180, "noise_variance": {"low": 0.0, "high": 1.0}, "penalty": 0.0}
     mix = recursive(generations=2, generator=generator, samples=120, penalty=0.0)
-    return {**body(mix, noise_variance={"low": 1.0, "high": 2.0}), **changes}
+    return {**body(mix, noise_variance={"low": 1.0, "high": 2.0}), "order": 0, **changes}
 
 
 async def test_a_linear_output_has_its_exact_moments_and_indices(
@@ -54,6 +57,19 @@ async def test_a_linear_output_has_its_exact_moments_and_indices(
     assert {one["pointer"] for one in answer["ranking"]["total"]} == {
         "/dataset/noise_variance", "/training_mix/generator/noise_variance",
     }  # fmt: skip
+
+
+async def test_finite_samples_are_the_default(http_without_database: httpx.AsyncClient) -> None:
+    """T − d − 1 in the place of T − d, exactly: the mean of an inverse Wishart matrix."""
+    content = least_squares()
+    del content["order"]
+    answer = await asked(http_without_database, content)
+    d, last, generator = 60, 1 / (120 - 60 - 1), 1 / (180 - 60 - 1)
+    total = answer["outputs"]["total"]
+    assert answer["order"] == 1
+    assert total["central"] == pytest.approx(d * (1.5 * last + 2 * 0.5 * generator), rel=1e-9)
+    assert total["mean"] == pytest.approx(total["central"], rel=1e-3)
+    assert total["sd"] == pytest.approx(d * math.sqrt((last**2 + (2 * generator) ** 2) / 12), rel=5e-3)
 
 
 async def test_the_wider_input_is_the_one_to_measure(http_without_database: httpx.AsyncClient) -> None:
@@ -87,7 +103,7 @@ async def test_whole_numbers_and_fields_that_change_the_spectrum(
 
 async def test_infinite_values_are_beyond_every_quantile(http_without_database: httpx.AsyncClient) -> None:
     mix = recursive(generations=0, samples={"low": 58.6, "high": 61.4}, penalty=0.0)  # 60 modes
-    answer = await asked(http_without_database, body(mix))
+    answer = await asked(http_without_database, {**body(mix), "order": 0})
     total = answer["outputs"]["total"]
     assert 0.2 < total["undefined"] < 0.5
     assert total["mean"] is None

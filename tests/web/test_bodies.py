@@ -1,5 +1,6 @@
 """What no route may ever see: checked on the function and through the whole application."""
 
+import gzip
 import json
 
 import httpx
@@ -103,6 +104,11 @@ class TestThroughTheApplication:
             answer = await http.post("/v1/predictions", content=b'{"dataset": 1}', headers=headers)
             body = assert_problem(answer, 415, "unsupported_media_type")
             assert "application/json" in str(body["detail"])
+
+    async def test_compressed_bodies_are_refused(self, http: httpx.AsyncClient) -> None:
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        answer = await http.post("/v1/predictions", content=gzip.compress(b"{}"), headers=headers)
+        assert "Content-Encoding" in str(assert_problem(answer, 415, "unsupported_media_type")["detail"])
 
     async def test_no_body_is_a_422(self, http: httpx.AsyncClient) -> None:
         body = assert_problem(await http.post("/v1/predictions"), 422, "invalid_input")
