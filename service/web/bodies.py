@@ -46,7 +46,7 @@ class BodyLimits:
                 raise _too_large(limit)
             if request.headers.get("content-encoding", "identity").lower() != "identity":
                 raise UnsupportedMedia(
-                    "Bodies are not decompressed: send it without Content-Encoding. A compressed file is uploaded as it is."
+                    "Bodies are not decompressed: send it without Content-Encoding (an uploaded file may be a .gz)."
                 )
             if is_json(request.headers.get("content-type", "")):
                 body = await _read(receive, limit)

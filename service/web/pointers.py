@@ -57,7 +57,8 @@ def pointer(path: Sequence[str | int]) -> str:
     """RFC 6901 pointer of a path; cut at a parent where hostile keys would make it absurdly long."""
     text = ""
     for step in path:
-        longer = f"{text}/{str(step).replace('~', '~0').replace('/', '~1')}"
+        readable = str(step).encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
+        longer = f"{text}/{readable.replace('~', '~0').replace('/', '~1')}"
         if len(longer) > MAX_POINTER:
             break
         text = longer

@@ -24,6 +24,7 @@ JSON = {"Content-Type": "application/json"}
         (b'{"a": 1' + b"0" * 400 + b"}", "/a", "finite_number"),
         (b'{"a": "x\\u0000y"}', "/a", "nul_character"),
         (b'{"a": {"\\u0000": 1}}', "/a", "nul_character"),
+        (b'{"\\ud800": NaN}', "/?", "finite_number"),
         (b'{"a": "\\ud800"}', "", "json_invalid"),
         (b'{"a": "\xff"}', "", "json_invalid"),
         (b'{"a": tru', "", "json_invalid"),
