@@ -75,6 +75,7 @@ def _panels(run: Run) -> tuple[Panel, ...]:
                 SIZES,
                 axes,
                 every=2,
+                together=True,
             )
             for n in GENERATIONS
         ]

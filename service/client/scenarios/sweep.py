@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from service.client.scenarios.scenario import Curve, Document, Point, Run
@@ -15,6 +16,8 @@ class Sweep:
 
     ``axes``: numbers of the request by JSON pointer, each with its values along the curve; they change together.
     ``x``: where the points stand. ``every``: of the points, each ``every``-th is simulated. ``published``: by x.
+    ``together``: with several axes, all their combinations are simulated as one grid, so that the generators that the
+    points have in common are fitted once; else each point by itself. The numbers are the same, to the last bit.
     """
 
     label: str
@@ -24,6 +27,7 @@ class Sweep:
     every: int = 1
     published: Mapping[float, float] = field(default_factory=dict)
     method: str = "literal"
+    together: bool = False
 
     def request_at(self, index: int) -> Document:
         """The request of one point."""
@@ -64,6 +68,8 @@ def computed(sweeps: Sequence[Sweep], run: Run, replicates: int) -> tuple[Curve,
                 run.on_progress(done + finished["progress"]["completed"], total)
             done += count
             for index, measured in zip(indices, finished["points"], strict=True):
+                if index is None:
+                    continue
                 error = measured["test_error"]
                 points[index] = replace(
                     points[index],
@@ -83,11 +89,16 @@ def _predicted(sweep: Sweep, run: Run) -> Curve:
     return Curve(sweep.label, tuple(points))
 
 
-def _submitted(sweep: Sweep, run: Run, replicates: int) -> list[tuple[list[int], Document]]:
-    """Simulations of the sweep, each with the points it covers: one grid where a single number changes."""
+def _submitted(sweep: Sweep, run: Run, replicates: int) -> list[tuple[list[int | None], Document]]:
+    """Simulations of the sweep, each with the indices of its points, in order; None: a point that is not asked for."""
     indices = list(range(0, len(sweep.x), sweep.every))
     options = {"replicates": replicates, "seed": run.seed, "method": sweep.method}
-    if len(sweep.axes) > 1:
+    if len(sweep.axes) > 1 and not sweep.together:
         return [([i], run.client.simulate({**sweep.request_at(i), **options})) for i in indices]
     grid = [{"pointer": p, "values": [values[i] for i in indices]} for p, values in sweep.axes.items()]
-    return [(indices, run.client.simulate({**sweep.request_at(indices[0]), **options, "grid": grid}))]
+    # of the product of the axes the diagonal
+    places = [
+        indices[at[0]] if len(set(at)) == 1 else None
+        for at in product(range(len(indices)), repeat=len(sweep.axes))
+    ]
+    return [(places, run.client.simulate({**sweep.request_at(indices[0]), **options, "grid": grid}))]

@@ -11,6 +11,8 @@ from service.distributions.tail.schemas import TailRequest
 from service.distributions.tail.simulation import TAIL, TailSimulationRequest
 from service.predictions.engine import compiled
 from service.predictions.schemas import PredictionRequest
+from service.simulations.regression import REGRESSION
+from service.simulations.schemas import SimulationRequest
 from service.theory.prediction import predict
 
 Document = dict[str, Any]
@@ -73,3 +75,16 @@ class Offline(Client):
         yield {
             "id": identity, "state": "succeeded", "progress": progress, "points": points, "curves": [curve],
         }  # fmt: skip
+
+
+class CarriedOut(Offline):
+    """Simulations of training mixes are carried out at once, by the kind itself."""
+
+    def simulate(self, request: Document, idempotency_key: str | None = None) -> Document:
+        answer = super().simulate(request, idempotency_key)
+        asked = SimulationRequest.model_validate(request)
+        plan = REGRESSION.plan(asked, None)
+        outcomes = REGRESSION.work(asked, plan.points, None).outcomes(asked.seed, 0, asked.replicates or 0)
+        result = REGRESSION.result(asked.model_dump(mode="json"), plan.points, outcomes)
+        self.finished.append(result.model_dump()["points"])
+        return answer

@@ -23,7 +23,7 @@ from service.client.scenarios.registry import SCENARIOS
 from service.client.scenarios.scenario import Curve, MissingDataError, Panel, Point, Run, agreement, tell
 from service.client.scenarios.strong_collapse import penalty_of
 from service.client.scenarios.sweep import Sweep, computed, with_number
-from tests.client.scenarios.offline import Offline
+from tests.client.scenarios.offline import CarriedOut, Offline
 
 
 def panels(name: str, order: Literal[0, 1] = 0) -> tuple[Panel, ...]:
@@ -227,6 +227,28 @@ def test_a_sweep_of_one_number_is_one_simulation_and_of_several_one_each() -> No
     assert seen == [(20, 80), (40, 80), (60, 80), (80, 80)]
     # ridge on T isotropic samples at these penalties differs from point to point: the axes reached the engine
     assert len({p.predicted for c in curves for p in c.points}) == 5
+
+
+def test_axes_together_are_one_grid_of_which_the_diagonal_is_asked_for() -> None:
+    request = {
+        "dataset": {
+            "spectrum": {"kind": "isotropic", "dimension": 10},
+            "target": {"kind": "isotropic", "squared_norm": 1.0},
+            "noise_variance": 0.5,
+        },
+        "training_mix": {"kind": "mixture", "real": {"samples": 30}, "synthetic": [], "penalty": 0.0},
+    }
+    penalties, samples = (0.1, 0.2, 0.3), (30, 40, 50)
+    axes = {"/training_mix/real/samples": samples, "/training_mix/penalty": penalties}
+    apart, together = (Sweep("", request, samples, axes, every=2, together=value) for value in (False, True))
+    client = CarriedOut()
+    one, other = computed([apart, together], Run(client, simulate=True, seed=3), 12)
+    assert [len(simulation.get("grid", [])) for simulation in client.simulated] == [0, 0, 2]
+    assert [(p.simulated, p.standard_error, p.p_value) for p in one.points] == [
+        (p.simulated, p.standard_error, p.p_value) for p in other.points
+    ]
+    assert one.points[1].simulated is None
+    assert one.points[0].simulated != one.points[2].simulated
 
 
 def test_a_pointer_reaches_through_lists_and_leaves_the_request_alone() -> None:
