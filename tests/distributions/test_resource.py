@@ -13,6 +13,16 @@ REPLACE: dict[str, Any] = {"generations": 3, "samples": 20, "workflow": {"kind":
 PATH = "/v1/distributions/gaussian/predictions"
 
 
+async def test_the_determinant_has_a_law_under_replacement_alone(http: httpx.AsyncClient) -> None:
+    body = {**REPLACE, "spectrum": {"kind": "isotropic", "dimension": 3}, "determinant_thresholds": [0.5]}
+    replaced = (await http.post(PATH, json=body)).json()
+    assert 0 < replaced["curve"][0]["determinant_below"][0]["probability"] < 1
+    accumulated = (await http.post(PATH, json={**body, "workflow": {"kind": "accumulate"}})).json()
+    first, second = (row["determinant_below"][0]["probability"] for row in accumulated["curve"][:2])
+    assert (first, second) == (replaced["curve"][0]["determinant_below"][0]["probability"], None)
+    assert "determinant_below" in {one["pointer"] for one in accumulated["validity"]["warnings"]}
+
+
 async def test_a_prediction_is_stored_under_its_content(http: httpx.AsyncClient) -> None:
     first = (await http.post(PATH, json=REPLACE)).json()
     again = await http.post(PATH, json={**REPLACE, "thresholds": [], "estimator": "mle"})

@@ -17,7 +17,7 @@ GAUSSIANS: list[dict[str, Any]] = [
     {"workflow": {"kind": "replace"}, "samples": 12, "generations": 3, "thresholds": [0.5]},
     {
         "workflow": {"kind": "replace"}, "samples": [20, 12, 30], "generations": 2, "estimator": "unbiased",
-        "spectrum": {"kind": "eigenvalues", "values": [1.0, 2.0, 5.0]},
+        "spectrum": {"kind": "eigenvalues", "values": [1.0, 2.0, 5.0]}, "determinant_thresholds": [0.3],
     },
     {"workflow": {"kind": "fresh", "real_samples": 4}, "samples": 12, "generations": 4},
     {"workflow": {"kind": "fresh", "real_fraction": 0.3, "allocation": "iid"}, "samples": 10, "generations": 3},

@@ -2,14 +2,18 @@
 
 from math import exp, sqrt
 
+import numpy as np
+
 from service.distributions.answering import head
 from service.distributions.gaussian import responses
 from service.distributions.gaussian.schemas import GaussianRequest
 from service.distributions.schemas import Replace
 from service.distributions.validity import Reasons, validity
+from service.theory.distributions.accuracy import Caution, exact
 from service.theory.distributions.gaussian.model import Gaussian, GaussianPrediction
-from service.theory.distributions.gaussian.replace import lyapunov_exponents
+from service.theory.distributions.gaussian.replace import determinant_below, lyapunov_exponents
 from service.theory.distributions.schedule import Schedule
+from service.theory.model import Array
 
 KIND = "gaussian"
 ASSUMPTIONS = (
@@ -47,7 +51,7 @@ def answer(
             typical_fits=half.typical_fits,
         ),
         eigenvalue_rates=rates,
-        validity=validity(prediction.accuracies, reasons, ASSUMPTIONS),
+        validity=validity((*prediction.accuracies, *rows.accuracies), reasons, ASSUMPTIONS),
     )
 
 
@@ -65,6 +69,27 @@ def _rates(
     )
 
 
+_NO_DETERMINANT = Caution(
+    "no_formula",
+    "The law of det Σ is known under replacement alone, and after one fit to real samples. Simulate it; in one "
+    "dimension it is the variance: ask for thresholds.",
+    "determinant_below",
+)
+
+
+def _determinant_below(
+    request: GaussianRequest, truth: Gaussian, schedule: Schedule, prediction: GaussianPrediction
+) -> Array:
+    """P(det Σ < t det Σ_0), shape (thresholds, models); NaN where there is no formula."""
+    models, thresholds = prediction.curve.models, np.array(request.determinant_thresholds, dtype=float)
+    found = np.full((thresholds.size, models.size), np.nan)
+    known = np.ones(models.size, dtype=bool) if isinstance(request.workflow, Replace) else models == 1
+    if thresholds.size and known.any():
+        unbiased = request.estimator == "unbiased"
+        found[:, known] = determinant_below(truth, schedule, models[known], thresholds, unbiased=unbiased)
+    return found
+
+
 class _Rows:
     """The curve, row by row; ``reasons`` collects why something is null."""
 
@@ -73,7 +98,12 @@ class _Rows:
     ) -> None:
         self._thresholds, self._trace, self._schedule = request.thresholds, truth.trace, schedule
         self._curve = prediction.curve
-        self.reasons = Reasons(prediction.cautions)
+        self._determinant_thresholds = request.determinant_thresholds
+        self._determinant = _determinant_below(request, truth, schedule, prediction)
+        unknown = (_NO_DETERMINANT,) if np.isnan(self._determinant).any() else ()
+        basis = "inversion of the characteristic function, absolute accuracy 1e-11"
+        self.accuracies = (exact("determinant_below", basis),) if request.determinant_thresholds else ()
+        self.reasons = Reasons((*prediction.cautions, *unknown))
 
     def generation(self, index: int) -> responses.GaussianGeneration:
         """One row."""
@@ -111,5 +141,12 @@ class _Rows:
                     threshold=threshold, probability=reasons.value(curve.below[row, index], "below")
                 )
                 for row, threshold in enumerate(self._thresholds)
+            ],
+            determinant_below=[
+                responses.Below(
+                    threshold=threshold,
+                    probability=reasons.value(self._determinant[row, index], "determinant_below"),
+                )
+                for row, threshold in enumerate(self._determinant_thresholds)
             ],
         )

@@ -67,7 +67,9 @@ def work_of(request: GaussianRequest) -> float:
         runs = max(runs, len(request.workflow.real_samples))
     work = float(runs * (dimension_of(request.spectrum) or 0))
     if isinstance(request.workflow, Replace):
-        work += _PROBABILITY * len(request.thresholds) * reported * runs
+        dimension = dimension_of(request.spectrum) or 0
+        asked = len(request.thresholds) + dimension * len(request.determinant_thresholds)
+        work += _PROBABILITY * asked * reported * runs
     elif isinstance(request.workflow, Accumulate):
         work += request.generations + _PROBABILITY * reported * len(request.thresholds) + _POOL
     else:
@@ -75,8 +77,9 @@ def work_of(request: GaussianRequest) -> float:
     if work > MAX_WORK:
         raise InvalidInput.at(
             "/samples", "too_large",
-            f"Distinct sample sizes × (dimensions + {_PROBABILITY} × thresholds × reported generations) is {work:.2g}; "
-            f"at most {MAX_WORK:.2g} is computed. Use fewer sample sizes, thresholds, or generations in `at`.",
+            f"Distinct sample sizes × (dimensions + {_PROBABILITY} × thresholds × reported generations), thresholds of "
+            f"the determinant counted once per dimension, is {work:.2g}; at most {MAX_WORK:.2g} is computed. Use fewer "
+            "sample sizes, thresholds, or generations in `at`.",
         )  # fmt: skip
     return work
 

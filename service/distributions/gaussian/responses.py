@@ -10,7 +10,7 @@ from service.predictions.responses import Answer, Value
 
 
 class Below(Answer):
-    """The probability that the variance along a direction is below a threshold at this generation."""
+    """The probability that a variance is below a threshold times the true one at this generation."""
 
     threshold: float
     probability: Value
@@ -38,7 +38,8 @@ class GaussianGeneration(Answer):
     kl_true_fit: Value = Field(description="E KL(truth ‖ fit), nats.")
     wasserstein2_squared: Value = Field(description="E W_2², in the variables' units squared.")
     wasserstein2_squared_lower_bound: Value = Field(description="A bound from below in any dimension.")
-    below: list[Below]
+    below: list[Below] = Field(description="Of the variance along a fixed direction.")
+    determinant_below: list[Below] = Field(description="Of det Σ, the generalised variance.")
 
 
 class GaussianFixedPoint(Answer):

@@ -27,6 +27,11 @@ class GaussianRequest(Recursion):
     thresholds: Annotated[list[Ratio], Field(max_length=MAX_THRESHOLDS)] = Field(
         [], description="For each t: the probability that the variance is below t times the true one."
     )
+    determinant_thresholds: Annotated[list[Ratio], Field(max_length=MAX_THRESHOLDS)] = Field(
+        [],
+        description="For each t: the probability that det Σ, the generalised variance, is below t times the true one "
+        "(workflow replace; with others of the models fitted to real samples alone).",
+    )
 
 
 class GaussianBound(Model):

@@ -57,8 +57,12 @@ class GaussianKind(Generational[GaussianSimulationRequest]):
         return seconds_of(request)
 
     def quantities(self, request: GaussianSimulationRequest) -> tuple[str, ...]:
-        """Those of a prediction, then P(v < t) for each threshold."""
-        return (*QUANTITIES, *(_below(threshold) for threshold in request.thresholds))
+        """Those of a prediction, then P(v < t) and P(det Σ < t det Σ_0) for each threshold."""
+        return (
+            *QUANTITIES,
+            *(_below(threshold) for threshold in request.thresholds),
+            *(_determinant_below(threshold) for threshold in request.determinant_thresholds),
+        )
 
     def generations(self, request: GaussianSimulationRequest) -> tuple[int, ...]:
         """As in the prediction."""
@@ -78,6 +82,9 @@ class GaussianKind(Generational[GaussianSimulationRequest]):
         for index, threshold in enumerate(request.thresholds):
             values = tuple(row.below[index].probability for row in answer.curve)
             found[_below(threshold)] = Expected(values, accuracies["below"])
+        for index, threshold in enumerate(request.determinant_thresholds):
+            values = tuple(row.determinant_below[index].probability for row in answer.curve)
+            found[_determinant_below(threshold)] = Expected(values)
         return found
 
     def flops(self, request: GaussianSimulationRequest) -> float:
@@ -97,6 +104,7 @@ class GaussianKind(Generational[GaussianSimulationRequest]):
             eigenvalues=np.repeat(truth.eigenvalues, truth.multiplicities.astype(int)), sizes=sizes,
             real=tuple(real.tolist()), workflow=_workflow(request), unbiased=request.estimator == "unbiased",
             reported=self.generations(request), thresholds=tuple(request.thresholds),
+            determinant_thresholds=tuple(request.determinant_thresholds),
         )  # fmt: skip
 
 
@@ -105,6 +113,10 @@ GAUSSIAN: Final = GaussianKind()
 
 def _below(threshold: float) -> str:
     return f"below_{threshold:g}"
+
+
+def _determinant_below(threshold: float) -> str:
+    return f"determinant_below_{threshold:g}"
 
 
 def _sizes(request: GaussianSimulationRequest) -> tuple[int, ...]:

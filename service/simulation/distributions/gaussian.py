@@ -51,7 +51,7 @@ class GaussianWork:
 
     ``sizes``: samples of each generation, 0 first; ``real``: how many of them are real (iid: their expected number;
     retained: the same ones; not used otherwise). ``reported``: rising generations; rows are QUANTITIES, then one
-    indicator per threshold, each at every reported generation.
+    indicator per threshold of v and per threshold of det Σ/det Σ_0, each at every reported generation.
     """
 
     eigenvalues: Array
@@ -61,11 +61,13 @@ class GaussianWork:
     unbiased: bool
     reported: tuple[int, ...]
     thresholds: tuple[float, ...] = ()
+    determinant_thresholds: tuple[float, ...] = ()
 
     @property
     def rows(self) -> int:
         """How many numbers a replicate comes to."""
-        return (len(QUANTITIES) + len(self.thresholds)) * len(self.reported)
+        indicators = len(self.thresholds) + len(self.determinant_thresholds)
+        return (len(QUANTITIES) + indicators) * len(self.reported)
 
     def outcomes(self, seed: int, first: int, last: int) -> Array:
         """Of the replicates first <= r < last, shape (rows, last - first)."""
@@ -127,6 +129,7 @@ class GaussianWork:
             np.trace(covariance) / total, mean @ mean / total, v**2, log_v, np.sqrt(v),
             -np.inf if singular else log_det, forward, backward, max(distance, 0.0),
             *(float(v < threshold) for threshold in self.thresholds),
+            *(float(singular or log_det < np.log(threshold)) for threshold in self.determinant_thresholds),
         ])  # fmt: skip
 
 

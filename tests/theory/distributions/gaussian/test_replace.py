@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.integrate import quad
 
 from service.theory.distributions.gaussian.model import Curve, Gaussian
-from service.theory.distributions.gaussian.replace import lyapunov_exponents, predict_replace
+from service.theory.distributions.gaussian.replace import (
+    determinant_below,
+    lyapunov_exponents,
+    predict_replace,
+)
 from service.theory.distributions.gaussian.threshold import centred_log_gamma
 from service.theory.distributions.schedule import Schedule, reported_models
 from service.theory.distributions.special import digamma_minus_log, log_half_step
@@ -201,6 +206,32 @@ def test_one_sample_has_no_variance_and_few_have_no_determinant() -> None:
         last([1], unbiased=True)
 
 
+@pytest.mark.parametrize(("samples", "fits"), [(9, 1), (4, 2)])
+def test_the_determinant_in_two_dimensions_is_a_gamma_law(samples: int, fits: int) -> None:
+    """√(χ²_a χ²_(a−1)) of d = 2 is a χ²_(2a−2)/2, so that after one fit P(det < t) is its law; of two, an integral."""
+    schedule, t, a = Schedule.constant(samples, fits), 0.3, samples - 1
+    (below,) = determinant_below(isotropic(2), schedule, np.array([fits]), np.array([t]), unbiased=False)[0]
+    one = stats.chi2(2 * a - 2)
+    if fits == 1:
+        expected = one.cdf(2 * samples * t**0.5)
+    else:  # det = (x y)² (2 M)^-4 with x, y of that law
+        expected = quad(
+            lambda x: one.pdf(x) * one.cdf((2 * samples) ** 2 * t**0.5 / x), 0, 200, epsabs=1e-12
+        )[0]
+    assert below == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_determinant_is_the_variance_in_one_dimension_and_zero_without_full_rank() -> None:
+    schedule, models, t = Schedule.of([5, 9, 9, 2]), np.array([1, 3]), np.array([0.4])
+    below = determinant_below(isotropic(1), schedule, models, t, unbiased=True)
+    assert below == pytest.approx(
+        predict_replace(isotropic(1), schedule, models, unbiased=True, thresholds=t).curve.below, abs=1e-11
+    )
+    lost = determinant_below(isotropic(2), schedule, np.array([3, 4]), t, unbiased=True)[0]
+    assert lost[0] < 1
+    assert lost[1] == 1
+
+
 @pytest.mark.parametrize("unbiased", [False, True])
 def test_simulation_agrees(unbiased: bool) -> None:
     """Along every quantity with a mean; eigenvalues 1, 2, 5; z-scores of 11 means, 4 standard errors at most."""
@@ -217,6 +248,11 @@ def test_simulation_agrees(unbiased: bool) -> None:
         sample = drawn[name]
         z = (sample.mean() - value[0]) / (sample.std() / len(sample) ** 0.5)
         assert abs(z) < 4, (name, z)
+    schedule = Schedule.of(sizes)
+    thresholds = np.array([0.05, 0.3, 1.2])
+    below = determinant_below(truth, schedule, np.array([3]), thresholds, unbiased=unbiased)[:, 0]
+    seen = np.exp(drawn["log_det_mean"])[:, None] < thresholds
+    assert np.abs(seen.mean(0) - below).max() < 4 * 0.5 / len(seen) ** 0.5
     w2 = drawn["w2"].mean()
     assert curve.w2_lower[0] < w2
     assert curve.w2[0] == pytest.approx(w2, rel=0.016 + 4 * drawn["w2"].std() / w2 / len(drawn["w2"]) ** 0.5)
