@@ -25,19 +25,17 @@ class Cuts:
     """Generations of which the ``top_k`` first types, then the fewest that have ``top_p``, are drawn for the next one.
 
     ``share``: of every generation's samples, fresh real ones. Raises Unsupported for more than ``MAX_RANKED`` types of
-    a finite Zipf law with a top_p, and for more than ``effort`` × ``MAX_MOVES`` moves of the cut.
+    a finite Zipf law with a top_p, and for more than ``MAX_MOVES`` moves of the cut.
     """
 
-    def __init__(
-        self, vocabulary: Vocabulary, top_k: int | None, top_p: float, share: float, effort: float = 1.0
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, top_k: int | None, top_p: float, share: float) -> None:
         self._types, self._share, self._top_p = vocabulary.types, share, top_p
         self._most = min(inf if top_k is None else float(top_k), vocabulary.types)
         self._ranks = _ranks_of(vocabulary, searched=top_p < 1.0)
         self._ends = np.unique([self._most, self._types])  # the last rank of each range
         self._factors = np.ones(self._ends.size)
         self._kept: float | None = None
-        self._moves = effort * MAX_MOVES
+        self._moves = float(MAX_MOVES)  # that are left
 
     def forward(self, generations: int) -> None:
         """So many generations on."""
@@ -52,6 +50,10 @@ class Cuts:
             else:
                 self._step()
             left -= max(same, 1)
+
+    def allow(self, part: float) -> None:
+        """From here on no more moves than this part of the usual ones."""
+        self._moves = part * MAX_MOVES
 
     def state(self) -> tuple[float, float, float, float, float]:
         """Σ p², entropy (nats), types left, the true probability of the others, and the last rank that is left."""
@@ -158,9 +160,8 @@ class Cuts:
 class _Listed:
     """Sums over the most frequent types of a list, (Σ p, Σ p², −Σ p ln p), and the rank that has a sum."""
 
-    def __init__(self, p: Array, multiplicities: Array) -> None:
-        self._p, self._multiplicities = p, multiplicities
-        self._reach = np.cumsum(multiplicities)
+    def __init__(self, p: Array, multiplicities: Array, reach: Array) -> None:
+        self._p, self._multiplicities, self._reach = p, multiplicities, reach
         self._mass = multiplicities * p
         self._last = np.concatenate(
             [[0.0], np.cumsum(self._mass[::-1])]
@@ -236,12 +237,13 @@ class _Law:
 
 def _ranks_of(vocabulary: Vocabulary, *, searched: bool) -> _Listed | _Law:
     if vocabulary.exponent is None:
-        return _Listed(vocabulary.probabilities, vocabulary.multiplicities)
+        return _Listed(vocabulary.probabilities, vocabulary.multiplicities, vocabulary.reach)
     if not searched or np.isinf(vocabulary.types):
         return _Law(vocabulary)
     if vocabulary.types > MAX_RANKED:
         raise Unsupported(
             f"top_p is computed for at most {MAX_RANKED:,} types of a finite Zipf law; give fewer, or an endless law"
         )
-    p = np.exp(-vocabulary.exponent * np.log(np.arange(1.0, vocabulary.types + 1.0))) / vocabulary.normalizer
-    return _Listed(p, np.ones_like(p))
+    ranks = np.arange(1.0, vocabulary.types + 1.0)
+    p = np.exp(-vocabulary.exponent * np.log(ranks)) / vocabulary.normalizer
+    return _Listed(p, np.ones_like(p), ranks)

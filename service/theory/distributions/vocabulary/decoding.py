@@ -22,8 +22,9 @@ MAX_LISTED: Final = 20_000
 MAX_WORK: Final = 200_000_000
 _SLACK: Final = 1.0 - 1e-14  # a cumulative probability that reaches the threshold but for rounding
 _UNCHANGED: Final = 1e-14
-_FOR_EVER: Final = 10**15
-_LITTLE: Final = 0.02
+FOR_EVER: Final = 10**15
+"""Generations after which nothing changes any more, or only by what is left of it."""
+_LITTLE: Final = 0.02  # of the usual work, to find out about it
 _DEEP: Final = 45.0  # e-folds below the largest term of a sum from which terms count for nothing
 _LARGEST_LOG: Final = 600.0
 _STEEPEST: Final = 300.0  # exponent beyond which the second type has no probability left in double precision
@@ -57,13 +58,8 @@ class Narrowed:
     kept: float
 
 
-def settled(vocabulary: Vocabulary, decoding: Decoding, share: float) -> Narrowed | None:
-    """After infinitely many generations; None: no such distribution. Raises Unsupported where that takes long."""
-    return next(narrowed(vocabulary, decoding, share, [_FOR_EVER], effort=_LITTLE))
-
-
 def narrowed(
-    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: Iterable[int], effort: float = 1.0
+    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: Iterable[int]
 ) -> Iterator[Narrowed | None]:
     """Each of ``generations`` (increasing, from 0), ``share`` of every one's samples real; None: no such distribution.
 
@@ -71,22 +67,24 @@ def narrowed(
     (the truth times a step function of the rank); else p ← share p_0 + (1 − share) decoded(p), generation by
     generation, until nothing changes.
     None for temperatures above 1 on an endless law once its exponent is at most 1. Raises Unsupported where
-    neither is possible, saying what would be; ``effort``: the part of the usual work after which it gives up.
+    neither is possible, saying what would be. ``FOR_EVER`` as the last one, infinitely many, is given up sooner.
     """
     wanted = list(generations)
     if share == 0.0 and decoding.top_p == 1.0:
         return _tempered(vocabulary, decoding, wanted)
     if decoding.temperature == 1.0:
-        return _cut(vocabulary, decoding, share, wanted, effort)
-    return _iterated(vocabulary, decoding, share, wanted, effort)
+        return _cut(vocabulary, decoding, share, wanted)
+    return _iterated(vocabulary, decoding, share, wanted)
 
 
 def _cut(
-    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: list[int], effort: float
+    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: list[int]
 ) -> Iterator[Narrowed]:
-    cuts = Cuts(vocabulary, decoding.top_k, decoding.top_p, share, effort)
+    cuts = Cuts(vocabulary, decoding.top_k, decoding.top_p, share)
     at = 0
     for generation in generations:
+        if generation == FOR_EVER:
+            cuts.allow(_LITTLE)
         cuts.forward(generation - at)
         at = generation
         yield Narrowed(*cuts.state())
@@ -166,7 +164,7 @@ def truncated(vocabulary: Vocabulary, kept: int) -> Vocabulary:
 
 
 def _iterated(
-    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: list[int], effort: float
+    vocabulary: Vocabulary, decoding: Decoding, share: float, generations: list[int]
 ) -> Iterator[Narrowed]:
     """Temperature with real data, or with top-p: on a list of types; on levels where there is no top-p."""
     if decoding.top_p < 1.0:
@@ -175,7 +173,7 @@ def _iterated(
     else:
         law, inside, rest = _inner(vocabulary, decoding.top_k, share)
         cut = replace(decoding, top_k=None)
-    for generation, p in zip(generations, _steps(law, inside, cut, share, generations, effort), strict=True):
+    for generation, p in zip(generations, _steps(law, inside, cut, share, generations), strict=True):
         if generation == 0:
             yield Narrowed(vocabulary.simpson, vocabulary.entropy, vocabulary.types, 0.0, vocabulary.types)
             continue
@@ -216,16 +214,18 @@ def _listed(vocabulary: Vocabulary) -> Vocabulary:
     return replace(vocabulary, probabilities=p, multiplicities=np.ones_like(p), exponent=None)
 
 
-def _steps(  # noqa: PLR0917
-    law: Vocabulary, inside: float, decoding: Decoding, share: float, generations: list[int], effort: float
+def _steps(
+    law: Vocabulary, inside: float, decoding: Decoding, share: float, generations: list[int]
 ) -> Iterator[Array]:
     """p at each generation, until nothing changes; raises Unsupported where that takes too long.
 
     ``inside``: the true mass of the types of ``law``, whose probabilities are among themselves.
     """
     real, types = inside * law.probabilities, law.multiplicities
-    p, at, fixed = real, 0, False
+    p, at, fixed, work = real, 0, False, float(MAX_WORK)
     for generation in generations:
+        if generation == FOR_EVER:
+            work = at * p.size + _LITTLE * MAX_WORK
         while at < generation and not fixed:
             drawn = _powered(p, types, 1.0 / decoding.temperature)
             if decoding.top_p < 1.0:
@@ -233,7 +233,7 @@ def _steps(  # noqa: PLR0917
             after = share * real + (1.0 - share) * drawn
             fixed = bool(np.all(np.abs(after - p) <= _UNCHANGED * p))
             p, at = after, at + 1
-            if at * p.size > effort * MAX_WORK and not fixed:
+            if at * p.size > work and not fixed:
                 raise Unsupported(
                     f"after {at:,} generations the {p.size:,} probabilities are still changing, and no more are "
                     "computed one by one; ask for fewer generations or types"

@@ -14,7 +14,7 @@ from service.theory.distributions.vocabulary.moments import Fresh
 from service.theory.model import Array
 
 _NEGLIGIBLE: Final = 1e-16
-_SMALL: Final = 16  # numbers of lineages from which on generations are taken many at a time
+_SMALL: Final = 12  # numbers of lineages from which on generations are taken many at a time
 _ENDED: Final = 60.0  # no lineage is left after 60/share generations: e^-60
 
 

@@ -67,7 +67,8 @@ def predict_plentiful(
     truth = truth_state(vocabulary, ranks)
     cautions: list[Caution] = []
     found = []
-    for generation, state in zip(generations, narrowed(vocabulary, how, share, generations), strict=True):
+    states = narrowed(vocabulary, how, share, (*generations, decoding.FOR_EVER))
+    for generation, state in zip(generations, states, strict=False):
         if state is None:
             cautions.append(
                 Caution(
@@ -81,7 +82,7 @@ def predict_plentiful(
             found.append(Generation(generation, _narrow_state(vocabulary, state, ranks)))
     limit = unknown_state(len(ranks))
     try:
-        last = decoding.settled(vocabulary, how, share)
+        last = next(states)
         limit = limit if last is None else _narrow_state(vocabulary, last, ranks)
     except Unsupported:
         last = None

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from math import log
 from typing import Final
 
 import numpy as np
@@ -21,41 +23,61 @@ _MOSTLY: Final = 0.999
 _SMALL_Z: Final = 0.01  # below it, powers z^-EXACT_SAMPLES would overflow
 
 
+class _Range:
+    """ln u from ``low`` to ``high``, u = −ln(1 − p), with Chebyshev's polynomials on it."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self._low, self._high = log(low), log(high)
+        self._last: tuple[Array, Array, Array] | None = None
+
+    def nodes(self) -> Array:
+        """The u of Chebyshev's nodes."""
+        place = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
+        return np.asarray(np.exp(0.5 * (self._low + self._high) + 0.5 * (self._high - self._low) * place))
+
+    def at(self, p: Array) -> tuple[Array, Array]:
+        """u, and the polynomials, shape (*p.shape, nodes); those of the last array are remembered."""
+        if self._last is not None and self._last[0] is p:
+            return self._last[1:]
+        with np.errstate(divide="ignore"):
+            u = -np.log1p(-np.asarray(p, dtype=float))
+            inside = np.clip(np.log(u), self._low, self._high)
+        place = (2.0 * inside - self._low - self._high) / (self._high - self._low)
+        found = u, np.asarray(chebyshev.chebvander(place, _NODES - 1))
+        if np.size(p) > _NODES:
+            self._last = p, *found
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class TransformedFounders(Founders):
-    """Founders known by E (1 − p)^R itself, as a Chebyshev series in ln u, u = −ln(1 − p), between ``low``, ``high``.
+    """Founders known by E (1 − p)^R itself, as Chebyshev series over a range of p.
 
-    ``log_absent``: of ln(−ln E(1 − p)^R / u); ``log_present``: of ln((1 − E (1 − p)^R) / p).
+    ``log_absent``: of ln(−ln E(1 − p)^R / u), u = −ln(1 − p); ``log_present``: of ln((1 − E (1 − p)^R) / p).
     """
 
-    low: float = 0.0
-    high: float = 0.0
+    range: _Range | None = None
     log_absent: Array | None = None
     log_present: Array | None = None
 
     def absent(self, p: Array) -> Array:
         """E (1 − p)^R."""
+        assert self.range is not None
         assert self.log_absent is not None
-        u, place = self._placed(p)
+        u, polynomials = self.range.at(p)
         with np.errstate(invalid="ignore"):
-            value: Array = np.exp(-u * np.exp(chebyshev.chebval(place, self.log_absent)))
+            value: Array = np.exp(-u * np.exp(polynomials @ self.log_absent))
         return np.where(np.isinf(u), 0.0, value)
 
     def present(self, p: Array) -> Array:
         """1 − E (1 − p)^R."""
+        assert self.range is not None
         assert self.log_present is not None
-        _, place = self._placed(p)
-        rare: Array = np.asarray(p) * np.exp(chebyshev.chebval(place, self.log_present))
+        _, polynomials = self.range.at(p)
+        rare: Array = np.asarray(p) * np.exp(polynomials @ self.log_present)
         absent = self.absent(p)
         # Each series where it has no digits to lose.
         return np.where(absent > _MOSTLY, rare, 1.0 - absent)
-
-    def _placed(self, p: Array) -> tuple[Array, Array]:
-        with np.errstate(divide="ignore"):
-            u = -np.log1p(-np.asarray(p, dtype=float))
-        inside = np.clip(np.where(u > 0.0, u, self.low), self.low, self.high)
-        place = (2.0 * np.log(inside) - np.log(self.low) - np.log(self.high)) / np.log(self.high / self.low)
-        return u, place
 
 
 def by_model(samples: int, fresh: Fresh, models: Iterable[int]) -> Iterator[Founders]:
@@ -93,9 +115,8 @@ def of_schedule(schedule: Schedule, shares: tuple[float, ...], model: int, *, st
 
 def _exact(samples: int, fresh: Fresh, models: Iterable[int]) -> Iterator[Founders]:
     """By E [z^R; k lineages left] for many z at once, exactly; R: those that ended in a fresh sample."""
-    low, high = 1e-5 / samples, -np.log(_SMALL_Z)
-    place = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-    u = np.exp(0.5 * (np.log(low) + np.log(high)) + 0.5 * np.log(high / low) * place)
+    over = _Range(1e-5 / samples, -log(_SMALL_Z))
+    u = over.nodes()
     chain = KilledLineages(samples, fresh, u)
     at = 1
     for model in models:
@@ -105,17 +126,21 @@ def _exact(samples: int, fresh: Fresh, models: Iterable[int]) -> Iterator[Founde
         yield TransformedFounders(
             mean,
             variance,
-            low=low,
-            high=high,
-            log_absent=_series(place, np.log(-log_absent / u)),
-            log_present=_series(place, np.log(present / -np.expm1(-u))),
+            range=over,
+            log_absent=_series(np.log(-log_absent / u)),
+            log_present=_series(np.log(present / -np.expm1(-u))),
         )
 
 
-def _series(place: Array, values: Array) -> Array:
+def _series(values: Array) -> Array:
     """The Chebyshev coefficients of the polynomial through the values at Chebyshev's nodes."""
-    count = place.size
-    angles = np.arccos(place)
-    coefficients: Array = 2.0 / count * np.cos(np.outer(np.arange(count), angles)) @ values
-    coefficients[0] /= 2.0
-    return coefficients
+    return np.asarray(_transform(values.size) @ values)
+
+
+@lru_cache(maxsize=1)
+def _transform(count: int) -> Array:
+    """From values at Chebyshev's nodes to coefficients."""
+    angles = np.pi * (np.arange(count) + 0.5) / count
+    matrix: Array = 2.0 / count * np.cos(np.outer(np.arange(count), angles))
+    matrix[0] /= 2.0
+    return matrix
