@@ -10,7 +10,7 @@ import numpy as np
 from service.theory.distributions.schedule import Schedule
 from service.theory.distributions.tail.zipf import Nodes, Zipf
 from service.theory.distributions.vocabulary import ancestors
-from service.theory.distributions.vocabulary.ancestors import EXACT_MIXED
+from service.theory.distributions.vocabulary.ancestors import EXACT_SAMPLES
 from service.theory.distributions.vocabulary.founders import Founders
 from service.theory.distributions.vocabulary.moments import Fresh, Lineages, across, back
 from service.theory.model import Array
@@ -65,7 +65,7 @@ class Recursive:
         if self.real_fraction > 0.0:
             mean = self.founders(samples).mean
             return _FRESH_ERROR / (FEW if isnan(mean) else mean) ** 2
-        return 0.0 if max(*self.generators.sizes, samples) <= EXACT_MIXED else _FOUNDERS_ERROR
+        return 0.0 if max(*self.generators.sizes, samples) <= EXACT_SAMPLES else _FOUNDERS_ERROR
 
     def first(self, generators: int) -> "Recursive":
         """The recursion of the first so many generators."""

@@ -14,7 +14,9 @@ EXACT_SAMPLES: Final = 1500
 """Sample size up to which the law of the founders is computed without any approximation, for equal sizes."""
 
 EXACT_MIXED: Final = 150
-"""The same where sizes differ."""
+"""The same where sizes differ and more than ``FEW_MODELS`` models are asked about: each takes its own way back."""
+
+FEW_MODELS: Final = 50
 
 _FEW: Final = 200.0  # lineages below which their law is followed value by value
 _SHORT: Final = 64  # values of a law whose matrices are squared without a thought
@@ -177,11 +179,16 @@ class _Lineages:
         return Founders(state.mean, state.variance)
 
 
-def of_schedule(schedule: Schedule, model: int) -> Founders:
-    """Founders of model n where sizes differ: M_1 … M_n back from the last. Exact up to EXACT_MIXED."""
+def largest_exact(models: int) -> int:
+    """Sample size up to which the law is exact where sizes differ and so many models are asked about."""
+    return EXACT_SAMPLES if models <= FEW_MODELS else EXACT_MIXED
+
+
+def of_schedule(schedule: Schedule, model: int, largest: int = EXACT_SAMPLES) -> Founders:
+    """Founders of model n where sizes differ: M_1 … M_n back from the last. Exact up to ``largest`` samples."""
     runs = _runs(schedule, model)
     start = runs[-1][0]
-    exact = max(size for size, _ in runs) <= EXACT_MIXED
+    exact = max(size for size, _ in runs) <= largest
     state = Lineages(float(start))
     weights: Array | None = None
     if exact:

@@ -81,7 +81,8 @@ def _founders(training: Training, models: Models) -> Iterator[Founders]:
             if schedule.ends[-1] - schedule.repetitions[-1] <= 1:  # all equal, but for the first one perhaps
                 yield from ancestors.by_model(schedule.last, map(int, models), schedule.at(1))
             else:
-                yield from (ancestors.of_schedule(schedule, int(n)) for n in models)
+                largest = ancestors.largest_exact(len(models))
+                yield from (ancestors.of_schedule(schedule, int(n), largest) for n in models)
         case FreshReal(schedule):
             if len(schedule.sizes) == 1 and training.shares()[0] == 0.0:
                 yield from ancestors.by_model(schedule.last, map(int, models))
@@ -163,7 +164,7 @@ def _accuracy(training: Training, lineages: list[Founders]) -> tuple[Accuracy, .
             "Founders' number taken as normal; absolute error of P(gone), at most 0.3 / founders², measured."
         )
         found += [approximate(q, error, basis) for q in SURVIVAL]
-    elif isinstance(training, Replace | FreshReal) and not _is_exact(training):
+    elif isinstance(training, Replace | FreshReal) and not _is_exact(training, len(lineages)):
         basis = "Founders' law normal above 200 of them, exact below; absolute error of P(gone), measured."
         found += [approximate(q, 2e-6, basis) for q in SURVIVAL]
     else:
@@ -182,10 +183,10 @@ def _by_value(founders: Founders) -> bool:
     return founders.weights is not None or isinstance(founders, refreshed.TransformedFounders)
 
 
-def _is_exact(training: Replace | FreshReal) -> bool:
+def _is_exact(training: Replace | FreshReal, models: int) -> bool:
     schedule, sizes = training.schedule, training.schedule.sizes
     equal = schedule.ends[-1] - schedule.repetitions[-1] <= 1
-    return max(sizes) <= (ancestors.EXACT_SAMPLES if equal else ancestors.EXACT_MIXED)
+    return max(sizes) <= (ancestors.EXACT_SAMPLES if equal else ancestors.largest_exact(models))
 
 
 def _cautions(lineages: list[Founders]) -> tuple[Caution, ...]:

@@ -139,11 +139,11 @@ def test_sizes_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (fresh.mean, fresh.variance) == pytest.approx((same.mean, same.variance), rel=1e-6)
 
 
-def test_mixed_sizes_against_throwing_balls() -> None:
-    """P(gone) with sizes 30, 7, 60, 15 by the chain of one type with binomial steps of different sizes."""
+@pytest.mark.parametrize(("p", "sizes"), [(0.1, [30, 7, 60, 15]), (0.01, [300, 420, 250, 260])])
+def test_mixed_sizes_against_throwing_balls(p: float, sizes: list[int]) -> None:
+    """P(gone) by the chain of one type with binomial steps of different sizes."""
     from scipy.stats import binom
 
-    p, sizes = 0.1, [30, 7, 60, 15]
     law, last = binom.pmf(np.arange(sizes[0] + 1), sizes[0], p), sizes[0]
     for size in sizes[1:]:
         matrix = np.array([binom.pmf(np.arange(size + 1), size, c / last) for c in range(last + 1)])
