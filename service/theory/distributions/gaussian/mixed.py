@@ -9,6 +9,7 @@ direction in any dimension, since the projection of a pooled covariance is the p
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -53,10 +54,31 @@ def fresh_moments(mix: Mix, models: Models, *, unbiased: bool) -> Moments:
 def fresh_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
     """The fixed point of the last run."""
     step = _fresh_step(mix, len(mix.real) - 1, unbiased)
-    first, rate = _fixed(step[1:3, 1:3], step[1:3, 0])
+    _, rate = _fixed(step[1:3, 1:3], step[1:3, 0])
     second, _ = _fixed(step[1:, 1:], step[1:, 0])
     V = _spread_limit(mix, 1.0)
-    return Stationary(x=first[0], drift=first[1], x_squared=second[2], rate=rate, spread=V)
+    x, drift = _fresh_means(mix, unbiased)
+    return Stationary(x=x, drift=drift, x_squared=second[2], rate=rate, spread=V)
+
+
+def _fresh_means(mix: Mix, unbiased: bool) -> tuple[float, float]:
+    """x and drift at the fixed point, in closed form: solved for, they lose digits where next to nothing is real.
+
+    With a = m/M, b = 1 − a, g = M(1 − b²): MLE drift 1/(g + b), i.i.d. 1/(g + b²), x = −drift; unbiased drift
+    1/(g − b² M/(M − 1)), i.i.d. 1/(g − b), x = b drift, b drift M/(M − 1) if stratified;
+    infinite where the denominator is not positive.
+    """
+    samples, a = float(mix.schedule.last), float(mix.real[-1] / mix.schedule.last)
+    b = 1.0 - a
+    gained = samples * a * (1.0 + b)
+    if not unbiased:
+        drift = 1.0 / (gained + (b * b if mix.independent else b))
+        return -drift, drift
+    lost = b if mix.independent else b * b * samples / (samples - 1.0)
+    if gained <= lost:
+        return inf, inf
+    drift = 1.0 / (gained - lost)
+    return (b if mix.independent else b * samples / (samples - 1.0)) * drift, drift
 
 
 def retained_moments(mix: Mix, models: Models, *, unbiased: bool) -> Moments:
@@ -83,7 +105,7 @@ def retained_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
     step = _retained_step(mix, len(mix.real) - 1, unbiased)
     kept = float(mix.real[0])
     means = [1, 3]
-    first, rate = _fixed(step[np.ix_(means, means)], step[means, 0])
+    _, rate = _fixed(step[np.ix_(means, means)], step[means, 0])
     # the retained set's own scatter q never changes: its moments are given, not solved for
     moving, given = [1, 3, 4, 5, 7, 8, 9], [0, 2, 6]
     second, _ = _fixed(
@@ -91,7 +113,12 @@ def retained_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
     )
     b = 1.0 - kept / float(mix.schedule.sizes[-1])
     V = 1.0 / kept + _spread_limit(mix, b)
-    return Stationary(x=first[0], drift=1.0 / kept + first[1], x_squared=second[2], rate=rate, spread=V)
+    # in closed form, as with fresh samples: (m + b/(1 + b)) x = −(1 + 2b)/(1 + b) by MLE
+    x = -(1.0 + 2.0 * b) / (kept * (1.0 + b) + b)
+    if unbiased:  # (m − a − b²/(1 + b)) x = −b/(1 + b)
+        x = -b / (kept * (1.0 + b) - 1.0) if b > 0.0 else 0.0
+    drift = (1.0 + 2.0 * b + b * x) / (kept * (1.0 + b))
+    return Stationary(x=x, drift=drift, x_squared=second[2], rate=rate, spread=V)
 
 
 def _propagated(  # noqa: PLR0917

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -71,6 +72,37 @@ def test_fixed_points_have_their_closed_forms(samples: int, fraction: float, unb
     s = (m - 1) / (D - (M - 1) * b - b**2 / (1 + b))
     assert 1 + kept.x == pytest.approx(s, rel=1e-11)
     assert kept.drift == pytest.approx((1 + b + b * s) / (M * (1 - b**2)), rel=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["stratified", "iid", "retained"])
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize(
+    ("samples", "real"), [(12, 3.0), (49_115_556, 1.0), (10**12, 5.0), (49_115_556, 0.7)]
+)
+def test_fixed_points_to_forty_digits(kind: str, unbiased: bool, samples: int, real: float) -> None:
+    """Solved from the recursions of the means as they are written; next to nothing is real, where digits are lost."""
+    if kind != "iid" and real < 1:
+        return
+    with mpmath.workdps(40):
+        M, m = mpmath.mpf(samples), mpmath.mpf(real)
+        a, D = m / M, M - unbiased
+        b = 1 - a
+        if kind == "stratified":  # s = [(M − 1)(a + b s) + M a b δ]/D, δ = b² δ + (a + b s)/M
+            matrix = [[1 - (M - 1) * b / D, -M * a * b / D], [-b / M, 1 - b * b]]
+            shift = [(M - 1) * a / D, a / M]
+        elif kind == "iid":  # c = a + b s + a b δ, s = (M − 1) c/D, δ = b² δ + c/M
+            matrix = [[1 - (M - 1) * b / D, -(M - 1) * a * b / D], [-b / M, 1 - b * b - a * b / M]]
+            shift = [(M - 1) * a / D, a / M]
+        else:  # s = [m − 1 + (k − 1) s + h (1/m − 2/m + δ + s/k)]/D, δ = a²/m + 2ab/m + b² δ + b s/M
+            k = M - m
+            h = m * k / M
+            matrix = [[1 - (k - 1 + h / k) / D, -h / D], [-b / M, 1 - b * b]]
+            shift = [(m - 1 - h / m) / D, a * a / m + 2 * a * b / m]
+        s, drift = mpmath.lu_solve(mpmath.matrix(matrix), mpmath.matrix(shift))
+        expected = float(s - 1), float(drift)
+    mix = Mix(Schedule.constant(samples, 2), np.array([real]), independent=kind == "iid")
+    point = (retained_stationary if kind == "retained" else fresh_stationary)(mix, unbiased=unbiased)
+    assert (point.x, point.drift) == pytest.approx(expected, rel=1e-13)
 
 
 @pytest.mark.parametrize("unbiased", [False, True])
