@@ -170,6 +170,7 @@ def _collapse(limits: Limits, warnings: _Warnings) -> responses.Collapse:
         generations_limit=limits.generations_limit,
         growth_per_generation=limits.growth_per_generation,
         worse_than_null_from=limits.worse_than_null_from,
+        generations_order=limits.generations_order,
         data_limit=limits.data_limit,
         best_data_limit=limits.best_data_limit,
         strong=limits.strong,

@@ -153,11 +153,12 @@ class _Compiler:
             generator.penalty,
         )
         each = set(zip(samples, noises, penalties, strict=True)) if n > 0 else {every}
-        if generator.design == "independent" and len(each) == 1:
+        if len(each) == 1:
             ((rows, variance, penalty),) = each
             if not (isinstance(rows, list) or isinstance(variance, list) or isinstance(penalty, list)):
                 source = Source(PREVIOUS, PREVIOUS, float(rows), float(variance))
-                again = Stage(PREVIOUS, (source,), penalty)
+                passes = (Pass(penalty, 1.0),) if generator.design == "shared" and penalty != OPTIMAL else ()
+                again = Stage(PREVIOUS, (source,), penalty, None, passes)
         return TrainingMix((*stages, Stage("final", (final,), mix.penalty, _width(mix.width))), again)
 
     def mixture(self, mix: schemas.MixtureMix) -> TrainingMix:

@@ -198,6 +198,12 @@ class Collapse(Answer):
     worse_than_null_from: int | None = Field(
         description="The first generation whose model is worse than predicting nothing."
     )
+    generations_order: Literal[0, 1] = Field(
+        description=(
+            "Order of the three values above. 0: asymptotic, also in an answer of order 1; compare them with "
+            "predictions of order 0. 1 for growth without penalties and for accumulated data."
+        )
+    )
     data_limit: Value = Field(
         description="Test error with unlimited samples in the given proportions, at the given penalties."
     )

@@ -214,9 +214,11 @@ class _Accumulated:
         return None
 
     def _range(self) -> tuple[float, float]:
-        """ln λ_u between which the error changes: the grid's θ, times rows, and below it what little noise asks for.
+        """ln λ_u between which the error changes: the grid's θ, times rows, and what little or much noise asks for.
 
-        With equal eigenvalues the best λ_u is σ² d/‖w‖² (the Bayes estimate), whatever they are.
+        With equal eigenvalues the best λ_u is σ² d/‖w‖² (the Bayes estimate), whatever they are. To first order in
+        1/λ_u only Σ σ² w² is learned, and the error least at Σ σ² (Σ_k T_k σ_k²)/(T_1 Σ σ² w²) of it, where that is
+        far above the spectrum.
         """
         grid, live = self.population.grid.log_theta, self.rows[self.rows > 0]
         low, high = float(grid[0]) + log(live[0]), float(grid[-1]) + log(live[-1])
@@ -224,6 +226,11 @@ class _Accumulated:
         if power > 0 and (noise := float(self.noise[self.noise > 0].min(initial=inf))) < inf:
             bayes = log(noise) + log(self.population.rank) - log(power)
             low = min(low, bayes - _BEYOND)
+        squares = self.population.eigenvalues * self.population.weight
+        learned = float(self.rows[0]) * float(squares @ self.population.target_power)
+        drive = float(self.noise @ self.added) * float(squares.sum())
+        if learned > 0 and 0 < drive < inf:
+            high = max(high, log(drive) - log(learned) + _BEYOND)
         return low, high
 
     def _scan(self, penalties: Array) -> Array:

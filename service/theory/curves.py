@@ -56,9 +56,12 @@ class ErrorCurve(Curve):
         if design.common_weight is not None:
             F = design.active_shares
             mixed = np.einsum("s,stm->tm", F, labels.second)
-            own, diagonal = F @ mixed, np.einsum("s,ssm->m", F, labels.second)
+            each = np.einsum("ssm->sm", labels.second)
+            own, diagonal = F @ mixed, F @ each
             cross = F @ labels.cross
-            spread = np.maximum(diagonal - own, 0.0) * weight
+            # Σ_s F_s E(e_s − ē)², without a difference where labels agree
+            apart = np.maximum(each[:, None] + each - 2.0 * labels.second, 0.0)
+            spread = 0.5 * weight * np.einsum("s,t,stm->m", F, F, apart)
             ss = [own * weight, spread, population.multiplicities * (own + 2 * cross)]
             su = [cross * weight, spread]
             self.columns = Columns(np.array(ss), np.array(su), (weight * (diagonal + 2 * cross))[None])

@@ -34,17 +34,20 @@ TOO_FAR_APART = "The numbers lie too many orders of magnitude apart for double p
 _MOST_GENERATIONS = 10_000
 _SCAN_WORK = 1_000_000  # modes × sources² × generations that are looked at one by one
 _REPEATED = 1e-12
-_COUNTABLE = 1e18
+COUNTABLE = 1e18
+NEVER_WORSE = "No generation is worse than predicting nothing."
 
 
 class Recursion:
     """The mix continued by more generations of ``again``.
 
     Either every generation is labelled by the one before alone, the first by the truth, and the last stage closes
-    (recursive); or each has real data of its own and is itself what is evaluated (replace_with_real).
+    (recursive); or each has real data of its own and is itself what is evaluated (replace_with_real). ``corrected``:
+    whether the limit is of order 1.
     """
 
     regime = UNKNOWN
+    corrected = False
 
     def __init__(self, population: Population, mix: TrainingMix, again: Stage, order: int) -> None:
         self.population, self.again, self.order, self.sources = population, again, order, len(again.sources)
@@ -118,7 +121,9 @@ class Recursion:
         noise = np.array([source.noise_variance for source in self.again.sources])
         added = self.step.fluctuation(noise, 0.0)
         rows, rank = sum(source.samples for source in self.again.sources), self.population.rank
-        if self.order and self.again.width is None and covariances_of(self.again, self.population) is None:
+        plain = self.again.width is None and covariances_of(self.again, self.population) is None
+        if self.order and plain and rows > rank:
+            self.corrected = True
             # least squares, exactly: the mean of the inverse Wishart matrix
             added = (
                 added * ((rows - rank) / (rows - rank - 1)) if rows > rank + 1 else np.full_like(added, inf)
@@ -138,12 +143,17 @@ class Recursion:
         if growth == 0:
             self.regime = BOUNDED
             missing["growth_per_generation"] = "Without noise nothing is added."
-            return self._closed(zero, zero), None
+            return self._closed(*self._noiseless()), None
         self.regime = LINEAR
         missing["generations_limit"] = (
             "The error grows by the same amount with every generation, without bound."
         )
         return None, growth
+
+    def _noiseless(self) -> tuple[Array, Array]:
+        """The moments of a generation that learns all there is to learn: those of the truth."""
+        zero = np.zeros_like(self.population.target_power)
+        return zero, zero
 
     # --- the comparison with predicting nothing -------------------------------------------------
 
@@ -160,9 +170,9 @@ class Recursion:
             return 1
         if growth is not None:
             first = (null - error) / growth
-            if first < _COUNTABLE:
+            if first < COUNTABLE:
                 return floor(first) + 1
-            missing[name] = f"Not before generation {_COUNTABLE:g}."
+            missing[name] = f"Not before generation {COUNTABLE:g}."
             return None
         last = max(_SCAN_WORK // (self.population.eigenvalues.size * self.sources**2), 16)
         last = min(last, _MOST_GENERATIONS)
@@ -180,7 +190,7 @@ class Recursion:
             if limit is None or limit > null:
                 missing[name] = f"Not before generation {last}; later ones were not looked at."
                 return None
-        missing[name] = "No generation is worse than predicting nothing."
+        missing[name] = NEVER_WORSE
         return None
 
     def _errors(self) -> Iterator[float]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from service.theory.accumulate_limits import accumulated_limit, accumulated_null_generation
 from service.theory.chain import covariances_of
 from service.theory.errors import NotConverged, Unsupported
-from service.theory.generations import NO_RECURSION, UNKNOWN
+from service.theory.generations import NO_RECURSION, UNKNOWN, Recursion
 from service.theory.matrices import unlimited as matrices
 from service.theory.matrices.response import StageSolver
 from service.theory.model import OPTIMAL, Population, Stage, TrainingMix
@@ -44,6 +45,7 @@ class Limits:
     larger test error than predicting nothing; ``data_limit``: the test error with unlimited samples in the given
     proportions at the given penalties; ``best_data_limit``: the same at the best last penalty, the floor; ``strong``:
     whether that is above 0 (strong model collapse, arXiv 2410.04840); ``double_descent``: see Peak.
+    ``generations_order``: of the values over generations, see ``limits``.
     """
 
     generations_limit: float | None
@@ -55,12 +57,14 @@ class Limits:
     regime: str
     double_descent: tuple[Peak, ...]
     missing: Mapping[str, str] = field(default_factory=dict)
+    generations_order: Literal[0, 1] = 0
 
 
-def limits(population: Population, mix: TrainingMix, *, order: int = 0) -> Limits:
+def limits(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 0) -> Limits:
     """The limits of a mix without "optimal" penalties, see Limits. Raises NotConverged, Unsupported.
 
-    ``order`` 1: growth without penalties and limits of kept data are those of finite samples, where these are known.
+    ``order`` 1: growth without penalties and limits of kept data are those of finite samples, where these are known;
+    all else over generations is asymptotic, and ``generations_order`` 0.
     """
     peaks = double_descent(population, mix)
     if mix.keeps_data:
@@ -69,7 +73,11 @@ def limits(population: Population, mix: TrainingMix, *, order: int = 0) -> Limit
         except NotSmall:  # the correction is not one there: asymptotic values
             return _accumulated(population, mix, peaks, 0)
     missing: dict[str, str] = {}
-    limit, growth, worse, regime = _generations(population, mix, order, missing)
+    found = _continued(population, mix, order, missing)
+    limit = growth = worse = None
+    if found is not None:
+        limit, growth = found.limit(missing)
+        worse = found.null_generation(limit, growth, missing)
     given: float | None = None
     best: float | None = None
     try:
@@ -77,25 +85,23 @@ def limits(population: Population, mix: TrainingMix, *, order: int = 0) -> Limit
     except (NotConverged, Unsupported) as error:
         missing["data_limit"] = missing["best_data_limit"] = missing["strong"] = f"{error}."
     strong = None if best is None else best > _ROUNDING * population.signal
-    return Limits(limit, growth, worse, given, best, strong, regime, peaks, missing)
+    regime = found.regime if found is not None else NO_RECURSION if mix.next_generation is None else UNKNOWN
+    corrected: Literal[0, 1] = 1 if found is not None and found.corrected else 0
+    return Limits(limit, growth, worse, given, best, strong, regime, peaks, missing, corrected)
 
 
-def _generations(
+def _continued(
     population: Population, mix: TrainingMix, order: int, missing: dict[str, str]
-) -> tuple[float | None, float | None, int | None, str]:
+) -> Recursion | None:
+    """The recursion that the mix is the beginning of, if there is one and its penalties are given."""
     again = mix.next_generation
-    reason = None
+    if again is not None and again.penalty != OPTIMAL:
+        return recursion(population, mix, again, order)
+    reason = "Limits over generations are computed at given penalties."
     if again is None:
-        reason, regime = "There is no recursion of equal generations to continue.", NO_RECURSION
-    elif again.penalty == OPTIMAL:
-        reason, regime = "Limits over generations are computed at given penalties.", UNKNOWN
-    if again is None or reason is not None:
-        missing.update(dict.fromkeys(_FIELDS, reason or ""))
-        return None, None, None, regime
-    found = recursion(population, mix, again, order)
-    limit, growth = found.limit(missing)
-    worse = found.null_generation(limit, growth, missing)
-    return limit, growth, worse, found.regime
+        reason = "There is no recursion of equal generations to continue."
+    missing.update(dict.fromkeys(_FIELDS, reason))
+    return None
 
 
 def _accumulated(population: Population, mix: TrainingMix, peaks: tuple[Peak, ...], order: int) -> Limits:
@@ -116,7 +122,7 @@ def _kept(population: Population, mix: TrainingMix, peaks: tuple[Peak, ...], ord
     # a penalty on the sum vanishes beside unlimited data, and so do bias and variance of every fit
     floor = population.signal if mix.stages[0].sources[0].samples == 0 else 0.0
     strong = floor > _ROUNDING * population.signal
-    return Limits(limit, None, worse, floor, floor, strong, "bounded", peaks, missing)
+    return Limits(limit, None, worse, floor, floor, strong, "bounded", peaks, missing, 1 if order else 0)
 
 
 def double_descent(population: Population, mix: TrainingMix) -> tuple[Peak, ...]:

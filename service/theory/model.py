@@ -154,7 +154,7 @@ class TrainingMix:
     """Stages in order; a stage may use the labels of any earlier one; the last stage is the one evaluated.
 
     ``next_generation``: for recursions, the stage that one more generation inserts before the last; its synthetic
-    source is labelled ``PREVIOUS``.
+    source is labelled ``PREVIOUS``; with a pass it is fitted on the features of the generation before.
     ``keeps_data``: every stage is fitted on its own source and on all rows of the stages before it as well, once more
     (accumulate); then each stage has one source of weight 1, labelled by the stage before, and penalty × rows is the
     same for all stages, as "optimal" is. Reused rows are not fresh samples: only accumulate.py may evaluate it.

@@ -82,7 +82,8 @@ def mean_moments(
     """See Mean. ``covariances``: eigenvalues of each source, shape (sources, modes), or None for the population's.
     ``powered``: whether the power is wanted (for random features), else it is 0.
 
-    e_s − ē = Σ_t L_t (e_s − e_t) + U (e_s + w): written so, nothing cancels when the labels agree or U is tiny.
+    e_s − ē = Σ_t L_t (e_s − e_t) + U (e_s + w): written so, and by D_st = E(e_s − e_t)², nothing cancels when the
+    labels agree or U is tiny. At a threshold any rounding would be multiplied by infinity.
     """
     L, U, signal = response.learned, response.unlearned, population.target_power
     if L.shape[0] == 1:
@@ -92,8 +93,11 @@ def mean_moments(
     blend = (L * mixed).sum(axis=0)
     own = np.einsum("ssm->sm", labels.second)
     learned = L.sum(axis=0)
-    spread = learned**2 * own - 2 * learned * mixed + blend
-    overlap = learned * (own + labels.cross) - mixed - mixed_cross
+    apart = np.maximum(own[:, None] + own - 2.0 * labels.second, 0.0)
+    distances = np.einsum("tm,stm->sm", L, apart)
+    spread = learned * distances - 0.5 * (L * distances).sum(axis=0)
+    overlap = 0.5 * (distances + (L * (own[:, None] - own)).sum(axis=1))
+    overlap += (L * (labels.cross[:, None] - labels.cross)).sum(axis=1)
     weights = population.weight if covariances is None else population.multiplicities * covariances
     residual = np.maximum(spread, 0.0) + 2 * U * overlap + U**2 * (own + 2 * labels.cross + signal)
     truth = mixed_cross - U * signal

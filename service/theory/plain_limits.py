@@ -15,12 +15,15 @@ from service.theory.model import OPTIMAL, Population, Source, Stage, TrainingMix
 from service.theory.plain_prediction import is_plain
 from service.theory.recursion import Fits
 from service.theory.ridges import effective_ridges
+from service.theory.shared_limits import SharedRecursion
 
 _BLOCK: Final = 64  # generations that are looked at together
 
 
 def recursion(population: Population, mix: TrainingMix, again: Stage, order: int) -> Recursion:
     """The mix continued by more generations of ``again``."""
+    if again.passes:
+        return SharedRecursion(population, mix, again, order)
     if is_plain(population, mix) and _is_plain(again):
         source, last = again.sources[0], mix.stages[-1]
         sizes = np.array([source.samples, last.sources[0].samples])
@@ -71,7 +74,7 @@ class PlainRecursion(Recursion):
         fit, power = self.step_fits, self.population.target_power
         U, gain, room = fit.U[0, 0], fit.gain[0, 0], float(fit.room[0])
         if not U.any():
-            self.regime = LINEAR
+            self.regime, self.corrected = LINEAR, self.order > 0
             missing["generations_limit"] = (
                 "The error grows by the same amount with every generation, without bound."
             )

@@ -7,7 +7,7 @@ import pytest
 
 from service.theory.effective_samples import effective_samples, effective_samples_at
 from service.theory.limits import limits
-from service.theory.model import OPTIMAL, PREVIOUS, REAL, Array, Shift, Source, Stage, TrainingMix
+from service.theory.model import OPTIMAL, PREVIOUS, REAL, Array, Population, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict
 from tests.theory.problems import isotropic, power_law, recursive
 
@@ -114,3 +114,34 @@ def test_as_many_features_as_modes_without_noise_need_no_penalty() -> None:
     assert mixed.regularization.clean_optimal_penalty == 0
     assert mixed.clean.best.total == 0
     assert 0 < mixed.regularization.recommended.total < mixed.test_error.total
+
+
+@pytest.mark.parametrize("noise", [1e-9, 4.0, 400.0])
+def test_kept_data_of_one_mode(noise: float) -> None:
+    """Two equal batches: E = w² U² (1 + u_1) + noise (u_1 + u_2/2), over many penalties of the sum."""
+    population = Population(np.array([1.0]), np.ones(1), np.array([0.0145]), noise)
+    first, second = Source(REAL, REAL, 3.0, noise), Source("a", "a", 3.0, noise)
+    mix = TrainingMix((Stage("a", (first,), OPTIMAL), Stage("b", (second,), OPTIMAL)), keeps_data=True)
+    least = population.signal
+    for theta in np.array_split(np.geomspace(1e-14, 1e12, 400_000), 40):
+        # λ_u of the first fit; θ of the second at the same one: θ_2 (6 − 1/(1 + θ_2)) = λ_u
+        penalty = theta * (3.0 - 1.0 / (1.0 + theta))
+        b = 5.0 - penalty
+        later = (np.sqrt(b * b + 24.0 * penalty) - b) / 12.0
+        u1, u2 = (1.0 / ((1.0 + x) ** 2 * T - 1.0) for x, T in ((theta, 3.0), (later, 6.0)))
+        bias = population.signal * (theta / (1.0 + theta)) ** 2 * (1.0 + u1)
+        least = min(least, float((bias + noise * (u1 + 0.5 * u2)).min()))
+    assert predict(population, mix).regularization.recommended.total == pytest.approx(least, rel=1e-7)
+
+
+def test_labels_that_agree_cost_nothing_at_the_threshold() -> None:
+    """No noise, as many samples as modes, a real source of no samples: penalty 0 repeats the generator."""
+    population = power_law(20, 1.2, 0.0)
+    generator = Stage("g", (Source(REAL, REAL, 20, 0.0),), 3.0)
+    for real in (0.0, 3.0):
+        labels = REAL if real == 0 else "g"
+        sources = (Source("r", labels, real, 0.0), Source("g", "g", 20.0 - real, 0.0))
+        found = predict(population, TrainingMix((generator, Stage("f", sources, OPTIMAL)))).regularization
+        handed = predict(population, TrainingMix((generator,))).test_error.total
+        assert found.recommended.penalty == 0
+        assert found.recommended.total == pytest.approx(handed, rel=1e-13)

@@ -16,6 +16,7 @@ from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.passes import passes_error
 from service.theory.prediction import predict
 from service.theory.shared_design import SharedDesign, shared_design
+from tests.theory.problems import isotropic
 
 D = 80
 SIGMA = np.arange(1.0, D + 1) ** -0.9
@@ -269,3 +270,48 @@ def test_the_last_pass_as_a_stage_of_its_own() -> None:
     assert parts.distortion > 0
     total = error(POPULATION, solved(POPULATION, 60.0, [0.02, 0.1], [0.3, 0.2]))
     assert found.total == pytest.approx(total, rel=0.02)
+
+
+def endless(T: float, penalty: float, noise: float, n: int) -> TrainingMix:
+    """n generators on one design, continued for ever."""
+    again = Stage("previous", (Source("g", "previous", T, noise),), penalty, None, (Pass(penalty, 1.0),))
+    if penalty:
+        return replace(mix(T, [penalty] * n, [noise] * n), next_generation=again)
+    generator = Stage("g", (Source("r", REAL, T, n * noise),), 0.0)
+    return TrainingMix((generator, Stage("final", (Source("g", "g", 120.0, 0.01),), 0.02)), again)
+
+
+@pytest.mark.parametrize("penalty", [0.5, 5.0])
+@pytest.mark.parametrize("T", [30.0, 500.0])
+def test_the_limit_is_what_long_chains_come_to(T: float, penalty: float) -> None:
+    """By the contour integrals of a chain; the largest eigenvalue of S, 6.9, has forgotten the truth by then."""
+    population = isotropic(80.0, 0.2)
+    found = limits(population, endless(T, penalty, 0.3, 2))
+    far = predict(population, endless(T, penalty, 0.3, 200)).test_error.total
+    assert found.regime == "bounded"
+    assert found.generations_limit == pytest.approx(far, rel=1e-8)
+
+
+@pytest.mark.parametrize("T", [30.0, 500.0])
+def test_without_penalty_the_error_grows_by_the_same_amount(T: float) -> None:
+    noise = 0.002 if T < D else 0.02
+    found = limits(POPULATION, endless(T, 0.0, noise, 2))
+
+    def total(n: int) -> float:
+        return predict(POPULATION, endless(T, 0.0, noise, n)).test_error.total
+
+    assert found.regime == "linear growth"
+    assert found.generations_limit is None
+    assert found.growth_per_generation == pytest.approx(total(2) - total(1), rel=1e-9)
+    assert found.growth_per_generation == pytest.approx((total(9) - total(1)) / 8, rel=1e-9)
+    n = found.worse_than_null_from
+    assert n is not None
+    assert n > 1
+    assert total(n - 1) <= POPULATION.signal < total(n)
+
+
+def test_without_noise_one_design_loses_nothing_more() -> None:
+    found = limits(POPULATION, endless(30.0, 0.0, 0.0, 2))
+    assert found.regime == "bounded"
+    total = predict(POPULATION, endless(30.0, 0.0, 0.0, 7)).test_error.total
+    assert found.generations_limit == pytest.approx(total, rel=1e-12)
