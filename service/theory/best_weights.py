@@ -8,12 +8,14 @@ floor of strong collapse to 0 only as the synthetic weight goes to 0 (arXiv 2410
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, log
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
 from service.theory import log_search
-from service.theory.model import OPTIMAL, REAL, Array, TrainingMix
+from service.theory.joint_penalties import LEVELS as PENALTIES
+from service.theory.joint_penalties import penalty_scale
+from service.theory.model import OPTIMAL, REAL, Array, Population, TrainingMix
 
 LARGEST: Final = 1e6  # times the weight of the source that keeps its own
 _LN10: Final = log(10.0)
@@ -51,18 +53,29 @@ def kept_source(mix: TrainingMix) -> int | None:
     return next(iter(real or used), None)
 
 
-def with_weights(mix: TrainingMix, sources: Sequence[int], weights: Sequence[float]) -> TrainingMix:
-    """The mix with these loss weights in its last stage, at its best penalty."""
+def with_weights(
+    mix: TrainingMix,
+    sources: Sequence[int],
+    weights: Sequence[float],
+    penalty: float | Literal["optimal"] = OPTIMAL,
+) -> TrainingMix:
+    """The mix with these loss weights in its last stage, by default at its best penalty."""
     last = mix.stages[-1]
     changed = list(last.sources)
     for i, weight in zip(sources, weights, strict=True):
         changed[i] = replace(changed[i], weight=weight)
-    stage = replace(last, sources=tuple(changed), penalty=OPTIMAL)
+    stage = replace(last, sources=tuple(changed), penalty=penalty)
     return replace(mix, stages=(*mix.stages[:-1], stage))
 
 
-def best_weights(mix: TrainingMix, error: Callable[[TrainingMix], float]) -> BestWeights:
-    """The weights of least ``error`` (of a mix), each right to about 1e-3 where it matters."""
+def best_weights(
+    population: Population, mix: TrainingMix, error: Callable[[TrainingMix], float]
+) -> BestWeights:
+    """The weights of least ``error`` (of a mix), each right to about 1e-3 where it matters.
+
+    With one covariance the error at the best penalty costs little more than at a given one; with several it costs fifty
+    times as much, so there the penalty is one more number of the search.
+    """
     free, kept, sources = free_sources(mix), kept_source(mix), mix.stages[-1].sources
     if kept is None or not free:
         return BestWeights((), (), error(with_weights(mix, (), ())))
@@ -73,7 +86,19 @@ def best_weights(mix: TrainingMix, error: Callable[[TrainingMix], float]) -> Bes
 
     given = np.array([log(w / unit) if (w := sources[i].weight) > 0 else -inf for i in free])
     given = np.clip(given, None, _LEVELS.bounds[1])
-    found = log_search.least(
-        lambda logs: error(with_weights(mix, free, weights(logs))), len(free), _LEVELS, [given]
-    )
-    return BestWeights(tuple(free), tuple(weights(found.logs)), found.error)
+    if all(source.covariance_key is None for source in sources):
+        found = log_search.least(
+            lambda logs: error(with_weights(mix, free, weights(logs))), [_LEVELS] * len(free), [given]
+        )
+        return BestWeights(tuple(free), tuple(weights(found.logs)), found.error)
+    scale = penalty_scale(population, mix.stages[-1])
+
+    def at(logs: Array) -> float:
+        penalty = inf if logs[-1] == inf else scale * exp(logs[-1])
+        return error(with_weights(mix, free, weights(logs[:-1]), penalty))
+
+    start = min(PENALTIES.single, key=lambda x: at(np.append(given, x)))
+    penalties = log_search.Levels((start,) * len(_LEVELS.common), PENALTIES.single)
+    logs = log_search.least(at, [*[_LEVELS] * len(free), penalties], [np.append(given, start)]).logs
+    best = tuple(weights(logs[:-1]))
+    return BestWeights(tuple(free), best, error(with_weights(mix, free, best)))

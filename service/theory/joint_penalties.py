@@ -17,7 +17,7 @@ from service.theory.model import OPTIMAL, Array, Population, Stage, TrainingMix
 
 MOST_STAGES: Final = 16
 _LN10: Final = log(10.0)
-_LEVELS: Final = log_search.Levels(  # decades around tr Σ/N; 0 and predicting zero
+LEVELS: Final = log_search.Levels(  # decades around tr Σ/N; 0 and predicting zero
     common=(-inf, *(_LN10 * x for x in range(-8, 4)), inf),
     single=(-inf, *(_LN10 * x for x in range(-13, 8)), inf),
 )
@@ -33,7 +33,7 @@ def evaluations(mix: TrainingMix, *, last_too: bool = False) -> int:
     count = len(optimal_stages(mix))
     if count == 0:
         return 1
-    return log_search.evaluations(count + (last_too and mix.stages[-1].penalty == OPTIMAL), _LEVELS)
+    return log_search.evaluations(count + (last_too and mix.stages[-1].penalty == OPTIMAL), LEVELS)
 
 
 def with_best_penalties(
@@ -56,7 +56,7 @@ def with_best_penalties(
         )
     if last_too and mix.stages[-1].penalty == OPTIMAL:
         chosen.append(len(mix.stages) - 1)
-    scales = [_scale(population, mix.stages[i]) for i in chosen]
+    scales = [penalty_scale(population, mix.stages[i]) for i in chosen]
 
     def mix_at(logs: Array) -> TrainingMix:
         stages = list(mix.stages)
@@ -64,12 +64,12 @@ def with_best_penalties(
             stages[i] = replace(stages[i], penalty=inf if x == inf else scale * exp(x))
         return replace(mix, stages=tuple(stages))
 
-    found = log_search.least(lambda logs: error(mix_at(logs)), len(chosen), _LEVELS)
+    found = log_search.least(lambda logs: error(mix_at(logs)), [LEVELS] * len(chosen))
     best = mix_at(found.logs)
     return replace(best, stages=(*best.stages[:-1], mix.stages[-1]))
 
 
-def _scale(population: Population, stage: Stage) -> float:
+def penalty_scale(population: Population, stage: Stage) -> float:
     """Of the penalties that matter: tr Σ/N."""
     traces = [population.trace]
     if any(source.covariance is not None for source in stage.sources):

@@ -33,7 +33,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Levels:
-    """Logarithms that are tried: all numbers at once (``common``), and each alone (``single``); ends included."""
+    """Logarithms of one number that are tried, ends included: ``common``: with those of the others at the same place,
+    so that all have as many; ``single``: alone."""
 
     common: tuple[float, ...]
     single: tuple[float, ...]
@@ -46,22 +47,22 @@ class Levels:
 
 
 def evaluations(count: int, levels: Levels) -> int:
-    """About how many errors a search over ``count`` numbers computes: a measure of its cost."""
+    """About how many errors a search over ``count`` numbers of these levels computes: a measure of its cost."""
     return len(levels.common) + 2 * count * len(levels.single) + 30 * (2 * count + 1)
 
 
-def least(error: Callable[[Array], float], count: int, levels: Levels, starts: Sequence[Array] = ()) -> Point:
-    """The minimum over ``count`` numbers; every logarithm is right to about 1e-4, the error to 1e-8 relative.
+def least(error: Callable[[Array], float], levels: Sequence[Levels], starts: Sequence[Array] = ()) -> Point:
+    """The minimum over numbers of these levels; every logarithm is right to about 1e-4, the error to 1e-8 relative.
 
     ``error``: of the logarithms; NotConverged and Unsupported count as infinite. ``starts``: further points to begin
     with. Where an end is as good as any finite number, the end is chosen.
     """
-    return _Search(error, count, levels).best(starts)
+    return _Search(error, levels).best(starts)
 
 
 class _Search:
-    def __init__(self, error: Callable[[Array], float], count: int, levels: Levels) -> None:
-        self.error, self.count, self.levels = error, count, levels
+    def __init__(self, error: Callable[[Array], float], levels: Sequence[Levels]) -> None:
+        self.error, self.levels = error, levels
 
     def at(self, logs: Array) -> Point:
         """Evaluates."""
@@ -72,7 +73,8 @@ class _Search:
 
     def best(self, starts: Sequence[Array]) -> Point:
         """See ``least``."""
-        tried = [self.at(np.full(self.count, x)) for x in self.levels.common] + [self.at(x) for x in starts]
+        common = np.array([one.common for one in self.levels]).T
+        tried = [self.at(logs) for logs in [*common, *starts]]
         tried.sort(key=lambda point: point.error)
         best = min((self._polished(start) for start in tried[:_STARTS]), key=lambda point: point.error)
         for _ in range(_ROUNDS):
@@ -84,16 +86,15 @@ class _Search:
 
     def _scanned(self, point: Point) -> Point:
         """The best that moving one number after the other over its whole range finds."""
-        for k in range(self.count):
-            tried = [self.at(_moved(point.logs, k, x)) for x in self.levels.single]
+        for k, levels in enumerate(self.levels):
+            tried = [self.at(_moved(point.logs, k, x)) for x in levels.single]
             point = min([point, *tried], key=lambda one: one.error)
         return point
 
     def _simplest(self, point: Point) -> Point:
         """An end wherever no finite number is better by more than rounding."""
-        ends = [x for x in self.levels.single if abs(x) == inf]
-        for k in range(self.count):
-            for end in ends:
+        for k, levels in enumerate(self.levels):
+            for end in (x for x in levels.single if abs(x) == inf):
                 ended = self.at(_moved(point.logs, k, end))
                 if ended.error <= point.error * (1.0 + 1e-12):
                     point = ended
@@ -122,7 +123,8 @@ class _Search:
             return np.array([(value(x + step) - value(x - step)) / (2.0 * _STEP) for step in steps])
 
         minimize(
-            value, start.logs[free], jac=slope, method="L-BFGS-B", bounds=[self.levels.bounds] * free.size,
+            value, start.logs[free], jac=slope, method="L-BFGS-B",
+            bounds=[self.levels[k].bounds for k in free.tolist()],
             options={"maxiter": _ITERATIONS, "ftol": 1e-13, "gtol": 1e-7},
         )  # fmt: skip
         return best

@@ -14,7 +14,7 @@ from service.recommendations import evaluation, routes
 from service.recommendations.answer import bound_value, recommended
 from service.recommendations.evaluation import Evaluator
 from service.recommendations.schemas import Bound, RecommendationRequest
-from service.theory.best_weights import best_weights
+from service.theory.best_weights import best_weights, with_weights
 from service.theory.model import OPTIMAL, REAL, Population, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict, test_error
 from tests.predictions.bodies import dataset
@@ -48,7 +48,7 @@ def at_weights(population: Population, mix: TrainingMix, weights: Any) -> float:
 def test_weights_against_many_starts() -> None:
     population = power_law(40, 1.2)
     mix = two_weights(population, (0.05, 0.4))
-    found = best_weights(mix, lambda one: test_error(population, one))
+    found = best_weights(population, mix, lambda one: test_error(population, one))
     for start in ((0.0, 0.0), (-3.0, 1.0), (1.0, -4.0)):
         other = minimize(
             lambda x: at_weights(population, mix, np.exp(x)), start, method="Nelder-Mead",
@@ -60,13 +60,32 @@ def test_weights_against_many_starts() -> None:
     assert found.weights[0] > found.weights[1] > 0
 
 
+def test_weights_of_several_covariances_against_scipy() -> None:
+    """The error found is that at the best penalty; scipy looks for weights and penalty from afar."""
+    population = power_law(30, 1.2)
+    modes = population.eigenvalues
+    sources = (
+        Source(REAL, REAL, 60, 0.4),
+        Source("a", Shift(np.full(30, 0.05)), 90, 0.2, 1.0, modes**0.6),
+        Source("b", Shift(np.full(30, 0.4)), 90, 0.2, 1.0, modes[::-1].copy()),
+    )
+    mix = TrainingMix((Stage("f", sources, 0.1),))
+    found = best_weights(population, mix, lambda one: test_error(population, one))
+    other = minimize(
+        lambda x: test_error(population, with_weights(mix, (1, 2), np.exp(x[:2]).tolist(), float(np.exp(x[2])))),
+        (0.0, -3.0, -3.0), method="Nelder-Mead", options={"maxfev": 600, "xatol": 1e-5, "fatol": 1e-14},
+    )  # fmt: skip
+    assert math.isclose(found.test_error, other.fun, rel_tol=1e-9)
+    assert np.allclose(np.exp(other.x[:2]), found.weights, rtol=2e-3)
+
+
 def test_weight_in_closed_form() -> None:
     """φ -> 0: E = α²c² + ((1−α)²σ_1²/p_1 + α²σ_2²/p_2) φ for weights (1−α)/p_1, α/p_2, least where its slope is 0."""
     d, N, p1, c2, s1, s2 = 10, 10**8, 0.3, 1e-7, 0.7, 0.4
     population = isotropic(d, s1)
     sources = (Source(REAL, REAL, p1 * N, s1, 2.0), Source("s", Shift(np.array([c2 / d])), (1 - p1) * N, s2))
     found = best_weights(
-        TrainingMix((Stage("f", sources, OPTIMAL),)), lambda one: test_error(population, one)
+        population, TrainingMix((Stage("f", sources, OPTIMAL),)), lambda one: test_error(population, one)
     )
     own, other = s1 / p1 * d / N, s2 / (1 - p1) * d / N
     alpha = own / (c2 + own + other)

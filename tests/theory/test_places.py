@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from service.theory.model import OPTIMAL, REAL, Source, Stage, TrainingMix
+from service.theory.model import OPTIMAL, REAL, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict
 from tests.theory.problems import power_law, recursive, two_sources
 
@@ -70,6 +70,18 @@ SHIFT = np.full(40, 0.01)
 CASES = {
     "weights": WEIGHTED,
     "a shift": two_sources(60, 90, SHIFT, OPTIMAL, 0.3),
+    "several covariances": TrainingMix(
+        (
+            Stage(
+                "f",
+                (
+                    Source(REAL, REAL, 60, 0.1),
+                    Source("s", Shift(SHIFT), 90, 0.4, 0.3, np.geomspace(1.0, 0.1, 40)),
+                ),
+                OPTIMAL,
+            ),
+        )
+    ),
     "random features": two_sources(60, 90, SHIFT, OPTIMAL, 0.3, width=30),
     "penalized generators": recursive(3, 60, 90, OPTIMAL, noise0=0.2, noise=0.1, penalty0=0.02),
 }
