@@ -9,7 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from service.theory.chain import Chain, History, covariances_of, label_indices
+from service.theory import several_penalties
+from service.theory.chain import Chain, History, Labels, covariances_of, label_indices
 from service.theory.curves import ErrorCurve
 from service.theory.design import Design
 from service.theory.effective_samples import effective_samples
@@ -307,7 +308,10 @@ class General:
 
     def _general_optimum(self, stage: Stage, covariances: Array, design: Design, *, is_mix: bool) -> _Optimal:
         error = self._error_of(stage, is_mix=is_mix)
-        best = minimize_penalty(error, self._scale(covariances, design), self.population.signal)
+        errors = (
+            self._errors_of(stage, covariances, design, error, is_mix=is_mix) if stage.width is None else None
+        )
+        best = minimize_penalty(error, self._scale(covariances, design), self.population.signal, errors)
         return _Optimal(best.penalty, best.total, solve(self.population, stage, best.penalty))
 
     def _error_of(self, stage: Stage, *, is_mix: bool) -> Callable[[float], float]:
@@ -321,6 +325,30 @@ class General:
                 return _INFINITE
 
         return error
+
+    def _errors_of(
+        self,
+        stage: Stage,
+        covariances: Array,
+        design: Design,
+        error: Callable[[float], float],
+        *,
+        is_mix: bool,
+    ) -> Callable[[Array], Array]:
+        """The same by many positive penalties; ``error``: of one of them."""
+        nothing, noise = (
+            np.zeros_like(covariances),
+            np.array([source.noise_variance for source in stage.sources]),
+        )
+        labels = self.past.labels if is_mix else Labels(nothing, np.zeros((len(nothing), *nothing.shape)))
+
+        def errors(penalties: Array) -> Array:
+            found = several_penalties.errors(self.population, covariances, design, noise, labels, penalties)
+            for i in np.flatnonzero(np.isnan(found)):
+                found[i] = error(float(penalties[i]))
+            return found
+
+        return errors
 
     def _scale(self, covariances: Array, design: Design) -> float:
         """Of the penalties that matter."""
