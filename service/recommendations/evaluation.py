@@ -44,6 +44,6 @@ class Evaluator:
         try:
             if order == 0:
                 return test_error(self.population, mix)
-            return predict(self.population, mix, order=order).test_error.total
+            return predict(self.population, mix, order=order, flat_range=False).test_error.total
         except (NotConverged, Unsupported):
             return inf

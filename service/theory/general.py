@@ -41,9 +41,9 @@ _VANISHING = 1e-6
 _INFINITE = float("inf")
 
 
-def general_prediction(population: Population, mix: TrainingMix) -> Prediction:
-    """The prediction of any mix of fresh samples, to order 0. Raises NotConverged, Unsupported."""
-    return General(population, mix).predict()
+def general_prediction(population: Population, mix: TrainingMix, *, flat_range: bool = True) -> Prediction:
+    """The prediction of any mix of fresh samples, to order 0, see predict. Raises NotConverged, Unsupported."""
+    return General(population, mix).predict(flat_range=flat_range)
 
 
 def expected_relative_error(stages: Sequence[Stage], responses: Sequence[Response]) -> float:
@@ -83,7 +83,7 @@ class General:
         self.real = tuple(source for source in self.final.sources if source.labels == REAL)
         self.real_noise = real_noise(population, self.final)
 
-    def predict(self) -> Prediction:
+    def predict(self, *, flat_range: bool = True) -> Prediction:
         """Everything about the last stage at its penalty and at its best one."""
         best = self._optimum(self.final, self.design, is_mix=True)
         clean_best = self._optimum(self.clean_stage, self.clean_design, is_mix=False)
@@ -105,7 +105,7 @@ class General:
             Regularization(
                 penalty,
                 Best(best.penalty, at_best.total),
-                self._flat_range(best),
+                self._flat_range(best) if flat_range else FlatRange(np.nan, np.nan),
                 at_best,
                 clean_best.penalty,
                 max(self._total_at(clean_best) - at_best.total, 0.0),

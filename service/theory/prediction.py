@@ -19,11 +19,14 @@ from service.theory.results import Decomposition, Prediction
 _INFINITE = float("inf")
 
 
-def predict(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 0) -> Prediction:
+def predict(
+    population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 0, flat_range: bool = True
+) -> Prediction:
     """Predict the test error of the last stage of ``mix``, its decomposition and its best penalty.
 
     ``order`` 0: deterministic equivalents throughout; 1: with their finite-size correction where it is available
-    (corrected.py), exact values where they are known (exact.py).
+    (corrected.py), exact values where they are known (exact.py). ``flat_range``: without it the penalties around the
+    best one may be nan, for searches over many mixes: with several covariances they cost as much as all the rest.
 
     Excess test error E‖ŵ − w_0‖²_Σ under the population's covariance, label noise of the test not included; first-order
     deterministic equivalents (Gaussian features, error O(1/N)). Sources: Dohmatob, Feng, Kempe (arXiv 2402.07712) for
@@ -37,7 +40,7 @@ def predict(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 
         found = matrix_prediction(population, mix, partial(predict, population))
         return found if order == 0 else corrected(population, found)
     mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
-    prediction = _by_the_fastest(population, mix, order)
+    prediction = _by_the_fastest(population, mix, order, flat_range=flat_range)
     if order == 0:
         return prediction
     prediction = refined(population, prediction) or prediction
@@ -63,7 +66,9 @@ def test_error(population: Population, mix: TrainingMix) -> float:
     return General(population, mix).total()
 
 
-def _by_the_fastest(population: Population, mix: TrainingMix, order: Literal[0, 1]) -> Prediction:
+def _by_the_fastest(
+    population: Population, mix: TrainingMix, order: Literal[0, 1], *, flat_range: bool
+) -> Prediction:
     """The prediction of a mix of fresh samples by the first way that takes it; of ``order`` where that is available."""
     prediction = None
     if is_plain(population, mix):
@@ -71,5 +76,5 @@ def _by_the_fastest(population: Population, mix: TrainingMix, order: Literal[0, 
     elif is_mixed(population, mix) and (order == 0 or correctable(population, mix)):
         prediction = mixed_prediction(population, mix, order)
     if prediction is None:
-        prediction = general_prediction(population, mix)
+        prediction = general_prediction(population, mix, flat_range=flat_range)
     return corrected(population, prediction) if prediction.order < order else prediction

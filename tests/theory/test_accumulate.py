@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath as mp
 import numpy as np
 import pytest
 from scipy.optimize import brentq
@@ -195,3 +196,33 @@ def test_a_correction_that_is_no_number_is_not_small() -> None:
     """As many rows as modes and no ridge: T − df2 is 0, and its inverse times 0 no correction."""
     with pytest.raises(NotSmall):
         bias_and_variance(isotropic(50, 0.25), np.array([50.0]), np.array([0.0]))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_fifty_digits_at_the_extremes(seed: int) -> None:
+    """Spectra over thirty orders of magnitude, 1 to 10^18 rows, as many rows as modes, noise from 0 to 10^6."""
+    rng = np.random.default_rng(seed)
+    d = int(rng.integers(1, 6))
+    sigma, power = 10.0 ** rng.uniform(-15, 15, d), 10.0 ** rng.uniform(-2, 2, d)
+    noise = 0.0 if seed % 4 == 0 else 10.0 ** rng.uniform(-12, 6)
+    samples = [float(rng.choice([d, rng.integers(1, 9), round(10 ** rng.uniform(0, 18))])) for _ in range(3)]
+    penalty = float(sigma.max() * 10 ** rng.uniform(-10, 6) * samples[-1])
+    population = Population(sigma, np.ones(d), power / sigma, noise)
+    found = predict(population, accumulate(samples, penalty, noise)).test_error.total
+    with mp.workdps(50):
+        s, rows, expected = [mp.mpf(x) for x in sigma.tolist()], mp.mpf(0), mp.mpf(0)
+        for k, added in enumerate(samples):
+            rows += added
+            low, high = mp.log(penalty / rows), mp.log((penalty + mp.fsum(s)) / rows)
+            for _ in range(200):  # θ (T − df1) rises in θ
+                theta = mp.exp((low + high) / 2)
+                if theta * (rows - mp.fsum(x / (x + theta) for x in s)) > penalty:
+                    high = mp.log(theta)
+                else:
+                    low = mp.log(theta)
+            df2 = mp.fsum((x / (x + theta)) ** 2 for x in s)
+            if k == 0:
+                left = mp.fsum(p * (theta / (x + theta)) ** 2 for x, p in zip(s, power.tolist(), strict=True))
+                expected += rows / (rows - df2) * left
+            expected += noise * added / rows * df2 / (rows - df2)
+    assert found == pytest.approx(float(expected), rel=1e-13)

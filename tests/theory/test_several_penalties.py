@@ -8,7 +8,7 @@ import pytest
 from service.theory.chain import covariances_of
 from service.theory.general import General
 from service.theory.model import OPTIMAL, REAL, Array, Population, Shift, Source, Stage, TrainingMix
-from service.theory.prediction import test_error
+from service.theory.prediction import predict, test_error
 from service.theory.several_penalties import errors
 from tests.theory.referee import RefereeSource, RefereeStage, total_error
 
@@ -71,3 +71,15 @@ def test_as_solved_one_by_one(scale: float) -> None:
     for penalty, value in zip(penalties, side_by_side(population, training, penalties), strict=True):
         last = dataclasses.replace(training.stages[0], penalty=penalty)
         assert value == pytest.approx(test_error(population, TrainingMix((last,))), rel=1e-9)
+
+
+def test_the_flat_range_is_beside_all_else() -> None:
+    training = dataclasses.replace(mix(0.1), stages=mix(0.1).stages[:2])
+    full, short = (
+        predict(POPULATION, training, order=1),
+        predict(POPULATION, training, order=1, flat_range=False),
+    )
+    assert full.regularization.flat_range.low < full.regularization.recommended.penalty
+    assert np.isnan(short.regularization.flat_range.low)
+    chosen = dataclasses.replace(short.regularization, flat_range=full.regularization.flat_range)
+    assert repr(dataclasses.replace(short, regularization=chosen)) == repr(full)
