@@ -17,9 +17,10 @@ from service.theory.model import OPTIMAL, Array, Population, Stage, TrainingMix
 
 MOST_STAGES: Final = 16
 _LN10: Final = log(10.0)
+_HALVES: Final = tuple(x / 2.0 for x in range(-8, 7))  # where several minima may lie a decade apart
 LEVELS: Final = log_search.Levels(  # decades around tr Σ/N; 0 and predicting zero
     common=(-inf, *(_LN10 * x for x in range(-8, 4)), inf),
-    single=(-inf, *(_LN10 * x for x in range(-13, 8)), inf),
+    single=(-inf, *(_LN10 * x for x in (*range(-13, -4), *_HALVES, *range(4, 8))), inf),
 )
 
 

@@ -88,7 +88,8 @@ class _Search:
         """The best that moving one number after the other over its whole range finds."""
         for k, levels in enumerate(self.levels):
             tried = [self.at(_moved(point.logs, k, x)) for x in levels.single]
-            point = min([point, *tried], key=lambda one: one.error)
+            between = [self.at(_moved(point.logs, k, x)) for x in _vertices(levels.single, tried)]
+            point = min([point, *tried, *between], key=lambda one: one.error)
         return point
 
     def _simplest(self, point: Point) -> Point:
@@ -128,6 +129,17 @@ class _Search:
             options={"maxiter": _ITERATIONS, "ftol": 1e-13, "gtol": 1e-7},
         )  # fmt: skip
         return best
+
+
+def _vertices(places: Sequence[float], points: Sequence[Point]) -> list[float]:
+    """Where the parabolas through the levels that are lower than both their neighbours are least."""
+    found = []
+    for i in range(2, len(places) - 2):
+        (a, b, c), (u, v, w) = places[i - 1 : i + 2], (one.error for one in points[i - 1 : i + 2])
+        if v < u < inf and v < w < inf:
+            left, right = (v - u) / (b - a), (w - v) / (c - b)
+            found.append((a + b) / 2.0 - left * (c - a) / (2.0 * (right - left)))
+    return found
 
 
 def _moved(logs: Array, k: int, x: float) -> Array:

@@ -109,6 +109,19 @@ def test_a_generator_of_pure_noise_is_silenced() -> None:
     assert math.isclose(found.test_error.total, referee, rel_tol=1e-6)
 
 
+def test_a_minimum_between_others_is_seen() -> None:
+    """One at penalty 0, a deeper one less than a decade wide: one fit shrinks for both."""
+    sigma = np.arange(1.0, 22.0) ** -2.0
+    population = Population(sigma, np.ones(21), np.full(21, 1 / 21), 0.2)
+    generator = Stage("g", (Source("s", Shift(np.full(21, 0.05)), 21, 0.0),), OPTIMAL)
+    sources = (Source("g", "g", 58, 1.7e-6), Source(REAL, REAL, 1, 1.1e-4, 0.3))
+    mix = TrainingMix((generator, Stage("f", sources, OPTIMAL, 20.0)))
+    found = predict(population, mix)
+    tried = [error(population, mix, np.array([x])) for x in np.arange(-12.0, 6.0, 0.05)]
+    assert found.test_error.total <= min(tried) * (1 + 1e-9)
+    assert found.test_error.total < 0.99 * error(population, mix, np.array([-30.0]))
+
+
 def test_only_what_is_asked_for_is_found() -> None:
     population, mix = power_law(40, 1.2), recursive(3, 60, 50, 0.07, noise0=0.3, noise=0.2, penalty0=0.03)
     stages = (mix.stages[0], dataclasses.replace(mix.stages[1], penalty=OPTIMAL), *mix.stages[2:])
