@@ -42,6 +42,9 @@ def compared(request: Mapping[str, Any], points: Sequence[Mapping[str, Any]], er
     tested = _tested(summary, [stage for _, stage in planned])
     p = verdict.adjusted_p_values([one for _, _, one in tested], summary.replicates if summary else 0)
     disagreements: dict[int, list[Disagreement]] = {}
+    distinct = {
+        one for (_, _, one), adjusted in zip(tested, p.tolist(), strict=True) if adjusted <= verdict.LEVEL
+    }
     for (index, part, comparison), adjusted in zip(tested, p.tolist(), strict=True):
         if adjusted <= verdict.LEVEL:
             assert summary is not None
@@ -53,7 +56,7 @@ def compared(request: Mapping[str, Any], points: Sequence[Mapping[str, Any]], er
         for index, (_, stage) in enumerate(planned)
     ]
     return Compared(
-        agreement=_agreement(summary, [one for _, _, one in tested], disagreements),
+        agreement=_agreement(summary, [one for _, _, one in tested], len(distinct)),
         points=_points(points, stages),
     )
 
@@ -201,11 +204,8 @@ def _disagreement(part: str, comparison: Comparison, adjusted: float, conditions
     )
 
 
-def _agreement(
-    summary: Summary | None, tested: Sequence[Comparison], disagreements: Mapping[int, list[Disagreement]]
-) -> Agreement:
+def _agreement(summary: Summary | None, tested: Sequence[Comparison], disagreements: int) -> Agreement:
     count = len(set(tested))
-    found = sum(map(len, disagreements.values()))
     detectable = None
     if summary is not None and count:
         totals = [one for one in tested if one.mean == one.scale and one.predicted > 0]
@@ -217,10 +217,10 @@ def _agreement(
             default=None,
         )
     return Agreement(
-        verdict="undecided" if not count else "disagree" if found else "agree",
+        verdict="undecided" if not count else "disagree" if disagreements else "agree",
         level=verdict.LEVEL,
         comparisons=count,
-        disagreements=found,
+        disagreements=disagreements,
         detectable_relative_difference=detectable,
     )
 

@@ -186,7 +186,7 @@ class Agreement(Answer):
     comparisons: int = Field(
         description="Totals, biases, variances, generation terms; equal ones count once."
     )
-    disagreements: int
+    disagreements: int = Field(description="Of these.")
     detectable_relative_difference: Value = Field(
         description="Differences of a total from its prediction below this could not have been seen everywhere."
     )
