@@ -92,18 +92,19 @@ def settled(found: Minima, slope: Callable[[Array], Array]) -> Array:
     One Newton step with the interpolant's second derivative; more by the secant method where that one was large, the
     curve being flat. ``slope``: by ln θ, of the curves themselves. Where the value is nan θ stays.
     """
-    theta, bend, moving = found.theta, found.bend, np.isfinite(found.value) & (found.bend > 0)
-    slopes = slope(theta)
-    for _ in range(_STEPS):
-        step = np.clip(np.divide(-slopes, bend, out=np.zeros_like(bend), where=moving), -STEP, STEP)
-        theta = theta * np.exp(step)
-        moving = moving & (np.abs(step) > CLOSE)
-        if not moving.any():
-            break
-        before, slopes = slopes, slope(theta)
-        secant = np.divide(slopes - before, step, out=np.zeros_like(bend), where=moving)
-        moving, bend = moving & (secant > 0), secant
-    return np.asarray(np.where(np.isnan(theta), found.theta, theta))
+    with np.errstate(invalid="ignore"):  # next to infinite values: θ stays
+        theta, bend, moving = found.theta, found.bend, np.isfinite(found.value) & (found.bend > 0)
+        slopes = slope(theta)
+        for _ in range(_STEPS):
+            step = np.clip(np.divide(-slopes, bend, out=np.zeros_like(bend), where=moving), -STEP, STEP)
+            theta = theta * np.exp(step)
+            moving = moving & (np.abs(step) > CLOSE)
+            if not moving.any():
+                break
+            before, slopes = slopes, slope(theta)
+            secant = np.divide(slopes - before, step, out=np.zeros_like(bend), where=moving)
+            moving, bend = moving & (secant > 0), secant
+        return np.asarray(np.where(np.isnan(theta), found.theta, theta))
 
 
 def apart(theta: Array) -> Array:

@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
-from service.theory.model import OPTIMAL, REAL, Shift, Source, Stage, TrainingMix
+from service.theory.model import OPTIMAL, REAL, Array, Shift, Source, Stage, TrainingMix
+from service.theory.penalty import Minima, apart, difference, settled
 from service.theory.prediction import predict
 from tests.theory.problems import power_law, recursive, two_sources
 
@@ -101,3 +102,15 @@ def test_where_the_slope_of_the_error_changes_sign(name: str) -> None:
 
     found = math.log(predict(population, mix).regularization.recommended.penalty)
     assert found == pytest.approx(brentq(slope, found - 0.1, found + 0.1, xtol=1e-10), abs=1e-6)
+
+
+def test_a_place_between_infinite_values_stays() -> None:
+    """Next to a threshold the curve may be infinite on both sides of what is interpolated."""
+    found = Minima(np.array([2.0, 3.0]), np.array([1.0, 1.0]), np.array([0.5, 0.5]))
+
+    def slope(theta: Array) -> Array:
+        values = np.log(apart(theta)) ** 2
+        values[[0, 2]] = np.inf
+        return difference(values)
+
+    assert settled(found, slope) == pytest.approx([2.0, 1.0], rel=1e-7)
