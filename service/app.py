@@ -13,6 +13,7 @@ from service.database.engine import Database
 from service.datasets.describer import Describer
 from service.datasets.routes import router as datasets
 from service.distributions.routes import router as distributions
+from service.examples import EXAMPLES
 from service.predictions.batch import router as prediction_batches
 from service.predictions.recent import RecentAnswers
 from service.predictions.record import Records
@@ -90,7 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         documentation.router,
     ):
         app.include_router(router)
-    documentation.install(app)
+    documentation.install(app, EXAMPLES)
     problems.install(app)
     app.add_middleware(
         BodyLimits,

@@ -1,5 +1,6 @@
 """The documentation page and the OpenAPI document; both are served without internet access."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,22 @@ async def docs() -> FileResponse:
     return FileResponse(STATIC / "docs.html", headers={"Content-Security-Policy": POLICY})
 
 
-def install(app: FastAPI) -> None:
-    """Serve the page's assets, and put the problem schema into the OpenAPI document."""
+def install(app: FastAPI, examples: Mapping[str, object]) -> None:
+    """Serve the page's assets, and put the problem schema and example requests into the OpenAPI document.
+
+    ``examples``: JSON bodies by operation id.
+    """
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app)
+            app.openapi_schema = _document(app, examples)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI, examples: Mapping[str, object]) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -55,4 +59,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas.update(schema.pop("$defs"))
     schemas["Problem"] = schema
     document["components"]["schemas"] = dict(sorted(schemas.items()))
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            example = examples.get(operation["operationId"])
+            if example is not None:
+                operation["requestBody"]["content"]["application/json"]["example"] = example
     return document
