@@ -44,10 +44,11 @@ def computed(compute: Callable[..., Result], *args: object) -> Result:
     except ValidationError as error:
         if any(one["type"] != "finite_number" for one in error.errors()):
             raise  # a defect of ours
-        raise InvalidInput(
+        raise InvalidInput.at(
+            "", "overflow",
             "The numbers of this request lie too many orders of magnitude apart for double precision: "
-            "the answer would overflow."
-        ) from error
+            "the answer would overflow. Give them in other units, or closer together.",
+        ) from error  # fmt: skip
 
 
 class Replies:

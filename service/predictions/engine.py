@@ -177,6 +177,6 @@ def predicted(
             raise  # a defect of ours
         message = (
             "The numbers of this request lie too many orders of magnitude apart for double precision: "
-            "the answer would overflow."
+            "the answer would overflow. Give them in other units, or closer together."
         )
-        raise InvalidInput(message) from error
+        raise InvalidInput.at("", "overflow", message) from error

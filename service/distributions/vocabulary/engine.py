@@ -23,7 +23,7 @@ _REPORTED, _CHANGE, SEARCH = 5e-3, 2e-4, 0.4
 
 def seconds_of(request: schemas.VocabularyRequest) -> float:
     """About how long a prediction takes, rather too long than too short."""
-    changes = len(request.samples) if isinstance(request.samples, list) else 1
+    changes = min(len(request.samples), MAX_RUNS) if isinstance(request.samples, list) else 1
     return len(models_of(request)) * (_REPORTED + _CHANGE * changes)
 
 

@@ -115,10 +115,7 @@ def fresh(mix: Mix, models: Models, weight: Weight, cost: Cost = per_sample) -> 
     after = models > 1
     if after.any():
         schedule, dropped = mix.schedule.later()
-        found = propagate(
-            lambda run: step(run + dropped), schedule, np.array([start, 1.0]), models[after] - 1
-        )
-        spread[after] = found[:, 0]
+        spread[after] = _walked(lambda run: step(run + dropped), schedule, start, models[after] - 1)
     used = weights[mix.schedule.run(models)]
     used = np.where(after, used, 1.0)
     return Walk(models, spread, used, _fresh_limit(mix, float(weights[-1]), cost))
@@ -140,11 +137,33 @@ def retained(mix: Mix, models: Models, weight: float | Literal["pooled"], cost: 
         noise = u**2 * cost(synthetic) if u else 0.0
         return np.array([[u**2, noise], [0.0, 1.0]])
 
-    added = propagate(step, mix.schedule, np.array([0.0, 1.0]), models)[:, 0]
+    added = _walked(step, mix.schedule, 0.0, models)
     u = 1.0 - float(weights[-1])
     synthetic = cost(_last(mix)[1])
     limit = kept + (u**2 * synthetic / ((1.0 - u) * (1.0 + u)) if 0 < u < 1 else (inf if u == 1 else 0.0))
     return Walk(models, kept + added, weights[mix.schedule.run(models)], limit)
+
+
+def _walked(step: Callable[[int], Array], schedule: Schedule, start: float, models: Models) -> Array:
+    """V at ``models`` by matrices [[a, b], [0, 1]] of V ← a V + b, infinite start and costs counted apart.
+
+    A product of matrices would make NaN of 0 × ∞; here a = 0 forgets an infinite V, and any other a keeps it.
+    """
+    matrices = [step(run) for run in range(len(schedule.sizes))]
+    endless = [float(matrix[0, 1] == inf) for matrix in matrices]
+
+    def finite(run: int) -> Array:
+        return np.array([[matrices[run][0, 0], 0.0 if endless[run] else matrices[run][0, 1]], [0.0, 1.0]])
+
+    def infinities(run: int) -> Array:
+        return np.array([[float(matrices[run][0, 0] > 0), endless[run]], [0.0, 1.0]])
+
+    begin = 0.0 if start == inf else start
+    values = propagate(finite, schedule, np.array([begin, 1.0]), models)[:, 0]
+    if start < inf and not any(endless):
+        return values
+    count = propagate(infinities, schedule, np.array([float(start == inf), 1.0]), models)[:, 0]
+    return np.where(count > 0, inf, values)
 
 
 def _weights(mix: Mix, weight: Weight, cost: Cost) -> Array:

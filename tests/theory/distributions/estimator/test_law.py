@@ -15,6 +15,7 @@ from service.theory.distributions.estimator.law import (
     fixed_budget,
     fresh,
     optimal_weight,
+    per_sample,
     replaced,
     retained,
 )
@@ -166,3 +167,32 @@ def test_least_squares_costs_are_exact() -> None:
         d * replaced(Schedule.constant(M, fits), np.array([fits]), lambda n: 1 / (n - d - 1)).spread[0]
     )
     assert abs(squared.mean() - predicted) < 4 * squared.std() / len(squared) ** 0.5
+
+
+@pytest.mark.parametrize("d", [5, 8, 30, 95, 10**6])
+@pytest.mark.parametrize("weight", ["optimal", 0.3, 1.0])
+@pytest.mark.parametrize("real", [0, 10, 40, 100])
+def test_fits_of_too_few_samples_are_infinite(d: int, weight: float, real: int) -> None:
+    """Least squares on d features or fewer, step by step: what has no weight does not count, though it be infinite."""
+
+    def cost(samples: float) -> float:
+        return per_sample(samples - d - 1)
+
+    sizes = [100, 100, 100, 104, 104, 160, 160, 160, 160]
+    mix = Mix(Schedule.of(sizes), np.full(3, float(real)))
+    w = [1.0 if real == n else (0.0 if real == 0 else weight) for n in sizes]
+    V = [cost(100.0)]
+    for n, one in zip(sizes[1:], w[1:], strict=True):
+        own, other = cost(float(real)), cost(float(n - real))
+        share = optimal_weight(float(real), float(n - real), cost) if one == "optimal" else float(one)
+        V.append(
+            (share**2 * own if share else 0.0) + ((1 - share) ** 2 * (other + V[-1]) if share < 1 else 0.0)
+        )
+    found = fresh(mix, np.arange(1, len(sizes) + 1), weight, cost).spread  # type: ignore[arg-type]
+    assert found == pytest.approx(V, rel=1e-12)
+
+
+def test_retained_fits_of_too_few_samples_are_infinite() -> None:
+    kept = Mix(Schedule((50, 60, 90), (1, 3, 4)), np.full(3, 50.0))
+    found = retained(kept, np.arange(1, 9), 0.5, lambda samples: per_sample(samples - 20)).spread
+    assert found == pytest.approx([1 / 30] + [math.inf] * 7)  # 10 synthetic samples of 20 features
