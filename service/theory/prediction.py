@@ -40,18 +40,14 @@ def predict(
         found = matrix_prediction(population, mix, partial(predict, population))
         return found if order == 0 else corrected(population, found)
     mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
-    prediction = _by_the_fastest(population, mix, order, flat_range=flat_range)
-    if order == 0:
-        return prediction
-    prediction = refined(population, prediction) or prediction
-    if prediction.regularization.recommended.total < _INFINITE:
+    prediction = _refined(population, mix, order, flat_range=flat_range)
+    if order == 0 or prediction.regularization.recommended.total < _INFINITE:
         return prediction
 
     def at(penalty: float) -> Decomposition:
         stages = (*mix.stages[:-1], replace(mix.stages[-1], penalty=penalty))
-        return predict(
-            population, replace(mix, stages=stages), order=order if penalty < _INFINITE else 0
-        ).test_error
+        terms: Literal[0, 1] = order if penalty < _INFINITE else 0
+        return _refined(population, replace(mix, stages=stages), terms, flat_range=False).test_error
 
     return off_the_threshold(population, prediction, at)
 
@@ -64,6 +60,14 @@ def test_error(population: Population, mix: TrainingMix) -> float:
         return matrix_error(population, mix, partial(predict, population))
     mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
     return General(population, mix).total()
+
+
+def _refined(
+    population: Population, mix: TrainingMix, order: Literal[0, 1], *, flat_range: bool
+) -> Prediction:
+    """The prediction of a mix of fresh samples, exact where that is known and wanted."""
+    prediction = _by_the_fastest(population, mix, order, flat_range=flat_range)
+    return (refined(population, prediction) or prediction) if order else prediction
 
 
 def _by_the_fastest(

@@ -109,3 +109,26 @@ async def test_an_answer_without_nan_or_a_refusal(http: httpx.AsyncClient, reque
         assert "Infinity" not in answer.text
     else:
         assert_problem(answer, 422, "invalid_input")
+
+
+async def test_an_endless_spectrum_whose_target_hardly_converges(
+    http_without_database: httpx.AsyncClient,
+) -> None:
+    """‖w‖² = Σ 1/i^(1 + 1e-308): no penalty has a finite error, and looking for one comes to an end."""
+    dataset = {
+        "spectrum": {"kind": "power_law", "dimension": None, "exponent": 1.5},
+        "target": {"kind": "source", "exponent": 1e-308},
+        "noise_variance": 0.25,
+    }
+    mix = {
+        "kind": "replace_with_real",
+        "generations": 3,
+        "samples": 300,
+        "real_fraction": 0.3,
+        "penalty": 0.05,
+    }
+    answer = await http_without_database.post(
+        "/v1/predictions", json={"dataset": dataset, "training_mix": mix}
+    )
+    problem = assert_problem(answer, 422, "invalid_input")
+    assert problem["errors"][0]["code"] == "overflow"  # type: ignore[index]
