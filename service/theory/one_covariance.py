@@ -103,6 +103,8 @@ def _bracket(population: Population, design: Design, penalty: float) -> tuple[fl
 
 def _interpolated(grid: Grid, values: Array, above: int, penalty: float) -> float | None:
     """θ where λ is ``penalty``, by inverse interpolation of ln θ over ln λ, next to the root; None too near an end."""
+    if not (np.isfinite(values[above - 1]) and np.isfinite(values[above])):
+        return None  # λ/θ is beyond the range of doubles here
     near = values[above - 3 : above + 3].tolist() if above >= 3 else []
     if len(near) < 6 or near[0] <= 0 or any(b <= a for a, b in pairwise(near)):
         share = log(penalty / float(values[above - 1])) / log(float(values[above]) / float(values[above - 1]))

@@ -17,6 +17,20 @@ pytestmark = [
 EXTREME: list[dict[str, Any]] = [
     {
         "dataset": {
+            "spectrum": {"kind": "levels", "values": [3.0, 1e-308], "multiplicities": [5, 50]},
+            "target": {"kind": "isotropic", "squared_norm": 1.0},
+            "noise_variance": 0.25,
+        },
+        "training_mix": {
+            "kind": "recursive",
+            "generations": 3,
+            "generator": {"samples": 600, "noise_variance": 1, "penalty": 0.01},
+            "samples": 300,
+            "penalty": 0.01,
+        },
+    },
+    {
+        "dataset": {
             "spectrum": {
                 "kind": "levels",
                 "values": [1e60, 0.001, 1e60, 1e-30, 0.001],
