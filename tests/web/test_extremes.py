@@ -114,7 +114,9 @@ async def http(app_without_database: FastAPI, anyio_backend: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "request_", EXTREME, ids=["one fit", "fifty generations", "covariate shift", "kept data", "steep"]
+    "request_",
+    EXTREME,
+    ids=["hardly any", "one fit", "fifty generations", "covariate shift", "kept data", "steep"],
 )
 async def test_an_answer_without_nan_or_a_refusal(http: httpx.AsyncClient, request_: dict[str, Any]) -> None:
     answer = await http.post("/v1/predictions", json=request_)
