@@ -14,6 +14,7 @@ from service.theory.matrices.prediction import MAX_MODES
 from service.theory.model import Array, Population
 
 _DATASET = "/dataset"
+_LEAST_LARGEST = 1e-60  # eigenvalues are squared, also those of modes far below the largest
 
 Index = NDArray[np.intp]
 
@@ -122,6 +123,12 @@ def population(
             "give a finite dimension",
         )  # fmt: skip
     values, weights, rank = eigenvalues_of(spectrum, f"{pointer}/spectrum", explicit=explicit)
+    if 0 < values.max() < _LEAST_LARGEST:
+        raise InvalidInput.at(
+            f"{pointer}/spectrum", "too_small",
+            f"the largest eigenvalue is {values.max():.3g}, and at least {_LEAST_LARGEST:g} or 0 is accepted: "
+            "give the features in a smaller unit",
+        )  # fmt: skip
     level: Index = np.arange(values.size)
     if rank is None and others:
         level, weights = _split(weights, others, listed=listed)

@@ -20,6 +20,9 @@ from service.theory.model import Array, Population
 STEP: Final = log(10.0) / 6.0
 _BELOW: Final = log(10.0) * 1.5  # the grid begins so far below the least eigenvalue, and
 _BELOW_LARGEST: Final = log(10.0) * 6.0  # at least this below the largest: optima at little noise
+_LOWEST: Final = (
+    log(10.0) * 90.0
+)  # at most this below the largest: further down squares are beyond the range of doubles
 _ABOVE: Final = log(10.0) * 2.0  # and ends so far above the trace
 _CHUNK: Final = 1_000_000
 _OVERLAP: Final = 11  # points of the grid's end that its continuation repeats
@@ -65,7 +68,8 @@ class Grid:
         self.population, self.size = population, population.eigenvalues.size
         sigma = population.eigenvalues
         least = float((sigma if population.null_modes == 0 else sigma[sigma > 0]).min())
-        low = min(log(least) - _BELOW, log(float(sigma.max())) - _BELOW_LARGEST)
+        top = log(float(sigma.max()))
+        low = max(min(log(least) - _BELOW, top - _BELOW_LARGEST), top - _LOWEST)
         high = log(population.trace) + _ABOVE
         count = ceil((high - low) / STEP) + 1
         self.log_theta: Array = low + STEP * np.arange(count, dtype=np.float64)

@@ -208,3 +208,16 @@ def test_duplicate_eigenvalues_are_levels() -> None:
         assert math.isclose(
             limits(listed, mix).data_limit or 0, limits(levels, mix).data_limit or 0, abs_tol=1e-15
         )
+
+
+@pytest.mark.parametrize("least", [1e-100, 1e-200, 1e-307])
+def test_a_mode_without_variance_to_double_precision_changes_nothing(least: float) -> None:
+    """One mode that matters: the best penalty is σ²/(T w²), whatever lies a hundred and more decades below."""
+    mix = TrainingMix((Stage("final", (Source(REAL, REAL, 20.0, 0.5),), 0.1),))
+    ones = np.ones(2)
+    found, without = (
+        predict(Population(np.array([3.0, x]), ones, 0.5 * ones, 0.5), mix, order=0) for x in (least, 0.0)
+    )
+    assert found.test_error.total == pytest.approx(without.test_error.total, rel=1e-12)
+    assert found.regularization.recommended.penalty == pytest.approx(0.05, rel=1e-6)
+    assert found.regularization.effective_samples == pytest.approx(20.0, rel=1e-9)

@@ -148,3 +148,18 @@ async def test_an_endless_spectrum_whose_target_hardly_converges(
     )
     problem = assert_problem(answer, 422, "invalid_input")
     assert problem["errors"][0]["code"] == "overflow"  # type: ignore[index]
+
+
+async def test_a_spectrum_whose_squares_would_underflow(http_without_database: httpx.AsyncClient) -> None:
+    dataset = {
+        "spectrum": {"kind": "eigenvalues", "values": [1e-80, 1e-81]},
+        "target": {"kind": "isotropic", "squared_norm": 1e60},
+        "noise_variance": 0.25,
+    }
+    mix = {"kind": "recursive", "generations": 0, "generator": {"samples": 9}, "samples": 30, "penalty": 0.0}
+    answer = await http_without_database.post(
+        "/v1/predictions", json={"dataset": dataset, "training_mix": mix}
+    )
+    problem = assert_problem(answer, 422, "invalid_input")
+    (error,) = problem["errors"]  # type: ignore[misc]
+    assert (error["pointer"], error["code"]) == ("/dataset/spectrum", "too_small")
