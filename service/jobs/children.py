@@ -14,7 +14,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from service.processes import NICENESS, leave_with_parent
+from service.processes import give_way, leave_with_parent
 
 # Shards are the parallelism: a library's own threads would only fight over the same cores.
 _THREAD_LIMITS: Final = (
@@ -113,7 +113,7 @@ def _serve(connection: Connection, parent: int, preload: str) -> None:
     """What the process does: answer call after call with (value, None) or (None, what went wrong)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets the shard finish
     leave_with_parent(parent, signal.SIGKILL)
-    os.nice(NICENESS)
+    give_way()
     importlib.import_module(preload)
     connection.send_bytes(pickle.dumps((None, None)))
     while True:
