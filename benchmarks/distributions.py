@@ -5,6 +5,12 @@ own, of one quantity at the last generation: the time of a replicate × (its rel
 A recommendation is compared with such a simulation of the recommended amount alone: a search takes tens of them.
 """
 
+import os
+
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # before numpy: its waiting threads count as processor time
+
 import time
 from dataclasses import dataclass
 from typing import Any

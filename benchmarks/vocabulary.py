@@ -4,6 +4,12 @@ Processor time, least of several runs, one core. The simulation's time for a rel
 replicate times (relative standard deviation of one replicate / 1e-3)².
 """
 
+import os
+
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # before numpy: its waiting threads count as processor time
+
 import json
 import time
 from collections.abc import Callable
