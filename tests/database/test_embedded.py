@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import textwrap
 import time
@@ -16,6 +17,7 @@ import psutil
 import psycopg
 import pytest
 
+import service
 from service.database import postgres_binaries, postmaster
 from service.database.embedded import AlreadyRunningError, EmbeddedServer, EmbeddedServerError, embedded_url
 
@@ -150,7 +152,7 @@ def test_everything_killed_at_once(data_dir: Path, server: EmbeddedServer) -> No
     assert kept(server.url) == 42
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, whose kernel tells that a parent died")
 def test_it_leaves_with_its_owner(data_dir: Path) -> None:
     owner, pid = in_another_process(data_dir)
     owner.kill()
@@ -258,7 +260,7 @@ def test_strange_characters_in_the_data_directory(empty_dir: Path) -> None:
         server.stop()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts servers as another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who starts servers as another user")
 def test_roots_closed_directories_stay_closed(empty_dir: Path) -> None:
     home = empty_dir / "home"
     (home / "project" / ".data").mkdir(parents=True)
@@ -274,7 +276,7 @@ def test_roots_closed_directories_stay_closed(empty_dir: Path) -> None:
         server.stop()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts servers as another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who starts servers as another user")
 def test_programs_that_others_cannot_read_are_copied(
     empty_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,7 +308,15 @@ def test_programs_that_others_cannot_read_are_copied(
         postgres_binaries.readable_copy.cache_clear()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def open_interpreter() -> Path | None:
+    """This interpreter, or the system's of the same version, if every user may start it."""
+    name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    found = (sys.executable, shutil.which(name, path="/usr/local/bin:/usr/bin"))
+    paths = (Path(one).resolve() for one in found if one)
+    return next((path for path in paths if postgres_binaries.open_to_all(path)), None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 def test_as_an_ordinary_user(empty_dir: Path) -> None:
     """The same, started by a user without any rights."""
     empty_dir.chmod(0o755)
@@ -325,10 +335,16 @@ def test_as_an_ordinary_user(empty_dir: Path) -> None:
             print(connection.execute("SELECT 42").fetchone()[0])
         server.stop()
     """
-    interpreter_is_open = postgres_binaries.open_to_all(Path(sys.executable).resolve())
-    if not interpreter_is_open:
-        pytest.skip("this interpreter lies where no other user can start it")
+    code = [Path(service.__file__).parents[1], Path(sysconfig.get_path("purelib"))]
+    interpreter = open_interpreter()
+    if interpreter is None or not all(postgres_binaries.open_to_all(path) for path in code):
+        pytest.skip(
+            f"needs a Python {sys.version_info[0]}.{sys.version_info[1]}, {code[0]} and {code[1]} "
+            "where every user may read them"
+        )
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
-    )
+        [interpreter, "-c", textwrap.dedent(program)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, code)), "HOME": str(own)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert (done.stdout.strip(), done.returncode) == ("42", 0), done.stderr

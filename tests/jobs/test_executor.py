@@ -121,11 +121,13 @@ async def test_runs_in_another_process_with_one_thread(executor: LocalExecutor) 
 async def test_everyone_else_comes_first(executor: LocalExecutor) -> None:
     release = tuple(int(part) for part in re.findall(r"\d+", platform.release())[:2])
     if turn() is None or release < (6, 12):
-        pytest.skip("this system has no turns of a length that is asked for")
+        pytest.skip("needs Linux 6.12 or newer that shows a process's turns in /proc/self/sched")
     assert await executor.run(turn) == 100_000_000
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="needs Linux with glibc, whose allocator it is about"
+)
 async def test_memory_of_small_matrices_is_kept(executor: LocalExecutor) -> None:
     assert await executor.run(faults_of_small_matrices) < 50
 
