@@ -48,6 +48,7 @@ class Recursion:
 
     regime = UNKNOWN
     corrected = False
+    most = inf  # no error that ``_errors`` has yet to give is larger
 
     def __init__(self, population: Population, mix: TrainingMix, again: Stage, order: int) -> None:
         self.population, self.again, self.order, self.sources = population, again, order, len(again.sources)
@@ -177,6 +178,8 @@ class Recursion:
         last = max(_SCAN_WORK // (self.population.eigenvalues.size * self.sources**2), 16)
         last = min(last, _MOST_GENERATIONS)
         for n in range(1, last + 1):
+            if self.most <= null:
+                break
             before, error = error, next(errors)
             if error > null:
                 return n

@@ -6,18 +6,19 @@ denominator is positive.
 """
 
 from collections.abc import Iterator
+from math import inf
 from typing import Final
 
 import numpy as np
 
 from service.theory.generations import BOUNDED, EXPONENTIAL, LINEAR, TOO_FAR_APART, Recursion
-from service.theory.model import OPTIMAL, Population, Source, Stage, TrainingMix
+from service.theory.model import OPTIMAL, Array, Population, Source, Stage, TrainingMix
 from service.theory.plain_prediction import is_plain
 from service.theory.recursion import Fits
 from service.theory.ridges import effective_ridges
 from service.theory.shared_limits import SharedRecursion
 
-_BLOCK: Final = 64  # generations that are looked at together
+_BLOCK: Final = 32  # generations that are looked at together
 
 
 def recursion(population: Population, mix: TrainingMix, again: Stage, order: int) -> Recursion:
@@ -98,21 +99,44 @@ class PlainRecursion(Recursion):
         return error, None
 
     def _errors(self) -> Iterator[float]:
-        """See Recursion._errors; a block of generations at a time, see recursion.py."""
+        """See Recursion._errors; a block of generations at a time, see recursion.py.
+
+        With s = S^n, which the n-th model has learned of the truth, the error of the means is quadratic in s.
+        """
         fit, power, a, b = self.step_fits, self.population.target_power, self.of_second, self.of_cross
+        self.most = self._most(0.0, power, np.zeros_like(power))
         yield self.own
         block = fit.powers(_BLOCK)
-        powers, response, SS = block.powers[0], block.response[0], fit.SS[0, 0]
-        with np.errstate(divide="ignore"):  # a mode of which nothing is learned
-            logs = np.log1p(-fit.U[0, 0])
-        answer = (powers * fit.gain[0, 0]) @ a  # to a drive, so many generations later
+        powers, response, S, SS = block.powers[0], block.response[0], fit.S[0, 0], fit.SS[0, 0]
         steps = np.arange(_BLOCK)
+        learned = np.sqrt(powers)
+        answer = (powers * fit.gain[0, 0]) @ a  # to a drive, so many generations later
         later = np.where(steps >= steps[:, None], answer[np.maximum(steps - steps[:, None], 0)], 0.0)
-        known, spread, after = power, np.zeros_like(power), 0
+        whole, linear, square = float((a - b) @ power), (b - 2.0 * a) * power, a * power
+        before, spread = np.ones_like(S), np.zeros_like(power)  # of the block: S^n, and the fluctuation
         while True:
-            drive = (self.noise + powers @ (fit.residual[0, 0] * (known + spread))) @ response
-            lost = -np.expm1((after + 1.0 + steps)[:, None] * logs)
-            means = (lost * power) @ -b + (lost * lost * power) @ a
+            drive = (self.noise + powers @ (fit.residual[0, 0] * (before * before * power + spread))) @ response
+            s = before * S
+            means = whole + learned @ (s * linear) + powers @ (s * s * square)
             yield from (self.own + means + powers @ (a * SS * spread) + drive @ later).tolist()
             spread = block.all[0, 0] * spread + fit.gain[0, 0] * (drive[::-1] @ powers)
-            known, after = block.all[0, 0] * known, after + _BLOCK
+            before = s * learned[-1]
+            self.most = self._most(1.0 - before, before * before * power, spread)
+
+    def _most(self, lost: Array | float, known: Array, spread: Array) -> float:
+        """A bound on the error of this and all later generations, infinite where there is none.
+
+        In what follows ``known`` falls and ``lost`` rises to 1. Of the means the error is a convex function of
+        ``lost``, so the larger of now and the end bounds it. With ``known`` as it is now for ever the fluctuation tends
+        to a fixed point; a multiple of that which it is below now it stays below, since a step is increasing in it.
+        """
+        fit, power, a, b = self.step_fits, self.population.target_power, self.of_second, self.of_cross
+        U, gain, left = fit.U[0, 0], fit.gain[0, 0], fit.residual[0, 0]
+        with np.errstate(all="ignore"):  # what is not defined bounds nothing
+            end = gain / (U * (2.0 - U))
+            room = float(fit.room[0]) - float(left @ end)
+            end *= (self.noise + float(left @ known)) / room
+            above = np.divide(spread, end, out=np.zeros_like(end), where=spread > 0).max()
+            means = np.maximum((a * lost - b) * lost, a - b) @ power
+            bound = self.own + float(means + max(above, 1.0) * (a @ end))
+        return bound if room > 0 and bound < inf else inf

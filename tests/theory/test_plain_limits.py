@@ -130,3 +130,29 @@ def test_the_first_generation_worse_than_nothing() -> None:
         predict(POPULATION, recursive(n, generator, last, 0.3)).test_error.total for n in (found - 1, found)
     )
     assert before <= null < there
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_later_error_is_above_the_bound(seed: int) -> None:
+    """And the bound closes in: at little noise errors pass their limit before they come back to it."""
+    rng = np.random.default_rng(seed)
+    population, mix = random_case(rng)
+    quiet = [replace(s, sources=(replace(s.sources[0], noise_variance=1e-6),)) for s in mix.stages]
+    again = mix.next_generation
+    assert again is not None
+    if seed % 2:
+        again = replace(again, sources=(replace(again.sources[0], noise_variance=1e-6),))
+        mix = replace(mix, stages=tuple(quiet), next_generation=again)
+    found = recursion(population, mix, again, 0)
+    if not isinstance(found, PlainRecursion):
+        return
+    errors, bounds = [], []
+    for _, error in zip(range(500), found._errors(), strict=False):
+        errors.append(error)
+        bounds.append(found.most)
+    most = np.maximum.accumulate(errors[::-1])[::-1]  # of this and all later ones
+    assert np.all(most[64::64] <= (1 + 1e-12) * np.array(bounds[64::64]))
+    assert most[0] <= (1 + 1e-12) * bounds[0]
+    limit, _ = found.limit({})
+    if limit is not None and abs(errors[-1] - limit) < 1e-9 * limit:
+        assert bounds[-1] == pytest.approx(limit, rel=1e-3)
