@@ -115,7 +115,9 @@ class PlainRecursion(Recursion):
         whole, linear, square = float((a - b) @ power), (b - 2.0 * a) * power, a * power
         before, spread = np.ones_like(S), np.zeros_like(power)  # of the block: S^n, and the fluctuation
         while True:
-            drive = (self.noise + powers @ (fit.residual[0, 0] * (before * before * power + spread))) @ response
+            drive = (
+                self.noise + powers @ (fit.residual[0, 0] * (before * before * power + spread))
+            ) @ response
             s = before * S
             means = whole + learned @ (s * linear) + powers @ (s * s * square)
             yield from (self.own + means + powers @ (a * SS * spread) + drive @ later).tolist()
