@@ -136,7 +136,10 @@ shards = Table(
     Column("first", Integer, nullable=False),
     Column("last", Integer, nullable=False),
     Column("state", Text, nullable=False, server_default="queued"),
+    # Begun, failed by themselves, and ended with the loss of their worker.
     Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("losses", Integer, nullable=False, server_default="0"),
     Column("job_id", BigInteger),
     Column("worker_id", Text),
     Column("started_at", DateTime(timezone=True)),

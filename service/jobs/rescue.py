@@ -9,11 +9,10 @@ from sqlalchemy.exc import InternalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database import idempotency
-from service.jobs import queue, shards
+from service.jobs import queue, shards, tries
 
 _log = structlog.get_logger(__name__)
 _LOCK: Final = 0x7265_7363_7565  # one worker at a time
-_LOST_WORKER: Final = "Its worker was lost while computing it (killed, out of memory, or cut off)."
 _REDUCTION_TRIES: Final = 3
 
 # A server that was away has no fresh heartbeats: everybody gets the time to send one.
@@ -27,7 +26,10 @@ _STALLED = text("""
     WHERE job.status = 'doing'
       AND (worker.id IS NULL OR worker.last_heartbeat < now() - make_interval(secs => :stalled_after))
 """)
-_RETRY = text("SELECT procrastinate_retry_job_v2(:job_id, now(), NULL, NULL, NULL)")
+_RETRY = text(
+    "SELECT procrastinate_retry_job_v2("
+    ":job_id, now() + make_interval(secs => CAST(:pause AS float)), NULL, NULL, NULL)"
+)
 _FINISH = text("SELECT procrastinate_finish_job_v1(:job_id, 'failed', true)")
 
 _WITHOUT_JOB = text("""
@@ -82,7 +84,7 @@ async def end_what_is_over(connection: AsyncConnection, retention_days: float) -
 async def rescue(connection: AsyncConnection, stalled_after: float) -> None:
     """Put back the jobs of workers without a heartbeat for ``stalled_after`` seconds, and what lost its job.
 
-    A shard's attempt was counted when it was claimed: a shard that keeps killing its workers is given up.
+    A shard that keeps losing its workers is given up, see ``tries.lose``.
     """
     if not await _alone(connection) or await connection.scalar(
         _JUST_STARTED, {"stalled_after": stalled_after}
@@ -91,11 +93,14 @@ async def rescue(connection: AsyncConnection, stalled_after: float) -> None:
     for job in (await connection.execute(_STALLED, {"stalled_after": stalled_after})).all():
         try:
             async with connection.begin_nested():
-                again = await _again(connection, job.task_name, job.args, job.attempts)
-                await connection.execute(_RETRY if again else _FINISH, {"job_id": job.id})
+                pause = await _pause(connection, job.task_name, job.args, job.attempts)
+                if pause is None:
+                    await connection.execute(_FINISH, {"job_id": job.id})
+                else:
+                    await connection.execute(_RETRY, {"job_id": job.id, "pause": pause})
         except (InternalError, ProgrammingError):
             continue  # its worker woke up and ended it meanwhile
-        _log.warning("job_rescued", job_id=job.id, task=job.task_name, again=again, **job.args)
+        _log.warning("job_rescued", job_id=job.id, task=job.task_name, pause=pause, **job.args)
     await _defer_what_lost_its_job(connection)
     await connection.execute(text("DELETE FROM workers WHERE heartbeat_at < now() - interval '1 hour'"))
     # Finished jobs delete themselves; some ends (an aborted one, say) leave a row.
@@ -123,7 +128,7 @@ async def lost_jobs(
     )
     idle = {row.id for row in rows} - set(under_way)
     for job_id in idle & set(suspected):
-        await connection.execute(_RETRY, {"job_id": job_id})
+        await connection.execute(_RETRY, {"job_id": job_id, "pause": 0.0})
         _log.warning("lost_job_put_back", job_id=job_id)
     return idle
 
@@ -132,17 +137,18 @@ async def _alone(connection: AsyncConnection) -> bool:
     return bool(await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}))
 
 
-async def _again(
+async def _pause(
     connection: AsyncConnection, task_name: str, arguments: dict[str, object], attempts: int
-) -> bool:
+) -> float | None:
+    """Seconds until a lost job is to be done again; None where it is not."""
     simulation_id = str(arguments["simulation_id"])
     if task_name == queue.SHARD_TASK:
-        return await shards.fail(connection, simulation_id, int(str(arguments["index"])), _LOST_WORKER)
+        return await tries.lose(connection, simulation_id, int(str(arguments["index"])))
     if attempts + 1 < _REDUCTION_TRIES:
-        return True
+        return 0.0
     failure = {"code": "reduction_failed", "message": f"{_REDUCTION_TRIES} workers were lost reducing it."}
     await shards.fail_simulation(connection, simulation_id, failure)
-    return False
+    return None
 
 
 async def _defer_what_lost_its_job(connection: AsyncConnection) -> None:

@@ -1,4 +1,4 @@
-"""The life of a shard: claimed, computed, stored once; tried three times; handed back when a worker stops.
+"""The life of a shard: claimed, computed, stored once; handed back when a worker stops.
 
 Every transition first locks the simulation's row: that orders the shards of one simulation, finds the last one,
 and keeps a worker that was declared dead from undoing what happened meanwhile.
@@ -17,8 +17,7 @@ from service.jobs import queue
 from service.jobs.deferral import defer_again, defer_next
 from service.jobs.turns import WINDOW, reached
 
-TRIES: Final = 3
-_ACTIVE: Final = ("queued", "running")
+ACTIVE: Final = ("queued", "running")
 # The simulation's row is locked before the shard's, as everywhere.
 _BEGIN = text("""
     WITH simulation AS (
@@ -26,7 +25,6 @@ _BEGIN = text("""
     UPDATE shards SET state = 'running', attempts = attempts + 1, worker_id = :worker, started_at = clock_timestamp()
     FROM simulation
     WHERE simulation_id = simulation.id AND index = :index AND shards.state IN ('queued', 'running')
-      AND attempts < :tries
     RETURNING simulation.state, first, last, attempts
 """)
 _SUCCEED = text("""
@@ -67,14 +65,10 @@ class Claim:
 
 
 async def claim(connection: AsyncConnection, simulation_id: str, index: int, worker_id: str) -> Claim | None:
-    """Begin an attempt; None where there is nothing to do (any more).
-
-    Counts the attempt before it is made, so that a shard that kills its worker is given up after three tries.
-    """
-    named = {"id": simulation_id, "index": index}
-    begun = (await connection.execute(_BEGIN, {**named, "worker": worker_id, "tries": TRIES})).first()
+    """Begin an attempt; None where there is nothing to do (any more)."""
+    named = {"id": simulation_id, "index": index, "worker": worker_id}
+    begun = (await connection.execute(_BEGIN, named)).first()
     if begun is None:
-        await _give_up_where_tried(connection, simulation_id, index)
         return None
     if begun.state == "queued":
         await connection.execute(
@@ -102,31 +96,9 @@ async def succeed(connection: AsyncConnection, shard: Claim, test_errors: bytes)
         await defer_next(connection, simulation_id)  # one out, one in
 
 
-async def fail(connection: AsyncConnection, simulation_id: str, index: int, reason: str) -> bool:
-    """Note a failed attempt; True where the shard is to be tried again, else its simulation has failed."""
-    if not await _lock_active(connection, simulation_id):
-        return False
-    failed = (
-        await connection.execute(
-            update(shards)
-            .where(
-                shards.c.simulation_id == simulation_id, shards.c.index == index, shards.c.state.in_(_ACTIVE)
-            )
-            .values(state="queued", reason=reason)
-            .returning(shards.c.attempts)
-        )
-    ).first()
-    if failed is None:
-        return False
-    if failed.attempts < TRIES:
-        return True
-    await _give_up(connection, simulation_id, index, reason)
-    return False
-
-
 async def hand_back(connection: AsyncConnection, shard: Claim) -> None:
     """The worker stops before the shard is done: that was no attempt."""
-    if await _lock_active(connection, shard.simulation_id):
+    if await lock_active(connection, shard.simulation_id):
         await connection.execute(
             update(shards)
             .where(
@@ -144,7 +116,7 @@ async def stop_all(connection: AsyncConnection, simulation_id: str) -> None:
     await queue.cancel_shards(connection, simulation_id)
     await connection.execute(
         update(shards)
-        .where(shards.c.simulation_id == simulation_id, shards.c.state.in_(_ACTIVE))
+        .where(shards.c.simulation_id == simulation_id, shards.c.state.in_(ACTIVE))
         .values(state="cancelled", finished_at=func.now())
     )
 
@@ -157,6 +129,8 @@ async def again(connection: AsyncConnection, simulation_id: str) -> None:
         .values(
             state="queued",
             attempts=0,
+            failures=0,
+            losses=0,
             job_id=None,
             worker_id=None,
             started_at=None,
@@ -192,7 +166,7 @@ async def fail_simulation(
     connection: AsyncConnection, simulation_id: str, failure: Mapping[str, object]
 ) -> None:
     """End an active simulation with a reason."""
-    if await _lock_active(connection, simulation_id):
+    if await lock_active(connection, simulation_id):
         await durable(connection)
         await stop_all(connection, simulation_id)
         await connection.execute(
@@ -202,7 +176,8 @@ async def fail_simulation(
         )
 
 
-async def _lock_active(connection: AsyncConnection, simulation_id: str) -> bool:
+async def lock_active(connection: AsyncConnection, simulation_id: str) -> bool:
+    """Lock a simulation's row; False where it has ended, or is gone."""
     row = (
         await connection.execute(
             select(simulations.c.state)
@@ -210,54 +185,12 @@ async def _lock_active(connection: AsyncConnection, simulation_id: str) -> bool:
             .with_for_update(key_share=True)
         )
     ).first()
-    return row is not None and row.state in _ACTIVE
-
-
-async def _give_up_where_tried(connection: AsyncConnection, simulation_id: str, index: int) -> None:
-    """Give up an unfinished shard that has had all its tries: each took its worker along."""
-    if not await _lock_active(connection, simulation_id):
-        return
-    tried = (
-        await connection.execute(
-            select(shards.c.reason).where(
-                shards.c.simulation_id == simulation_id,
-                shards.c.index == index,
-                shards.c.state.in_(_ACTIVE),
-                shards.c.attempts >= TRIES,
-            )
-        )
-    ).first()
-    if tried is not None:
-        await _give_up(connection, simulation_id, index, tried.reason or "Its workers were lost.")
-
-
-async def _give_up(connection: AsyncConnection, simulation_id: str, index: int, reason: str) -> None:
-    given_up = (
-        await connection.execute(
-            update(shards)
-            .where(shards.c.simulation_id == simulation_id, shards.c.index == index)
-            .values(state="failed", reason=reason, finished_at=func.now())
-            .returning(shards.c.first, shards.c.last, shards.c.attempts)
-        )
-    ).one()
-    await fail_simulation(
-        connection,
-        simulation_id,
-        {
-            "code": "shard_failed",
-            "message": (
-                f"Replicates {given_up.first} to {given_up.last - 1} failed {given_up.attempts} times; "
-                f"the last time: {reason}"
-            ),
-            "shard": index,
-            "attempts": given_up.attempts,
-        },
-    )
+    return row is not None and row.state in ACTIVE
 
 
 async def take_up(connection: AsyncConnection, simulation_id: str, indices: list[int]) -> None:
     """New jobs for unfinished shards that have lost theirs."""
-    if await _lock_active(connection, simulation_id):
+    if await lock_active(connection, simulation_id):
         await defer_again(connection, simulation_id, indices)
 
 
@@ -266,7 +199,7 @@ async def stop_in_time(connection: AsyncConnection, simulation_id: str) -> None:
 
     Its result is that of a simulation with so many replicates. One that has not finished its first shard fails.
     """
-    if not await _lock_active(connection, simulation_id):
+    if not await lock_active(connection, simulation_id):
         return
     done = int(await connection.scalar(_PREFIX, {"id": simulation_id}) or 0)
     if done == 0:

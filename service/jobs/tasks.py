@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.engine import Database
 from service.errors import DatabaseUnavailable, ServiceError
-from service.jobs import queue, shards
+from service.jobs import queue, shards, tries
 from service.jobs.compute import shard_outcomes
 from service.jobs.executor import ComputationFailed, Executor, Interrupted
 from service.simulations import results
@@ -82,9 +82,7 @@ class Tasks:
                 told = isinstance(error, ComputationFailed | ServiceError)
                 reason = str(error) if told else f"{type(error).__name__}: {error}"
                 _log.warning("shard_failed", simulation_id=simulation_id, index=index, reason=reason)
-                if await self._stored(
-                    partial(shards.fail, simulation_id=simulation_id, index=index, reason=reason)
-                ):
+                if await self._stored(partial(tries.fail, shard=claimed, reason=reason)):
                     raise TryAgain from error
                 return
             await self._stored(partial(shards.succeed, shard=claimed, test_errors=test_errors))

@@ -9,7 +9,8 @@ from service.database.engine import Database
 from service.database.schema import shards, simulations
 from service.jobs.deferral import defer_next
 from service.jobs.rescue import lost_jobs, rescue
-from service.jobs.shards import claim, fail_simulation, succeed
+from service.jobs.shards import Claim, claim, fail_simulation, succeed
+from service.jobs.tries import LOSSES, TRIES, fail, pause
 
 pytestmark = pytest.mark.anyio
 
@@ -75,23 +76,67 @@ async def run_rescue(database: Database) -> None:
         await rescue(connection, STALLED_AFTER)
 
 
-async def test_a_shard_whose_workers_are_lost_three_times_is_given_up(database: Database) -> None:
+async def lost(database: Database, simulation_id: str, index: int = 0) -> Claim:
+    """A worker begins the next shard, which is this one, and is lost."""
+    async with database.transaction() as connection:  # whatever it is to wait for
+        await connection.execute(text("UPDATE queue.procrastinate_jobs SET scheduled_at = NULL"))
+    await fetch(database, await worker(database, 2.0))
+    async with database.transaction() as connection:
+        claimed = await claim(connection, simulation_id, index, "w")
+    assert claimed is not None
+    await run_rescue(database)
+    return claimed
+
+
+async def test_a_shard_whose_workers_are_lost_is_given_up_in_the_end(database: Database) -> None:
     simulation_id = await simulation(database)
-    for attempt in (1, 2, 3):
-        await fetch(database, await worker(database, 2.0))
-        async with database.transaction() as connection:
-            claimed = await claim(connection, simulation_id, 0, "w")
-        assert claimed is not None
-        assert claimed.attempt == attempt
-        await run_rescue(database)
-        if attempt < 3:
-            assert await jobs(database) == [("shard", "todo")]
-    assert await jobs(database) == []
+    for loss in range(1, LOSSES + 1):
+        assert (await lost(database, simulation_id)).attempt == loss
+        assert await jobs(database) == ([("shard", "todo")] if loss < LOSSES else [])
     async with database.transaction() as connection:
         row = (await connection.execute(select(simulations.c.state, simulations.c.failure))).one()
     assert row.state == "failed"
-    assert "3 times" in row.failure["message"]
-    assert "worker was lost" in row.failure["message"]
+    assert row.failure == {
+        "code": "shard_failed",
+        "message": f"{LOSSES} workers were lost while computing replicates 0 to 0 (killed, out of memory, or cut off).",
+        "shard": 0,
+        "attempts": LOSSES,
+    }
+
+
+async def test_lost_workers_leave_a_shard_all_its_own_tries(database: Database) -> None:
+    simulation_id = await simulation(database)
+    for _ in range(TRIES):
+        await lost(database, simulation_id)
+    for failure in range(1, TRIES + 1):
+        async with database.transaction() as connection:
+            claimed = await claim(connection, simulation_id, 0, "w")
+            assert claimed is not None
+            assert await fail(connection, claimed, "MemoryError") is (failure < TRIES)
+    async with database.transaction() as connection:
+        failure = await connection.scalar(select(simulations.c.failure))
+    assert failure["message"] == f"Replicates 0 to 0 failed {TRIES} times; the last time: MemoryError"
+    assert failure["attempts"] == 2 * TRIES
+
+
+async def test_a_shard_that_lost_several_workers_waits_before_it_meets_the_next(database: Database) -> None:
+    simulation_id = await simulation(database)
+    for loss in range(1, 6):
+        await lost(database, simulation_id)
+        async with database.transaction() as connection:
+            waits = await connection.scalar(
+                text("SELECT extract(epoch FROM scheduled_at - now()) FROM queue.procrastinate_jobs")
+            )
+        assert float(waits) <= (0.0 if loss == 1 else 2.0 ** (loss - 2))
+        assert loss < 4 or float(waits) > 0.5 * 2.0 ** (loss - 2) - 1.0  # less what passed meanwhile
+    assert await fetch(database, await worker(database, 0.0)) is None
+
+
+def test_pauses_grow_to_a_minute() -> None:
+    assert pause(1) == 0.0
+    for losses in range(2, 40):
+        longest = min(2.0 ** (losses - 2), 60.0)
+        assert longest / 2 <= pause(losses) <= longest
 
 
 async def test_a_job_fetched_but_never_begun_is_no_attempt(database: Database) -> None:

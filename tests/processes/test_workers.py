@@ -70,6 +70,19 @@ def test_killed_in_mid_simulation(database_url: str, start: Start) -> None:
     }
 
 
+def test_killed_from_outside_more_often_than_a_shard_may_fail(database_url: str, start: Start) -> None:
+    """Its worker is lost three times in a row while it computes: the shard is not to blame, and is done."""
+    simulation_id = submit(database_url, BODY | {"replicates": 2})
+    for attempt in (1, 2, 3):
+        program = start()
+        until(lambda n=attempt: query(database_url, "SELECT attempts FROM shards") == [(n,)])  # type: ignore[misc]
+        program.kill()
+    start()
+    assert until_ended(database_url, simulation_id) == "succeeded"
+    shard = "SELECT attempts, failures, losses, reason FROM shards"
+    assert query(database_url, shard) == [(4, 0, 3, None)]
+
+
 def test_frozen_past_its_heartbeat_and_awake_again(database_url: str, start: Start) -> None:
     simulation_id = submit(database_url, BODY)
     frozen = start()
@@ -150,4 +163,5 @@ def test_poison_is_given_up_after_three_tries(database_url: str, start: Start) -
     [(failure,)] = query(database_url, "SELECT failure FROM simulations")
     assert failure["code"] == "shard_failed"
     assert "failed 3 times; the last time: The process computing it died" in failure["message"]
+    assert query(database_url, "SELECT failures, losses FROM shards") == [(3, 0)]
     assert_undisturbed(database_url, submit(database_url, BODY))

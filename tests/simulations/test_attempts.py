@@ -11,7 +11,8 @@ from sqlalchemy import select, text
 from service.database.engine import Database
 from service.database.schema import shard_results, shards, simulations
 from service.jobs.compute import from_bytes, to_bytes
-from service.jobs.shards import Claim, claim, fail, hand_back, succeed
+from service.jobs.shards import Claim, claim, hand_back, succeed
+from service.jobs.tries import fail
 from service.simulations import results
 
 pytestmark = pytest.mark.anyio
@@ -49,7 +50,7 @@ async def test_three_tries_then_it_fails_with_the_reason(
             claimed = await claim(connection, simulation_id, 1, "w")
             assert claimed is not None
             assert claimed.attempt == attempt
-            assert await fail(connection, simulation_id, 1, "MemoryError: no room") is (attempt < 3)
+            assert await fail(connection, claimed, "MemoryError: no room") is (attempt < 3)
     failed = (await client.get(f"/v1/simulations/{simulation_id}")).json()
     assert failed["state"] == "failed"
     assert failed["failure"] == {
@@ -61,6 +62,20 @@ async def test_three_tries_then_it_fails_with_the_reason(
     async with database.transaction() as connection:
         states = (await connection.execute(select(shards.c.state).order_by(shards.c.index))).scalars().all()
     assert states == ["cancelled", "failed"]
+
+
+async def test_a_failure_of_an_attempt_that_others_took_over_is_none(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    simulation_id = (await submitted(client))["id"]
+    async with database.transaction() as connection:
+        frozen = await claim(connection, simulation_id, 0, "frozen")
+        later = await claim(connection, simulation_id, 0, "w")
+        assert frozen is not None
+        assert later is not None
+        for _ in range(5):
+            assert not await fail(connection, frozen, "It took more than 1 seconds and was stopped.")
+        assert await fail(connection, later, "MemoryError: no room")
 
 
 async def test_handing_back_is_no_attempt(client: httpx.AsyncClient, database: Database) -> None:

@@ -12,7 +12,8 @@ from service.database.engine import Database
 from service.database.schema import shard_results, shards, simulations, workers
 from service.jobs import turns
 from service.jobs.rescue import end_what_is_over
-from service.jobs.shards import claim, fail
+from service.jobs.shards import claim
+from service.jobs.tries import fail
 from service.simulations import store
 from service.simulations.places import Standing, place
 from service.simulations.regression import REGRESSION
@@ -114,8 +115,9 @@ async def test_retry_keeps_what_succeeded(client: httpx.AsyncClient, database: D
     assert await next_shard(database, simulation_id)
     for _ in range(3):
         async with database.transaction() as connection:
-            assert await claim(connection, simulation_id, 1, "w")
-            await fail(connection, simulation_id, 1, "It broke.")
+            claimed = await claim(connection, simulation_id, 1, "w")
+            assert claimed is not None
+            await fail(connection, claimed, "It broke.")
     failed = (await client.get(where)).json()
     assert (failed["state"], failed["failure"]["shard"], failed["place"]) == ("failed", 1, None)
     async with database.transaction() as connection:
