@@ -31,22 +31,28 @@ class _Compiler:
         self.population = population
         self.dataset = dataset
 
-    def source(self, source: schemas.Source, taken: set[str], pointer: str) -> Source:
-        """One source; names are made unique within the stage."""
+    def source(
+        self, source: schemas.Source, taken: set[str], pointer: str, labels_field: str = "labels"
+    ) -> Source:
+        """One source; names are made unique within the stage; ``labels_field``: what the client calls its labels."""
         label = source.labels
         labels: str | Shift
         if isinstance(label, schemas.ShiftLabels):
-            labels, name = self._shift(label), "shift"
+            labels, name = self._shift(label, f"{pointer}/{labels_field}"), "shift"
         else:
             labels = name = label
+        own = None if source.spectrum is None else self._covariance(source.spectrum, f"{pointer}/spectrum")
+        matrix = self._matrix(source, f"{pointer}/covariance")
+        # features that are always zero teach nothing: they count as samples of weight 0
+        silent = any(covariance is not None and not covariance.any() for covariance in (own, matrix))
         return Source(
             _unique(source.name or name, taken, pointer, given=source.name is not None),
             labels,
             float(source.samples),
             self.population.noise_variance if source.noise_variance is None else source.noise_variance,
-            source.weight,
-            None if source.spectrum is None else self._covariance(source.spectrum, f"{pointer}/spectrum"),
-            self._matrix(source, f"{pointer}/covariance"),
+            0.0 if silent else source.weight,
+            own,
+            matrix,
         )
 
     def _matrix(self, source: schemas.Source, pointer: str) -> Array | None:
@@ -57,14 +63,21 @@ class _Compiler:
             raise InvalidInput.at(pointer, "two_covariances", "give a spectrum or a covariance, not both")
         return matrix_of(source.covariance, self.population.eigenvalues.size, pointer)
 
-    def _shift(self, shift: schemas.ShiftLabels) -> Shift:
+    def _shift(self, shift: schemas.ShiftLabels, pointer: str) -> Shift:
         modes = self.population.multiplicities.sum()
         if shift.squared_norm is not None:
             return Shift(np.full(self.population.eigenvalues.size, shift.squared_norm / modes))
         assert shift.test_error is not None
         positive = self.population.eigenvalues > 0
         power = np.zeros(positive.size)
-        power[positive] = shift.test_error / self.population.rank / self.population.eigenvalues[positive]
+        if positive.any():
+            power[positive] = shift.test_error / self.population.rank / self.population.eigenvalues[positive]
+        elif shift.test_error > 0:
+            raise InvalidInput.at(
+                f"{pointer}/test_error", "no_variance",
+                "all eigenvalues of the data set are 0, so every model's test error is 0; give squared_norm, or a "
+                "positive eigenvalue",
+            )  # fmt: skip
         return Shift(power)
 
     def _covariance(self, spectrum: schemas.Spectrum, pointer: str) -> Array | None:
@@ -172,7 +185,7 @@ class _Compiler:
                 for name in ("samples", "noise_variance", "weight", "spectrum", "covariance")
             }
             source = schemas.Source(labels=share.quality, name=share.name or f"synthetic-{i + 1}", **fields)
-            sources.append(self.source(source, taken, f"{_MIX}/synthetic/{i}"))
+            sources.append(self.source(source, taken, f"{_MIX}/synthetic/{i}", "quality"))
         return TrainingMix((Stage("final", tuple(sources), mix.penalty, _width(mix.width)),))
 
     def replace_with_real(self, mix: schemas.ReplaceWithRealMix) -> TrainingMix:

@@ -58,6 +58,8 @@ class SeveralCovariances(Response):
         L[:, seen] = coefficient * sigma
         U = np.ones_like(multiplicity)
         U[seen] = unlearned
+        # features that span all modes, unpenalized, are the modes
+        width = None if kind is Regime.LEAST_SQUARES else design.width
         v = np.zeros_like(covariances)
         v[:, seen] = np.divide(
             coefficient**2 * sigma,
@@ -66,8 +68,8 @@ class SeveralCovariances(Response):
             where=used[:, None],
         )
         return cls(
-            kind, L, U, resolvent, coefficient[:, 0] / coefficient[:, 0].sum(), design.width, multiplicity, v,
-            _system(multiplicity, covariances, v, U, design.width),
+            kind, L, U, resolvent, coefficient[:, 0] / coefficient[:, 0].sum(), width, multiplicity, v,
+            _system(multiplicity, covariances, v, U, width),
         )  # fmt: skip
 
     def fluctuation(self, residuals: Array, model_power: float) -> Array:

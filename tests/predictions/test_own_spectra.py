@@ -24,11 +24,17 @@ SIX: list[tuple[dict[str, Any], list[float]]] = [
 ]
 
 
-def shifted(
-    real: dict[str, Any], own: dict[str, Any], *, samples: int, penalty: float, target: Any
+def shifted(  # noqa: PLR0913
+    real: dict[str, Any],
+    own: dict[str, Any],
+    *,
+    samples: int,
+    penalty: float,
+    target: Any,
+    width: int | None = None,
 ) -> dict[str, Any]:
     source = {"labels": "real", "samples": samples, "spectrum": own}
-    stage = {"name": "final", "penalty": penalty, "sources": [source]}
+    stage = {"name": "final", "penalty": penalty, "sources": [source], "width": width}
     return {
         "dataset": {"spectrum": real, "target": target, "noise_variance": 0.3},
         "training_mix": {"kind": "stages", "stages": [stage]},
@@ -51,6 +57,64 @@ async def test_least_squares_elsewhere(
         request = shifted(real, own, samples=40, penalty=0.0, target=target)
         expected = 0.3 * float(np.sum(np.divide(sigma, theirs))) / (40 - 6)
         assert await total(http_without_database, request) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("width", [6, 7])
+async def test_random_features_that_span_all_modes(
+    http_without_database: httpx.AsyncClient, width: int
+) -> None:
+    """Without penalty any number of them from d on is least squares: E = σ² tr(Σ Σ_s^{-1})/(T − d), at m = d too."""
+    real, sigma = SIX[1]
+    target = {"kind": "isotropic", "squared_norm": 1.0}
+    for own, theirs in SIX:
+        expected = 0.3 * float(np.sum(np.divide(sigma, theirs))) / (40 - 6)
+        request = shifted(real, own, samples=40, penalty=0.0, target=target, width=width)
+        assert await total(http_without_database, request) == pytest.approx(expected, rel=1e-12)
+        source = request["training_mix"]["stages"][0]["sources"][0]
+        del source["spectrum"]
+        source["covariance"] = {"kind": "matrix", "values": np.diag(theirs).tolist()}
+        assert await total(http_without_database, request) == pytest.approx(expected, rel=1e-12)
+
+
+async def test_features_that_are_always_zero(http_without_database: httpx.AsyncClient) -> None:
+    """Such samples teach nothing: beside 40 others E = σ² d/(40 − d) without penalty, whatever their labels are."""
+    real, _ = SIX[0]
+    silent = {"kind": "eigenvalues", "values": [0.0] * 6}
+    target = {"kind": "isotropic", "squared_norm": 1.0}
+    request = shifted(real, silent, samples=3, penalty=0.0, target=target)
+    sources = request["training_mix"]["stages"][0]["sources"]
+    # nothing is learned from them alone, with or without a penalty
+    assert await total(http_without_database, request) == pytest.approx(2.0, rel=1e-12)
+    sources.append({"labels": "real", "samples": 40})
+    assert await total(http_without_database, request) == pytest.approx(0.3 * 6 / 34, rel=1e-12)
+
+
+@pytest.mark.parametrize("field", ["labels", "quality"])
+async def test_no_labeller_errs_where_nothing_varies(
+    http_without_database: httpx.AsyncClient, field: str
+) -> None:
+    request = shifted(
+        {"kind": "eigenvalues", "values": [0.0, 0.0]},
+        {"kind": "eigenvalues", "values": [1.0, 1.0]},
+        samples=9,
+        penalty=0.1,
+        target={"kind": "isotropic", "squared_norm": 1.0},
+    )
+    quality = {"kind": "shift", "test_error": 0.1}
+    source = request["training_mix"]["stages"][0]["sources"][0]
+    source["labels"] = quality
+    pointer = "/training_mix/stages/0/sources/0/labels/test_error"
+    if field == "quality":
+        pointer = "/training_mix/synthetic/0/quality/test_error"
+        request["training_mix"] = {
+            "kind": "mixture", "real": {"samples": 9}, "penalty": 0.1,
+            "synthetic": [{"samples": 9, "quality": quality}],
+        }  # fmt: skip
+    response = await http_without_database.post("/v1/predictions", json=request)
+    assert_problem(response, 422, "invalid_input")
+    assert response.json()["errors"][0]["pointer"] == pointer
+    quality["test_error"] = 0.0
+    assert await total(http_without_database, request) == 0.0
 
 
 @pytest.mark.parametrize(("real", "sigma"), SIX)

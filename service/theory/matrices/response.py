@@ -163,6 +163,8 @@ class StageSolver:
         point = self._point(kind, penalty)
         found = Resolvent.of(self.scaled, point.a, point.kappa, size)
         a[self.used] = point.a
+        # features that span all modes, unpenalized, are the modes
+        width = None if kind is Regime.LEAST_SQUARES else self.width
         return MatrixResponse(
             kind,
             # a and κ in the units of the data: a Σ stays, so Q is per unit
@@ -171,8 +173,8 @@ class StageSolver:
             _spread(found.products, self.live, a.size, size),
             self.sigma,
             design.samples,
-            _system(self.used, found.traces, point, design, self.unit),
-            self.width,
+            _system(self.used, found.traces, point, design.samples, width, self.unit),
+            width,
         )
 
     def check(self, penalty: float) -> None:
@@ -338,11 +340,13 @@ def _spread(products: Sequence[Array], live: Sequence[int], count: int, size: in
     return tuple(found.get(s, nothing) for s in range(count))
 
 
-def _system(used: Mask, traces: Traces, point: FixedPoint, design: Design, unit: float) -> Array:
-    """As several_covariances._system, from traces in ``unit``."""
+def _system(  # noqa: PLR0917
+    used: Mask, traces: Traces, point: FixedPoint, samples: Array, m: float | None, unit: float
+) -> Array:
+    """As several_covariances._system, from traces in ``unit``; m random features."""
     system = np.eye(used.size + 1)
-    live, m = np.flatnonzero(used), design.width
-    strength = point.a**2 / design.samples[used]
+    live = np.flatnonzero(used)
+    strength = point.a**2 / samples[used]
     system[np.ix_(live, live)] -= traces.gram * strength
     if m is not None:
         system[live, -1] = -(point.kappa**2) * traces.plain * unit / m
