@@ -24,7 +24,7 @@ SIX: list[tuple[dict[str, Any], list[float]]] = [
 ]
 
 
-def shifted(  # noqa: PLR0913
+def shifted(
     real: dict[str, Any],
     own: dict[str, Any],
     *,
