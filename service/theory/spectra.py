@@ -1,5 +1,7 @@
 """Spectra and targets, explicit or summed by quadrature where there are too many modes to list."""
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import zeta
@@ -19,11 +21,19 @@ def block_rule(first: float, last: float, nodes: int = _NODES) -> tuple[Array, A
     The Gauss rule of the uniform measure on the integers (discrete Chebyshev polynomials), by Golub and Welsch (1969).
     """
     count = last - first + 1
-    nodes = int(min(nodes, count))
+    x, weights = _about_zero(count, int(min(nodes, count)))
+    return (first + last) / 2.0 + x, weights
+
+
+@lru_cache(maxsize=1024)
+def _about_zero(count: float, nodes: int) -> tuple[Array, Array]:
+    """The rule for so many integers around zero; the arrays are shared, and cannot be written to."""
     k = np.arange(1.0, nodes)
     off = np.sqrt(k**2 * (1.0 - (k / count) ** 2) / (4.0 * (4.0 * k**2 - 1.0))) * count
     x, vectors = eigh_tridiagonal(np.zeros(nodes), off)
-    return (first + last) / 2.0 + x, count * vectors[0] ** 2
+    weights: Array = count * vectors[0] ** 2
+    weights.setflags(write=False)
+    return x, weights
 
 
 def ranks(dimension: int | None) -> tuple[Array, Array]:

@@ -253,6 +253,7 @@ async def test_the_order_of_counts_does_not_matter(http_without_database: httpx.
         {"values": values},
         {"values": sorted(values)},
         {"values": [7, 5, 1], "types": [1, 3, 3]},
+        {"values": [1, 5, 7, 1], "types": [1, 3, 1, 2]},
     ]
     answers = [
         await answered(http_without_database, {**REPLACE, "vocabulary": {"kind": "counts", **way}})
@@ -261,6 +262,13 @@ async def test_the_order_of_counts_does_not_matter(http_without_database: httpx.
     assert len({answer["input_hash"] for answer in answers}) == 1
     other = {**REPLACE, "vocabulary": {"kind": "counts", "values": [*values, 1]}}
     assert (await answered(http_without_database, other))["input_hash"] != answers[0]["input_hash"]
+    singles = [{"values": [2, 9]}, {"values": [9, 2], "types": [1, 1]}]
+    first, second = [
+        await answered(http_without_database, {**REPLACE, "vocabulary": {"kind": "counts", **way}})
+        for way in singles
+    ]
+    assert first["input_hash"] == second["input_hash"]
+    assert first["truth"]["diversity"] == pytest.approx(1 - (81 + 4) / 121)
     assert [one["true_probability"] for one in answers[0]["final"]["gone"]] == [pytest.approx(7 / 25), 0.0]
 
 

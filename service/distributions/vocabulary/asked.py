@@ -38,10 +38,8 @@ def truth_of(vocabulary: schemas.Vocabulary, stored: Text | None) -> Vocabulary:
     if isinstance(vocabulary, schemas.ZipfVocabulary):
         return zipf(vocabulary.types, vocabulary.exponent)
     if isinstance(vocabulary, schemas.CountsVocabulary):
-        assert vocabulary.types is not None  # the schema merges a plain list
-        return from_counts(
-            np.asarray(vocabulary.values, dtype=float), np.asarray(vocabulary.types, dtype=float)
-        )
+        types = vocabulary.types
+        return from_counts(np.asarray(vocabulary.values), None if types is None else np.asarray(types))
     assert stored is not None
     return stored.vocabulary
 

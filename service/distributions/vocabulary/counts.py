@@ -51,7 +51,17 @@ CountList = Annotated[
 """Whole numbers from 1, held as an int64 array; in a request's hash they stand by the sha256 of their bytes."""
 
 
-def merged(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct values, largest first, and how often each occurs."""
-    distinct, occurrences = np.unique(values, return_counts=True)
-    return distinct[::-1].copy(), occurrences[::-1].astype(np.int64)
+def merged(
+    values: NDArray[np.int64], types: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """The distinct values, largest first, and how many types have each; None where each has one. Raises ValueError."""
+    if types is None:
+        distinct, occurrences = np.unique(values, return_counts=True)
+    else:
+        distinct, where = np.unique(values, return_inverse=True)
+        if np.any(np.bincount(where, weights=types.astype(float)) > MAX_SAMPLES):
+            raise ValueError(f"more than {MAX_SAMPLES:,} types have the same count; give fewer")
+        occurrences = np.zeros(distinct.size, dtype=np.int64)
+        np.add.at(occurrences, where, types)
+    several = None if np.all(occurrences == 1) else occurrences[::-1].astype(np.int64)
+    return distinct[::-1].copy(), several

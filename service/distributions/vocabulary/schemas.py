@@ -43,9 +43,9 @@ class ZipfVocabulary(Model):
 class CountsVocabulary(Model):
     """How often each type occurs; its probability is its share.
 
-    ``types``: how many types have each count. Without it, every entry of ``values`` is one type; such a list is kept
-    and hashed in the shorter form, its distinct counts, largest first, with the ``types`` of each: its order does not
-    matter.
+    ``types``: how many types have each count. Without it, every entry of ``values`` is one type. Kept and hashed in the
+    shorter form, the distinct counts, largest first, with the ``types`` of each, null where that is one for all: the
+    order of the list does not matter.
     """
 
     kind: Literal["counts"]
@@ -62,11 +62,11 @@ class CountsVocabulary(Model):
 
     @model_validator(mode="after")
     def _in_short(self) -> "CountsVocabulary":
-        if self.types is None:
-            distinct, types = merged(np.asarray(self.values))
-            # the model is frozen for everybody else
-            object.__setattr__(self, "values", distinct)
-            object.__setattr__(self, "types", types)
+        types = None if self.types is None else np.asarray(self.types)
+        distinct, types = merged(np.asarray(self.values), types)
+        # the model is frozen for everybody else
+        object.__setattr__(self, "values", distinct)
+        object.__setattr__(self, "types", types)
         return self
 
 

@@ -18,6 +18,7 @@ MAX_RANKED: Final = 1_000_000
 MAX_MOVES: Final = 20_000
 """How often the cut may move with fresh real data, and ten times as often without: a second or two."""
 _SLACK: Final = 1.0 - 1e-14  # a cumulative probability that reaches the threshold but for rounding
+_PART: Final = 2**15  # levels of a list that are summed at a time
 _ONE_NUMBER: Final = 1e15  # neighbouring ranks beyond it are one number
 
 
@@ -163,19 +164,24 @@ class _Listed:
     def __init__(self, p: Array, multiplicities: Array, reach: Array) -> None:
         self._p, self._multiplicities, self._reach = p, multiplicities, reach
         self._mass = multiplicities * p
-        self._last = np.concatenate(
-            [[0.0], np.cumsum(self._mass[::-1])]
-        )  # the mass of the last 0, 1, … levels
-        self._known: dict[float, tuple[float, float, float]] = {}
+        self._last = np.zeros(p.size + 1)  # the mass of the last 0, 1, … levels
+        np.cumsum(self._mass[::-1], out=self._last[1:])
+        # the sums over the levels before each part, which later ones are added to
+        sums = [self._sums(self._mass[i : i + _PART], p[i : i + _PART]) for i in range(0, p.size, _PART)]
+        self._before = np.cumsum([(0.0, 0.0, 0.0), *sums], axis=0)
 
     def first(self, rank: float) -> tuple[float, float, float]:
         """Of the types up to this rank."""
-        if rank not in self._known:
-            level = int(np.searchsorted(self._reach, rank))
-            p, mass = self._p[: level + 1], self._mass[: level + 1].copy()
-            mass[-1] = (rank - (self._reach[level] - self._multiplicities[level])) * p[-1]
-            self._known[rank] = float(mass.sum()), float(mass @ p), -float(mass @ np.log(p))
-        return self._known[rank]
+        level = int(np.searchsorted(self._reach, rank))
+        start = level - level % _PART
+        p, mass = self._p[start : level + 1], self._mass[start : level + 1].copy()
+        mass[-1] = (rank - (self._reach[level] - self._multiplicities[level])) * p[-1]
+        total, squares, surprise = self._before[level // _PART] + self._sums(mass, p)
+        return float(total), float(squares), float(surprise)
+
+    @staticmethod
+    def _sums(mass: Array, p: Array) -> tuple[float, float, float]:
+        return float(mass.sum()), float(mass @ p), -float(mass @ np.log(p))
 
     def of_rank(self, rank: float) -> float:
         """p of the type of this rank."""

@@ -13,7 +13,6 @@ from math import exp, inf
 from typing import Final
 
 import numpy as np
-from scipy.interpolate import make_interp_spline
 from scipy.optimize import brentq
 from scipy.special import digamma, gammaln
 
@@ -24,7 +23,8 @@ from service.theory.model import Array
 _FEW: Final = 60  # values of A that are summed one by one
 _DIRECT: Final = 60.0  # expected J up to which the binomial law is summed term by term
 _TERMS: Final = 90  # more than eleven standard deviations of a law of mean 60
-_NODES: Final = 96
+_SOME: Final = 6.0  # expected J up to which a third of the terms will do
+_RAREST: Final = 1e-7  # expected tokens
 _CERTAIN: Final = 1e-7  # squared relative spread of A below which its mean will do
 _LOG_EQUAL: Final = 20.0  # |ln κ| beyond which it is 0 or infinite
 _EQUAL: Final = 1e8  # κ beyond which families are equal
@@ -38,14 +38,17 @@ def expected_entropy(vocabulary: Vocabulary, founders: Founders, kinship: float)
     ``kinship``: Φ, the probability that two of its tokens descend from one real token.
     """
     kappa = _evenness(founders, kinship)
-    p = np.asarray(vocabulary.probabilities)
-    sums = _at_nodes(founders, kappa, p)
-    return max(vocabulary.total(p * sums), 0.0)
+    levels = vocabulary.even
+    p = levels.probabilities
+    return max(levels.total(p * _at_levels(founders, kappa, p)), 0.0)
 
 
 def _evenness(founders: Founders, kinship: float) -> float:
     """κ with E_A (κ + 1)/(κ A + 1) = Φ; inf where families are equal, E_A 1/A ≥ Φ."""
     values, weights = _support(founders)
+    if values.size == 1:
+        unequal = kinship * float(values[0]) - 1.0
+        return (1.0 - kinship) / unequal if unequal > (1.0 - kinship) * exp(-_LOG_EQUAL) else inf
 
     def excess(log_kappa: float) -> float:
         kappa = exp(log_kappa)
@@ -69,19 +72,12 @@ def _support(founders: Founders) -> tuple[Array, Array]:
     return values, np.array([w for _, w in _THREE])
 
 
-def _at_nodes(founders: Founders, kappa: float, p: Array) -> Array:
-    """ψ(κA + 1) − E_J ψ(κ(J + 1) + 1) in the mean over A, for each p: interpolated in ln p where there are many."""
-    if p.size <= _NODES:
-        return _surprise(founders, kappa, p)
+def _at_levels(founders: Founders, kappa: float, p: Array) -> Array:
+    """ψ(κA + 1) − E_J ψ(κ(J + 1) + 1) in the mean over A, for each p, in decreasing order."""
     # Below it, J = 0 but for a part linear in p.
-    low = max(float(p[-1]), 1e-7 / founders.mean)
-    high = float(p[0])
-    if high <= low:
-        return _surprise(founders, kappa, np.array([high])) * np.ones_like(p)
-    grid = np.geomspace(low, high, _NODES)
-    values = _surprise(founders, kappa, grid)
-    at = np.clip(p, low, high)
-    return np.asarray(make_interp_spline(np.log(grid), values, k=5)(np.log(at)))
+    used = max(int(np.searchsorted(-p, -_RAREST / founders.mean)), 1)
+    values = _surprise(founders, kappa, p[:used])
+    return np.append(values, np.full(p.size - used, values[-1]))
 
 
 def _surprise(founders: Founders, kappa: float, p: Array) -> Array:
@@ -126,8 +122,13 @@ def _one(founders: float, kappa: float, p: Array) -> Array:
     ruling = ~rare & (trials * (1.0 - p) <= _DIRECT)
     between = ~rare & ~ruling
     j = np.arange(min(_DIRECT + _TERMS, np.floor(trials)) + 1.0)
-    if rare.any():
-        value[rare] = _binomial_weights(trials, p[rare], j) @ _psi(kappa, j + 1.0)
+    below = 0.0
+    for most in (_SOME, _DIRECT):  # of few only the first terms count
+        some = rare & (trials * p <= most) & (trials * p >= below)
+        if some.any():
+            first = j[: int(most + _TERMS * (most / _DIRECT) ** 0.5) + 1]
+            value[some] = _binomial_weights(trials, p[some], first) @ _psi(kappa, first + 1.0)
+        below = most
     if ruling.any():  # the others are counted: J = A − 1 − j
         value[ruling] = _binomial_weights(trials, 1.0 - p[ruling], j) @ _psi(kappa, trials - j + 1.0)
     if between.any():

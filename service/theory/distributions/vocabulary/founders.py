@@ -71,6 +71,13 @@ class Founders:
         value: Array = start * tail[0] + summed * p * z**self.first
         return value
 
+    def fates(self, p: Array) -> tuple[Array, Array]:
+        """``absent`` and ``present``."""
+        if self.weights is not None:
+            return self.absent(p), self.present(p)
+        exponent = self._exponent(p)
+        return np.exp(exponent), -np.expm1(exponent)
+
     def _exponent(self, p: Array) -> Array:
         """ln E (1 − p)^A of a normal law: A ln(1-p) + variance/2 ln(1-p)²."""
         with np.errstate(divide="ignore"):

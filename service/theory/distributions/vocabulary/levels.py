@@ -1,20 +1,27 @@
 """The vocabulary itself: types and their true probabilities, as levels, so that a sum over a million types is short."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from scipy.special import xlogy, zeta
+from numpy.typing import NDArray
+from scipy.special import comb, xlogy, zeta
 
 from service.theory.distributions.ranks import rank_rule
 from service.theory.model import Array
 
+Indices = NDArray[np.intp]
 _FIRST: Final = 512.0  # an endless law is summed to here at least
 _FAINTEST: Final = 40.0  # an endless law is summed down to probabilities of 1e-40; beyond, it is one level
 MAX_LEVELS: Final = 4096
 """Levels up to which sums over a list have one term for every different count."""
-COARSE_LEVELS: Final = 1024
+_EVEN_FROM: Final = 96  # levels
+_SPACING: Final = 0.15  # of even levels, in ln p
+_STENCIL: Final = 10
+_PART: Final = 2**15  # of a long list at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +55,15 @@ class Vocabulary:
         return self._of_at_most(MAX_LEVELS)
 
     @cached_property
-    def coarse(self) -> "Vocabulary":
-        """Of at most ``COARSE_LEVELS``: as ``condensed``, for closures that are off by more than its 1e-7."""
-        return self.condensed._of_at_most(COARSE_LEVELS)
+    def even(self) -> "Vocabulary":
+        """Levels evenly spaced in ln p, for sums Σ p f(p) of functions f that are smooth in ln p, and slow to compute.
+
+        f is taken as the polynomial through the ten levels around ln p; itself where it is short.
+        """
+        if self.probabilities.size <= _EVEN_FROM:
+            return self
+        p, masses = _even(self.condensed)
+        return replace(self, probabilities=p, multiplicities=masses / p, listed=False)
 
     def above(self, probability: float) -> "Vocabulary":
         """Its types of at least this probability, which do not add up to one."""
@@ -69,7 +82,8 @@ class Vocabulary:
     @cached_property
     def simpson(self) -> float:
         """F = Σ p²: the probability that two tokens are of the same type."""
-        return self.total(self.probabilities**2)
+        mass = self.multiplicities * self.probabilities
+        return float(mass @ self.probabilities)
 
     @cached_property
     def reach(self) -> Array:
@@ -142,34 +156,36 @@ def zipf(types: int | None, exponent: float, breaks: tuple[int, ...] = ()) -> Vo
 
 
 def from_counts(counts: Array, types: Array | None = None) -> Vocabulary:
-    """The empirical distribution of counts, shape (n,); ``types``: how many types have each count (default: one).
+    """The empirical distribution of counts, shape (n,); ``types`` ≥ 1: how many types have each (default: one).
 
     Zero counts are no types.
     """
-    counts = np.asarray(counts, dtype=float)
-    if (
-        types is not None
-        and counts.size
-        and counts[-1] > 0
-        and np.all(counts[1:] < counts[:-1])
-        and np.all(types > 0)
-    ):
-        distinct, multiplicities = counts[::-1], np.asarray(types, dtype=float)[::-1]  # in order already
-    elif types is None:
-        distinct, occurrences = np.unique(counts[counts > 0], return_counts=True)
-        multiplicities = occurrences.astype(float)
+    if counts.size and counts[-1] > 0 and np.all(counts[1:] < counts[:-1]):  # in order already
+        multiplicities = np.ones(counts.size) if types is None else np.asarray(types, dtype=float)
     else:
-        types = np.asarray(types, dtype=float)
-        present = (counts > 0) & (types > 0)
-        distinct, where = np.unique(counts[present], return_inverse=True)
-        multiplicities = np.bincount(where, weights=types[present]).astype(float)
+        counts, multiplicities = _ordered(np.asarray(counts, dtype=float), types)
+    p = counts / float(counts @ multiplicities)
+    entropy = 0.0
+    for part in _parts(p.size):
+        # np.log is several times as fast as xlogy, and no probability is zero
+        entropy -= float(multiplicities[part] @ (p[part] * np.log(p[part])))
+    return Vocabulary(p, multiplicities, float(multiplicities.sum()), max(entropy, 0.0), listed=True)
+
+
+def _ordered(counts: Array, types: Array | None) -> tuple[Array, Array]:
+    """The distinct counts, largest first, and how many types have each."""
+    distinct, where = np.unique(counts, return_inverse=True)
+    multiplicities = np.bincount(where, weights=types).astype(float)
+    if distinct.size and distinct[0] == 0.0:
+        distinct, multiplicities = distinct[1:], multiplicities[1:]
     if not distinct.size:
         raise ValueError("a vocabulary needs a type with a positive count")
-    distinct, multiplicities = distinct[::-1], multiplicities[::-1]
-    p = distinct / float(distinct @ multiplicities)
-    # np.log is several times as fast as xlogy, and no probability is zero
-    entropy = max(-float(multiplicities @ (p * np.log(p))), 0.0)
-    return Vocabulary(p, multiplicities, float(multiplicities.sum()), entropy, listed=True)
+    return distinct[::-1], multiplicities[::-1]
+
+
+def _parts(size: int) -> Iterator[slice]:
+    """Parts of a long list whose intermediate results stay in the cache: several times as fast as the whole."""
+    return (slice(start, start + _PART) for start in range(0, size, _PART))
 
 
 def from_weights(p: Array) -> Vocabulary:
@@ -183,15 +199,11 @@ def _condensed(p: Array, multiplicities: Array, intervals: int) -> tuple[Array, 
     first = np.unique(p.size - np.searchsorted(p[::-1], edges, side="right"))
     first = first[first < p.size]  # edges are rounded where the counts are nearly equal
     first[0] = 0
-    mass, count = multiplicities * p, np.add.reduceat(multiplicities, first)
-    mean = np.add.reduceat(mass, first) / count
-    off = p - np.repeat(mean, np.diff(first, append=p.size))
-    square = multiplicities * off * off
+    count, mean, variance, third = _central_moments(p, multiplicities, first)
     # clipped: of one type the spread is rounding
-    variance = np.add.reduceat(square, first) / count
     spread = np.sqrt(np.where(variance > 1e-24 * mean**2, variance, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        skew = np.where(spread > 0.0, np.add.reduceat(square * off, first) / count / spread**3, 0.0) / 2.0
+        skew = np.where(spread > 0.0, third / spread**3, 0.0) / 2.0
     root = np.sqrt(1.0 + skew**2)
     high, low = mean + spread * (skew + root), mean + spread * (skew - root)
     share = 0.5 * (1.0 - skew / root)
@@ -202,6 +214,46 @@ def _condensed(p: Array, multiplicities: Array, intervals: int) -> tuple[Array, 
     )
     used = weights.ravel() > 0.0
     return nodes.ravel()[used], weights.ravel()[used]
+
+
+def _central_moments(p: Array, multiplicities: Array, first: Indices) -> Array:
+    """Of the types from each of ``first`` to the next: their number, mean, variance and third moment, shape (4, n)."""
+    lasts = np.append(first[1:], p.size)
+    # whole intervals, as many as the cache holds
+    groups = np.unique(np.searchsorted(lasts, np.arange(_PART, p.size + _PART, _PART)))
+    found = []
+    for low, high in pairwise([0, *(np.minimum(groups, first.size - 1) + 1)]):
+        part = slice(int(first[low]), int(lasts[high - 1]))
+        starts, sizes = first[low:high] - first[low], lasts[low:high] - first[low:high]
+        weights = multiplicities[part]
+        count = np.add.reduceat(weights, starts)
+        mean = np.add.reduceat(weights * p[part], starts) / count
+        off = p[part] - np.repeat(mean, sizes)
+        square = weights * off * off
+        variance = np.add.reduceat(square, starts) / count
+        found.append(np.stack([count, mean, variance, np.add.reduceat(square * off, starts) / count]))
+    return np.concatenate(found, axis=1)
+
+
+def _even(levels: Vocabulary) -> tuple[Array, Array]:
+    """Even levels p and the mass that each stands for, by Lagrange's polynomials on the nearest ten of them."""
+    p, masses = levels.probabilities, levels.multiplicities * levels.probabilities
+    reach = float(np.log(p[0] / p[-1]))
+    if reach == 0.0:
+        return p[:1], np.array([masses.sum()])
+    intervals = max(int(np.ceil(reach / _SPACING)), _STENCIL - 1)
+    place = np.clip(np.log(p[0] / p) / reach, 0.0, 1.0) * intervals
+    start = np.clip(np.floor(place).astype(int) - (_STENCIL // 2 - 1), 0, intervals + 1 - _STENCIL)
+    nodes = np.arange(_STENCIL)
+    off = (place - start)[:, None] - nodes
+    exactly = off == 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = np.where(nodes % 2, -1.0, 1.0) * comb(_STENCIL - 1, nodes) / off
+        weights /= weights.sum(axis=1, keepdims=True)
+    weights = np.where(exactly.any(axis=1, keepdims=True), exactly, weights)
+    found = np.zeros(intervals + 1)
+    np.add.at(found, start[:, None] + nodes, masses[:, None] * weights)
+    return p[0] * np.exp(-reach / intervals * np.arange(intervals + 1.0)), found
 
 
 def _zeta_entropy(exponent: float) -> float:

@@ -3,7 +3,7 @@
 Where there are many lineages their number is all but normal; two moments (five with fresh real data) carry its law.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from math import exp, expm1, log1p
 from typing import Final
 
@@ -52,6 +52,10 @@ class Lineages:
         return self.mean <= _GONE or to_meet <= _UNNOTICED * self.founders_mean
 
 
+Moments = tuple[float, ...]
+_FIELDS: Final = tuple(field.name for field in fields(Lineages))
+
+
 def back(
     state: Lineages, boxes: int, generations: int, fresh: Fresh, least: float = 0.0
 ) -> tuple[Lineages, int]:
@@ -81,6 +85,9 @@ def back(
 def across(state: Lineages, sample: float, parents: float, fresh: Fresh) -> Lineages:
     """One generation: of the lineages in a ``sample``, some are fresh real and end; the rest has ``parents``."""
     al, k = fresh.share, state.mean
+    if al == 0.0:  # none ends
+        mean, variance, slope = _occupancy(k, state.variance, parents)
+        return Lineages(mean, variance, state.ended_mean, state.ended_variance, state.covariance * slope)
     noise = k * al * (1.0 - al) * (max(1.0 - k / sample, 0.0) if fresh.stratified else 1.0)
     left = (1.0 - al) * k
     left_variance = (1.0 - al) ** 2 * state.variance + noise
@@ -95,13 +102,14 @@ def _occupancy(mean: float, variance: float, boxes: float) -> tuple[float, float
     if boxes <= 1.0:
         return min(mean, 1.0), 0.0, 0.0
     log = log1p(-1.0 / boxes)
+    filled = -expm1(mean * log)
     empty = exp(mean * log)
     slope = -boxes * log * empty
     bend = slope * log
     paired = -expm1(mean * log1p(-1.0 / (boxes - 1.0) ** 2)) if boxes > 2.0 else 1.0
-    spread = boxes * empty * (1.0 - empty) - boxes * (boxes - 1.0) * empty**2 * paired
+    spread = boxes * empty * filled - boxes * (boxes - 1.0) * empty**2 * paired
     if mean > 2.0:
-        moved = -boxes * expm1(mean * log) + 0.5 * bend * variance
+        moved = boxes * filled + 0.5 * bend * variance
     else:  # pairs that meet: their number is not negative, whatever a normal law says
         moved = mean - max(variance + mean * (mean - 1.0), 0.0) / (2.0 * boxes)
     return moved, max(spread, 0.0) + slope**2 * variance, slope
@@ -109,32 +117,39 @@ def _occupancy(mean: float, variance: float, boxes: float) -> tuple[float, float
 
 def _stride(state: Lineages, boxes: float, length: float, fresh: Fresh) -> Lineages:
     """``length`` generations by one step of Runge-Kutta, along the flow that joins the generations."""
-    a = _flow(state, boxes, fresh)
-    b = _flow(_moved(state, a, 0.5 * length), boxes, fresh)
-    c = _flow(_moved(state, b, 0.5 * length), boxes, fresh)
-    d = _flow(_moved(state, c, length), boxes, fresh)
+    y: Moments = (state.mean, state.variance, state.ended_mean, state.ended_variance, state.covariance)
+    if fresh.share == 0.0 and state.covariance == 0.0:  # the others stay as they are
+        y = y[:2]
+    a = _flow(y, boxes, fresh)
+    b = _flow(_moved(y, a, 0.5 * length), boxes, fresh)
+    c = _flow(_moved(y, b, 0.5 * length), boxes, fresh)
+    d = _flow(_moved(y, c, length), boxes, fresh)
     slope = tuple((p + 2.0 * q + 2.0 * r + s) / 6.0 for p, q, r, s in zip(a, b, c, d, strict=True))
-    return _moved(state, slope, length)
+    return replace(state, **dict(zip(_FIELDS, _moved(y, slope, length), strict=False)))
 
 
-def _flow(state: Lineages, boxes: float, fresh: Fresh) -> tuple[float, ...]:
+def _flow(y: Moments, boxes: float, fresh: Fresh) -> Moments:
     """The velocity of the flow whose value after one unit of time is the next generation.
 
     ln(1 + Δ) = Δ − Δ²/2 + Δ³/3 − Δ⁴/4 of the differences over the next four generations.
     """
-    one = across(state, boxes, boxes, fresh)
-    two = across(one, boxes, boxes, fresh)
-    three = across(two, boxes, boxes, fresh)
-    four = across(three, boxes, boxes, fresh)
+    one = _generation(y, boxes, fresh)
+    two = _generation(one, boxes, fresh)
+    three = _generation(two, boxes, fresh)
+    four = _generation(three, boxes, fresh)
     return tuple(
         (-25.0 * y0 + 48.0 * y1 - 36.0 * y2 + 16.0 * y3 - 3.0 * y4) / 12.0
-        for y0, y1, y2, y3, y4 in zip(*map(_tuple, (state, one, two, three, four)), strict=True)
+        for y0, y1, y2, y3, y4 in zip(y, one, two, three, four, strict=True)
     )
 
 
-def _tuple(state: Lineages) -> tuple[float, ...]:
+def _generation(y: Moments, boxes: float, fresh: Fresh) -> Moments:
+    """As ``across``, of the moments as they stand there; of the first two where the others stay."""
+    if len(y) == 2:
+        return _occupancy(y[0], y[1], boxes)[:2]
+    state = across(Lineages(*y), boxes, boxes, fresh)
     return (state.mean, state.variance, state.ended_mean, state.ended_variance, state.covariance)
 
 
-def _moved(state: Lineages, velocity: tuple[float, ...], time: float) -> Lineages:
-    return Lineages(*(y + time * v for y, v in zip(_tuple(state), velocity, strict=True)))
+def _moved(y: Moments, velocity: Moments, time: float) -> Moments:
+    return tuple(value + time * v for value, v in zip(y, velocity, strict=True))

@@ -71,13 +71,17 @@ class TransformedFounders(Founders):
 
     def present(self, p: Array) -> Array:
         """1 − E (1 − p)^R."""
+        return self.fates(p)[1]
+
+    def fates(self, p: Array) -> tuple[Array, Array]:
+        """``absent`` and ``present``."""
         assert self.range is not None
         assert self.log_present is not None
         _, polynomials = self.range.at(p)
         rare: Array = np.asarray(p) * np.exp(polynomials @ self.log_present)
         absent = self.absent(p)
         # Each series where it has no digits to lose.
-        return np.where(absent > _MOSTLY, rare, 1.0 - absent)
+        return absent, np.where(absent > _MOSTLY, rare, 1.0 - absent)
 
 
 def by_model(samples: int, fresh: Fresh, models: Iterable[int]) -> Iterator[Founders]:

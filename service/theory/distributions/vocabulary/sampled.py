@@ -118,11 +118,12 @@ def _state(vocabulary: Vocabulary, founders: Founders, related: float, ranks: tu
     p = levels.probabilities
     known = _is_known(founders)
     asked = np.array([vocabulary.of_rank(rank) for rank in ranks])
+    absent, present = founders.fates(p)
     return State(
         diversity=(1.0 - related) * (1.0 - vocabulary.simpson),
-        surviving_types=levels.total(founders.present(p)) if known else None,
-        missing_mass=levels.total(p * founders.absent(p)) if known else None,
-        entropy=expected_entropy(vocabulary.coarse, founders, related) if known else None,
+        surviving_types=levels.total(present) if known else None,
+        missing_mass=levels.total(p * absent) if known else None,
+        entropy=expected_entropy(vocabulary, founders, related) if known else None,
         founders=founders.mean if known else None,
         gone=tuple(founders.absent(asked).tolist()) if known else (None,) * len(ranks),
         spread=tuple(np.sqrt(related * asked * (1.0 - asked)).tolist()),  # Var p = Φ p_0 (1 − p_0)
