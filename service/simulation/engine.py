@@ -46,11 +46,11 @@ def replicate_flops(
     problem: Problem[Any], processes: Sequence[Process], *, average_noise: bool = False
 ) -> float:
     """Floating-point operations of one replicate of all processes, about; what they share counts once."""
-    planned = plan(processes)
+    planned = plan(processes, whole=average_noise)
     drawn = sum(problem.draw_flops(design) for design in planned.designs)
     solved = sum(
         problem.solver_flops(
-            [planned.designs[design].samples for design in planned.systems[task.system].designs],
+            [planned.designs[design] for design in planned.systems[task.system].designs],
             planned.systems[task.system].width,
             task.penalties,
         )
@@ -80,7 +80,7 @@ def simulate(  # noqa: PLR0917 (the pieces of a shard, always passed together)
     ``check`` does.
     """
     check(problem, processes, average_noise=average_noise)
-    planned = plan(processes)
+    planned = plan(processes, whole=average_noise)
     values = np.empty((len(PARTS) * len(planned.outcomes), last - first))
     for replicate in range(first, last):
         streams = Streams(seed, replicate)

@@ -2,11 +2,13 @@
 
 Two things are the same random variable, to the last bit, where all that determines them is the same; the place of a
 source in its mix selects its random streams. So mixes of a grid have common random numbers, and what they share is
-computed once: the generators of several final fits, and one Gram matrix and its decomposition for many penalties.
+computed once: the generators of several final fits, and one Gram matrix and its decomposition for many penalties. Only
+a design that nothing else in the plan has to do with may be drawn otherwise (``Alone``), in the same distribution.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, TypeVar
 
@@ -22,14 +24,26 @@ Labeller = int | Shift | str | None
 """Who labels: a fit, by its number; a shift; ``REAL``; None: labels are noise alone."""
 
 
+@dataclass(frozen=True)
+class Alone:
+    """Fits of one design at one penalty per sample; ``labels``: different right-hand sides, noise as one of them."""
+
+    penalty: float
+    labels: int
+
+
 @dataclass(frozen=True, eq=False)
 class Design:
-    """Features of one source: ``place`` selects the stream; ``eigenvalues`` or ``covariance``: see ``Source``."""
+    """Features of one source: ``place`` selects the stream; ``eigenvalues`` or ``covariance``: see ``Source``.
+
+    ``alone``: how it is fitted, where all that is seen of it are fits of it alone at one penalty.
+    """
 
     place: Place
     samples: int
     eigenvalues: Array | None
     covariance: Array | None = None
+    alone: "Alone | None" = None
 
     @cached_property
     def root(self) -> Array | None:
@@ -190,17 +204,46 @@ class _Planner:
         )
 
 
-def plan(processes: Sequence[Process]) -> Plan:
-    """The distinct draws, labels and fits of these processes, whose penalties are numbers."""
+def plan(processes: Sequence[Process], *, whole: bool = False) -> Plan:
+    """The distinct draws, labels and fits of these processes, whose penalties are numbers.
+
+    ``whole``: more of the designs is seen than fits.
+    """
     planner = _Planner()
     outcomes = [outcome for process in processes for outcome in _outcomes(planner, process)]
+    designs = planner.designs
+    if not whole:
+        for number, alone in _alone(planner).items():
+            designs[number] = replace(designs[number], alone=alone)
     return Plan(
-        tuple(planner.designs),
+        tuple(designs),
         tuple(planner.batches),
         tuple(planner.systems),
         tuple(planner.fits),
         tuple(outcomes),
     )
+
+
+def _alone(planner: _Planner) -> dict[int, Alone]:
+    """Designs whose numbers nothing else depends on: no other fit, and no other design of their place."""
+    users = Counter(design for system in planner.systems for design in system.designs)
+    places = Counter(design.place for design in planner.designs)
+    fits: dict[int, list[Fit]] = {}
+    for fit in planner.fits:
+        fits.setdefault(fit.system, []).append(fit)
+    found = {}
+    for number, system in enumerate(planner.systems):
+        if len(system.designs) != 1 or system.weights != (1.0,) or system.width is not None:
+            continue
+        design = planner.designs[system.designs[0]]
+        own = design.eigenvalues is not None or design.covariance is not None
+        penalties = {fit.penalty for fit in fits[number]}
+        if users[system.designs[0]] > 1 or places[design.place] > 1 or own or len(penalties) > 1:
+            continue
+        batches = [planner.batches[batch] for fit in fits[number] for batch in fit.batches]
+        labels = {id(b.labels) if isinstance(b.labels, Shift) else b.labels for b in batches}
+        found[system.designs[0]] = Alone(penalties.pop(), len(labels | {None}))
+    return found
 
 
 def _outcomes(planner: _Planner, process: Process) -> list[Outcome]:

@@ -171,7 +171,7 @@ class Problem(Protocol[D]):
         """Floating-point operations of drawing and labelling a design, about; so also below."""
         ...
 
-    def solver_flops(self, samples: Sequence[int], width: int | None, penalties: Sequence[float]) -> float:
+    def solver_flops(self, designs: Sequence[Design], width: int | None, penalties: Sequence[float]) -> float:
         """Of the fits of these designs at these distinct penalties."""
         ...
 

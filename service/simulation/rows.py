@@ -206,10 +206,10 @@ class EmpiricalProblem:
         """Choosing rows."""
         return 100.0 * design.samples
 
-    def solver_flops(self, samples: Sequence[int], width: int | None, penalties: Sequence[float]) -> float:
+    def solver_flops(self, designs: Sequence[Design], width: int | None, penalties: Sequence[float]) -> float:
         """Features or kernel matrix, decompositions, and the values of the fits on all rows."""
         n, d = self._shape
-        N = sum(samples)
+        N = sum(design.samples for design in designs)
         if width is None and not self._linear:
             return 2.0 * n * N * (1 + len(penalties)) + system_flops(N, N, None, penalties, thin=True)
         columns = d if width is None else width

@@ -8,9 +8,11 @@ from typing import Final, cast
 import numpy as np
 from numpy.random import Generator
 
+from service.simulation import revealed
 from service.simulation.features import Bartlett, Features, Gaussian, bartlett_rows, draw_rows
 from service.simulation.plan import Design
 from service.simulation.problem import Burden, Labels, Streams, UnsupportedError, Wanted, samples_of
+from service.simulation.revealed import ByProducts, Revealed, RevealedSystem, Unlabelled, by_products
 from service.simulation.solvers import gram, gram_of_triangle, symmetric
 from service.simulation.systems import WeightResponse, WeightSystem, system_flops
 from service.theory.model import Array, Population, Shift, Stage
@@ -94,6 +96,10 @@ class SpectrumProblem:
 
     population: Population
     features: Features = field(default_factory=Gaussian)
+    _methods: dict[Design, ByProducts | None] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"population": self.population, "features": self.features, "_methods": {}}
 
     def __post_init__(self) -> None:
         dimension = float(np.sum(self.population.multiplicities))
@@ -161,8 +167,10 @@ class SpectrumProblem:
 
     # --- drawing --------------------------------------------------------------------------------
 
-    def draw(self, design: Design, streams: Streams) -> Drawn:
+    def draw(self, design: Design, streams: Streams) -> Drawn | Revealed:
         """Features of one design; few rows are kept, many are drawn when they are used."""
+        if isinstance(self.features, Bartlett) and (method := self._by_products(design)) is not None:
+            return Revealed(method, streams.design(design.place), streams.noise(design.place))
         by, d = self._scale(design, streams), len(self.target)
         if isinstance(self.features, Bartlett):
             rows = bartlett_rows(streams.design(design.place), design.samples, d)
@@ -175,6 +183,15 @@ class SpectrumProblem:
             scale(drawn.kept, by)
         return drawn
 
+    def _by_products(self, design: Design) -> ByProducts | None:
+        """How fits of a design are solved that is drawn only as far as they look at it; else None."""
+        if design not in self._methods:
+            found = (
+                None if design.alone is None else by_products(self.variances, design.samples, design.alone)
+            )
+            self._methods[design] = found
+        return self._methods[design]
+
     def _scale(self, design: Design, streams: Streams) -> Array:
         """Standard deviations, or a root of the covariance; a sign that the target has is one that the feature has."""
         if design.root is None:
@@ -183,8 +200,10 @@ class SpectrumProblem:
             return design.root
         return np.asarray(design.root * streams.signs().choice([-1.0, 1.0], len(design.root)))
 
-    def label(self, drawn: Drawn, wanted: Sequence[Wanted], streams: Streams) -> list[Labels]:
+    def label(self, drawn: Drawn | Revealed, wanted: Sequence[Wanted], streams: Streams) -> list[Labels]:
         """y = X w + noise for every labelling model; XᵀX is made in the same pass where the rows are not kept."""
+        if isinstance(drawn, Revealed):
+            return [Unlabelled(None, wanted=one) for one in wanted]
         noises = {one.place: streams.noise(one.place) for one in wanted if one.noise_variance > 0}
         deviations = np.sqrt([one.noise_variance for one in wanted])
         W = np.stack([np.zeros(len(self.target)) if w.model is None else w.model for w in wanted], axis=1)
@@ -216,17 +235,19 @@ class SpectrumProblem:
 
     def solver(
         self,
-        drawn: Sequence[Drawn],
+        drawn: Sequence[Drawn | Revealed],
         weights: Sequence[float],
         projection: tuple[int, Generator] | None,
         penalties: Sequence[float],
-    ) -> WeightSystem:
-        """Fits of these designs together."""
+    ) -> WeightSystem | RevealedSystem:
+        """Fits of these designs together; a revealed one is alone."""
+        if isinstance(drawn[0], Revealed):
+            return RevealedSystem(drawn[0])
         P: Array | None = None
         if projection is not None:
             m, generator = projection
             P = generator.standard_normal((m, len(self.target))) / np.sqrt(m)
-        return WeightSystem(len(self.target), drawn, weights, P, penalties)
+        return WeightSystem(len(self.target), cast(Sequence[Drawn], drawn), weights, P, penalties)
 
     def test_error(self, model: Array) -> float:
         """‖model − w_0‖² in the features' variances."""
@@ -270,14 +291,24 @@ class SpectrumProblem:
     def draw_flops(self, design: Design) -> float:
         """Drawing, labels, Gram matrix."""
         d = len(self.target)
+        if self._revealed_flops(design) is not None:
+            return 100.0 * d
         turned = 0.0 if design.covariance is None else 2.0 * d
         if isinstance(self.features, Bartlett):
             rows = min(design.samples, d)
             return rows * d * (_DRAWING / 2 + rows / 3 + 2.0 * turned)
         return design.samples * d * (_DRAWING + d + turned)
 
-    def solver_flops(self, samples: Sequence[int], width: int | None, penalties: Sequence[float]) -> float:
+    def _revealed_flops(self, design: Design) -> float | None:
+        if design.alone is None or not isinstance(self.features, Bartlett):
+            return None
+        return revealed.flops(self.variances, design.samples, design.alone)
+
+    def solver_flops(self, designs: Sequence[Design], width: int | None, penalties: Sequence[float]) -> float:
         """Projections and decompositions."""
+        if len(designs) == 1 and (alone := self._revealed_flops(designs[0])) is not None:
+            return alone
+        samples = [design.samples for design in designs]
         return system_flops(
             len(self.target), sum(samples), width, penalties, thin=not isinstance(self.features, Bartlett)
         )

@@ -1,0 +1,174 @@
+"""Designs that are drawn only as far as fits look at them: the fits of a whole design, and its distribution."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import ks_2samp
+
+from service.simulation import engine, revealed
+from service.simulation.features import Bartlett
+from service.simulation.plan import Alone, plan
+from service.simulation.problem import Streams, Wanted
+from service.simulation.process import Process, shared_design
+from service.simulation.revealed import Revealed, RevealedSystem, Unlabelled, by_products, steps
+from service.simulation.spectrum import SpectrumProblem
+from service.theory.model import REAL, Array, Population, Shift, Source, TrainingMix
+from service.theory.prediction import predict
+from tests.simulation.mixes import POPULATION, chain, stage, two_sample_z, z_score
+
+D = 240
+PEOPLE = Population(np.arange(1.0, D + 1) ** -1.0, np.ones(D), np.linspace(0.5, 1.5, D) / D, 0.3)
+
+
+def fitted(T: int, penalty: float, models: list[Array], seed: int = 0) -> list[Array]:
+    """To every model's labels without noise, to noise, and to the first one's with noise."""
+    method = by_products(PEOPLE.eigenvalues, T, Alone(penalty, len(models) + 1))
+    assert method is not None
+    wanted = [Wanted(model, 0.0, (0, 0)) for model in models]
+    wanted += [Wanted(None, 0.25, (0, 0)), Wanted(models[0], 0.25, (0, 0))]
+    streams = Streams(seed, 0)
+    system = RevealedSystem(Revealed(method, streams.design((0, 0)), streams.noise((0, 0))))
+    return system.fit(penalty, [[Unlabelled(None, wanted=one)] for one in wanted])
+
+
+@pytest.mark.parametrize("T", [3_900, 20_000, 10**12])
+@pytest.mark.parametrize("penalty", [1e-3, 0.3])
+def test_they_are_the_fits_of_a_design_that_has_what_was_seen(
+    T: int, penalty: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Z is made up around the part that was drawn; the fits are then those of LAPACK on the whole of it."""
+    monkeypatch.setattr(revealed, "_SHARE", 1)
+    seen: dict[str, Any] = {}
+    inner = revealed._galerkin
+
+    def remembered(P: Array, M: Array, C: Array, B: Array, method: Any) -> Any:
+        seen.update(P=P, C=C, E=method.E)
+        return inner(P, M, C, B, method)
+
+    monkeypatch.setattr(revealed, "_galerkin", remembered)
+    rng = np.random.default_rng(5)
+    models = [rng.standard_normal(D), rng.standard_normal(D)]
+    first, second, noise, both = fitted(T, penalty, models)
+    Q, _ = np.linalg.qr((seen["P"] * seen["E"]).T)
+    beside = np.linalg.qr(rng.standard_normal((T, D)) if T < 10**5 else np.sqrt(T) * np.eye(D))[1]
+    beside = beside - (beside @ Q) @ Q.T
+    root = np.sqrt(PEOPLE.eigenvalues)
+    G = root[:, None] * (seen["C"].T @ seen["C"] + beside.T @ beside) * root
+    inverse = np.linalg.inv(G + T * penalty * np.eye(D))
+    for model, found in zip(models, (first, second), strict=True):
+        # as seen along the directions looked at, whatever is beside them: G w is not known, but (G + ridge)^-1 G w is
+        np.testing.assert_allclose(found, inverse @ (G @ model), rtol=0, atol=2e-8 * np.abs(model).max())
+    scale = np.sqrt(
+        Streams(0, 0).noise((0, 0)).standard_normal(D).var()
+    )  # only to show that the stream is the noise's
+    assert scale > 0.8
+    np.testing.assert_allclose(both, first + noise, rtol=0, atol=1e-12 * np.abs(first).max())
+    length = revealed_noise_length(T)
+    np.testing.assert_allclose(
+        noise, inverse @ (root * seen["C"][0]) * length * 0.5, rtol=0, atol=1e-8 * np.abs(noise).max()
+    )
+
+
+def revealed_noise_length(T: int) -> float:
+    """‖ε‖ as drawn from the stream of the noise, after its direction's row."""
+    noise = Streams(0, 0).noise((0, 0))
+    noise.standard_normal(D)
+    return float(np.sqrt(noise.chisquare(T)))
+
+
+@pytest.mark.parametrize(("T", "penalty"), [(6_000, 1e-3), (100_000, 0.02), (300, 0.0)])
+def test_errors_have_the_distribution_of_whole_designs(
+    T: int, penalty: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every stage's total, bias and variance of a chain, against Bartlett's whole factor."""
+    monkeypatch.setattr(revealed, "_SHARE", 4)
+    mix = chain(T, T, penalty, max(penalty, 1e-4), n=2)
+    problem, process = SpectrumProblem(PEOPLE, Bartlett()), Process.fresh(PEOPLE, mix)
+    designs = plan([process]).designs
+    assert [problem._by_products(design) is not None for design in designs[:2]] == [True, True]
+    found = engine.simulate(problem, [process], 1, 0, 200)
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "plan", lambda processes, **_: plan(processes, whole=True))
+        whole = engine.simulate(problem, [process], 2, 0, 200)
+    for one, other in zip(found, whole, strict=True):
+        if other.max() < 1e-20:
+            assert one.max() < 1e-20
+            continue
+        assert ks_2samp(one, other).pvalue > 1e-4
+        assert abs(two_sample_z(np.log(one), np.log(other))) < 4.5
+
+
+def test_without_penalty_the_error_is_exact() -> None:
+    """E ‖w − w_0‖²_Σ = σ² d/(T − d − 1); a degree of freedom more would show."""
+    d, T, n = 12, 30, 10_000
+    mix = TrainingMix((stage("f", 0.0, Source("s", REAL, float(T), 0.3)),))
+    errors = engine.simulate(
+        SpectrumProblem(POPULATION, Bartlett()), [Process.fresh(POPULATION, mix)], 3, 0, n
+    )
+    exact = 0.3 * d / (T - d - 1)
+    assert abs(z_score(errors[0], exact)) < 4
+    assert abs(z_score(errors[0], 0.3 * d / (T - d))) > 8
+    np.testing.assert_allclose(errors[0], errors[2], rtol=1e-12)
+    assert np.all(errors[1] == 0)
+
+
+def test_many_samples_agree_with_the_theory() -> None:
+    """10^15 samples, a penalty: hardly any step, and the error of the theory, which is exact there."""
+    T = 10**15
+    mix = TrainingMix((stage("f", 0.1, Source("s", REAL, float(T), 0.3)),))
+    errors = engine.simulate(SpectrumProblem(PEOPLE, Bartlett()), [Process.fresh(PEOPLE, mix)], 1, 0, 4)
+    predicted = predict(PEOPLE, mix).test_error
+    np.testing.assert_allclose(errors[0], predicted.total, rtol=1e-5)
+    np.testing.assert_allclose(errors[1], predicted.bias, rtol=1e-5)
+
+
+def test_models_that_depend_on_each_other_are_fitted_alike() -> None:
+    w = np.linspace(1.0, 2.0, D)
+    bent = np.cos(np.arange(D))
+    near = [w + gap * bent for gap in (1e-13, 1e-9, 1e-6)]
+    one, twice, nothing, aside, *nearly, _, _ = fitted(10**6, 1e-3, [w, 2 * w, 0 * w, bent, *near])
+    np.testing.assert_allclose(twice, 2 * one, rtol=1e-9)
+    for gap, found in zip((1e-13, 1e-9, 1e-6), nearly, strict=True):
+        np.testing.assert_allclose(found, one + gap * aside, rtol=0, atol=1e-9 * np.abs(one).max())
+    assert np.all(nothing == 0)
+
+
+def test_features_without_variance_have_no_weight() -> None:
+    people = Population(np.append(np.ones(D), 0.0), np.ones(D + 1), np.ones(D + 1), 0.3)
+    mix = TrainingMix((stage("f", 0.1, Source("s", REAL, 10**6, 0.3)),))
+    problem = SpectrumProblem(people, Bartlett())
+    method = problem._by_products(plan([Process.fresh(people, mix)]).designs[0])
+    assert method is not None
+    assert np.all(np.isfinite(engine.simulate(problem, [Process.fresh(people, mix)], 1, 0, 3)))
+
+
+def test_only_designs_that_nothing_else_sees_are_drawn_so() -> None:
+    """Not where a grid, a later stage or covariate shift has the numbers in common: their differences stay precise."""
+
+    def alone(*processes: Process) -> list[bool]:
+        return [design.alone is not None for design in plan(processes).designs]
+
+    fresh = Process.fresh(PEOPLE, chain(9_000, 9_000, 1e-3, 1e-2))
+    assert alone(fresh) == [True] * 3
+    assert alone(fresh, Process.fresh(PEOPLE, chain(9_000, 9_000, 1e-3, 1e-1))) == [True, True, False]
+    assert alone(fresh, Process.fresh(PEOPLE, chain(9_000, 8_000, 1e-3, 1e-2))) == [True, True, False, False]
+    assert alone(shared_design(PEOPLE, chain(9_000, 9_000, 1e-3, 1e-2, 3))) == [False, True]
+    own = Source("c", REAL, 9_000, 0.3, eigenvalues=PEOPLE.eigenvalues[::-1].copy())
+    assert alone(Process.fresh(PEOPLE, TrainingMix((stage("f", 0.1, own),)))) == [False, False]
+    two = (Source("a", REAL, 9_000, 0.3), Source("b", Shift(np.ones(D)), 9_000, 0.3))
+    assert alone(Process.fresh(PEOPLE, TrainingMix((stage("f", 0.1, *two),)))) == [False, False]
+    assert alone(Process.fresh(PEOPLE, TrainingMix((stage("f", 0.1, *two[1:]),)))) == [True]
+    wide = stage("f", 0.1, Source("a", REAL, 9_000, 0.3), width=30)
+    assert alone(Process.fresh(PEOPLE, TrainingMix((wide,)))) == [False]
+
+
+def test_few_samples_are_drawn_whole() -> None:
+    variances = PEOPLE.eigenvalues
+    assert steps(variances, 300, Alone(1e-3, 2)) is None
+    assert steps(variances[:50], 10**9, Alone(1e-3, 2)) is None
+    assert steps(variances, D - 1, Alone(0.0, 2)) is None
+    assert steps(variances, D, Alone(0.0, 2)) == 0
+    fewer = [steps(variances, T, Alone(1e-3, 2)) for T in (10**4, 10**6, 10**12)]
+    assert all(fewer)
+    assert fewer == sorted(fewer, key=lambda count: -(count or 0))
