@@ -120,8 +120,10 @@ def _interpolated(grid: Grid, values: Array, above: int, penalty: float) -> floa
 def _penalty_and_slope(population: Population, design: Design, theta: float) -> tuple[float, float]:
     """λ(θ) and dλ/dθ; not positive and with slope 0 where θ is below the interpolation threshold of N or m."""
     inverse = 1.0 / (population.eigenvalues + theta)
-    freedom = _freedom(population, theta * inverse, population.eigenvalues * inverse)
-    spread = freedom.df1 - freedom.df2 if freedom.df1 > 2 * freedom.df2 else freedom.left2 - freedom.left1
+    U, S = theta * inverse, population.eigenvalues * inverse
+    freedom = _freedom(population, U, S)
+    # df1 − df2 = left2 − left1, where either pair may be too close: of an endless spectrum both "left" are 1e26
+    spread = float(population.multiplicities @ (S * U))
     nu = freedom.above_first(design.active) / design.total
     if design.common_weight is not None:
         scale, scale_slope = design.common_weight * nu, design.common_weight * spread / design.total

@@ -7,7 +7,9 @@ import pytest
 from scipy.special import zeta
 
 from service.theory import spectra
+from service.theory.design import Design
 from service.theory.model import Population
+from service.theory.one_covariance import OneCovariance
 from service.theory.prediction import predict
 from tests.theory.problems import recursive
 
@@ -52,3 +54,24 @@ def test_block_rule_sums_polynomials_over_integers() -> None:
     integers = np.arange(65.0, 193.0)
     for degree in range(12):
         assert math.isclose(float(weights @ nodes**degree), float((integers**degree).sum()), rel_tol=1e-11)
+
+
+def test_the_effective_ridge_of_endless_modes() -> None:
+    """σ_i = i^-4, θ = x^-4, z = √2 πx: df1 = Σ x⁴/(i⁴ + x⁴) = πx/(2√2) (sinh z + sin z)/(cosh z − cos z) − 1/2,
+    df2 = df1 − (x/4) d df1/dx."""
+
+    def df1(x: complex) -> complex:
+        z = math.sqrt(2) * math.pi * x
+        return math.pi * x / (2 * math.sqrt(2)) * (np.sinh(z) + np.sin(z)) / (np.cosh(z) - np.cos(z)) - 0.5
+
+    rank, sigma, weight = spectra.power_law(None, 4.0, 1.0)
+    endless = Population(sigma, weight, 0.0 * rank, 0.1)
+    for x in np.geomspace(2.0, 40.0, 25):
+        first = df1(x).real
+        second = first - x / 4 * df1(complex(x, 1e-30)).imag / 1e-30
+        samples = math.ceil(1.3 * first)
+        penalty = x**-4.0 * (1 - first / samples)
+        found = OneCovariance.solve(endless, Design.make([samples], [1.0]), penalty)
+        assert isinstance(found, OneCovariance)
+        assert math.isclose(found.theta, x**-4.0, rel_tol=1e-10)
+        assert math.isclose(found.df2, second, rel_tol=1e-10)
