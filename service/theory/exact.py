@@ -182,7 +182,8 @@ def _real_only(population: Population, baseline: Baseline | None, real: list[Sou
     if baseline is None or any(source.eigenvalues is not None for source in real):
         return baseline
     parts = _clean(population, baseline.samples, real[0].noise_variance)
-    if parts is None or len({(source.weight, source.noise_variance) for source in real}) > 1:
+    alike = len({(source.weight, source.noise_variance) for source in real}) == 1 and real[0].weight > 0
+    if parts is None or not alike:
         return baseline
     return replace(baseline, total=sum(parts), bias=parts[0], variance=parts[1])
 

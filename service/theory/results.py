@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from service.theory.model import TrainingMix
+from service.theory.model import Array, TrainingMix
 from service.theory.response import Regime
 
 
@@ -67,13 +67,25 @@ def assemble(
 ) -> Decomposition:
     """The decomposition of a finite total: what the causes leave of the generation term is distortion."""
     label_noise = float(sum(source.label_noise for source in by_source))
+    causes = label_noise + shift + mismatch
     generation = total - bias - variance
-    distortion = generation - label_noise - shift - mismatch
+    distortion = generation - causes
     # a distortion below the rounding of the sums that it is the difference of is none
     if abs(distortion) <= ROUNDING * (len(by_source) + 2) * max(total, bias, variance):
-        distortion = 0.0
+        generation, distortion = causes, 0.0
     parts = GenerationParts(label_noise, distortion, shift, mismatch)
     return Decomposition(total, bias, variance, generation, parts, by_source)
+
+
+def generation_terms(
+    total: Array, bias: Array, variance: Array, causes: Array, sources: int
+) -> tuple[Array, Array]:
+    """Generation and distortion of ``assemble`` for many totals; ``causes``: the other parts of generation, added."""
+    generation = total - bias - variance
+    distortion = generation - causes
+    largest = np.maximum(total, np.maximum(bias, variance))
+    lost = np.abs(distortion) <= ROUNDING * (sources + 2) * largest
+    return np.where(lost, causes, generation), np.where(lost, 0.0, distortion)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from service.theory.plain_batch_correction import corrected_outcomes
 from service.theory.plain_chain import outcomes
 from service.theory.plain_prediction import is_plain
 from service.theory.prediction import predict
-from service.theory.results import ROUNDING, Prediction
+from service.theory.results import Prediction, generation_terms
 from service.theory.scenarios import Outcomes, Scenarios
 from service.theory.slots import COLUMNS, Columns, Slot
 
@@ -203,11 +203,8 @@ def _columns(scenarios: Scenarios, found: Outcomes) -> dict[str, Array]:
     """See COLUMNS; shapes (points,) or (1,)."""
     given, best = found.given, found.best
     label_noise = (given.noise_responses * scenarios.generator_noise).sum(axis=1)
-    generation = given.total - given.bias - given.variance
-    distortion = generation - label_noise - given.mismatch
-    largest = np.maximum(given.total, np.maximum(given.bias, given.variance))
-    # as results.assemble has it
-    lost = np.abs(distortion) <= ROUNDING * (scenarios.generator_noise.shape[1] + 2) * largest
+    causes, generations = label_noise + given.mismatch, scenarios.generator_noise.shape[1]
+    generation, distortion = generation_terms(given.total, given.bias, given.variance, causes, generations)
     return {
         "penalty": given.penalty,
         "total": given.total,
@@ -215,7 +212,7 @@ def _columns(scenarios: Scenarios, found: Outcomes) -> dict[str, Array]:
         "variance": given.variance,
         "generation": generation,
         "label_noise": label_noise,
-        "distortion": np.where(lost, 0.0, distortion),
+        "distortion": distortion,
         "shift": np.zeros(1),
         "noise_mismatch": given.mismatch,
         "recommended_penalty": best.penalty,

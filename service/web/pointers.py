@@ -49,8 +49,13 @@ def input_errors(errors: Iterable[Mapping[str, Any]], body: Any) -> list[InputEr
         if first is None:
             merged[key] = error
         elif error.message not in first.message:
-            merged[key] = replace(first, message=f"{first.message}; or: {error.message}")
+            merged[key] = replace(first, message=_either(first.message, error.message))
     return list(merged.values())
+
+
+def _either(message: str, other: str) -> str:
+    """One sentence that says what two alternatives ask for."""
+    return f"{message.removesuffix('.')}; or {other[:1].lower()}{other[1:]}"
 
 
 def pointer(path: Sequence[str | int]) -> str:
@@ -117,6 +122,8 @@ def _message(error: Mapping[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     for subject in ("Input", "String", "List", "Dictionary"):
         message = message.replace(f"{subject} should", "It should")
+    if code in ("float_type", "int_type") and isinstance(error.get("input"), str):
+        message = f"{message}, not text (without quotes; YAML takes 1e-2 for text, not 0.01 or 1.0e-2)"
     return message if message.endswith(".") else f"{message}."
 
 

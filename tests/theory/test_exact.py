@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -208,3 +209,12 @@ def test_no_penalty_is_not_recommended_where_it_is_infinitely_bad(d: int) -> Non
         best = found.regularization
         assert best.recommended.penalty > 0
         assert best.at_recommended.total == best.recommended.total < population.signal
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_rows_of_weight_0_teach_nothing_on_their_own_either(order: Literal[0, 1]) -> None:
+    population = Population(np.ones(5), np.ones(5), np.full(5, 0.2), 1.0)
+    stage = Stage("final", (Source("real", REAL, 2.0, 1.0, weight=0.0),), 0.0)
+    found = predict(population, TrainingMix((stage,)), order=order).real_only
+    assert found is not None
+    assert (found.total, found.bias, found.variance) == (1.0, 1.0, 0.0)

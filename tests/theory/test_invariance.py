@@ -237,3 +237,22 @@ def test_the_recommended_penalty_is_the_best(problem: tuple[Population, Training
     elsewhere = predict(population, TrainingMix((*mix.stages[:-1], other))).test_error.total
     # at the threshold without noise the error falls to 0 with the penalty: no penalty is the best
     assert best.total <= elsewhere * (1 + 1e-6) + 1e-12 * population.signal
+
+
+@settings(deadline=None)
+@given(problems(), st.sampled_from([0, 1]))
+def test_real_data_alone_have_no_generation_term(problem: tuple[Population, TrainingMix], order: int) -> None:
+    """Not even a rounding error of one: nobody shall read a cause into it."""
+    population, mix = problem
+    last = mix.stages[-1]
+    real = tuple(
+        dataclasses.replace(
+            s, labels=REAL, noise_variance=population.noise_variance, weight=1.0, eigenvalues=None
+        )
+        for s in last.sources
+    )
+    alone = TrainingMix((dataclasses.replace(last, sources=real),))
+    error = predict(population, alone, order=order).test_error
+    if not error.diverged:
+        assert error.generation == 0
+        assert dataclasses.astuple(error.parts) == (0, 0, 0, 0)

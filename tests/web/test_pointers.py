@@ -158,3 +158,12 @@ def test_people_are_told_no_regular_expressions() -> None:
         [error] = input_errors([{**one, "loc": ("header", "X")} for one in caught.value.errors()], None)
         assert (error.parameter, error.message) == ("header.X", words)
         assert "^" not in words
+
+
+def test_a_number_in_quotes_is_told_what_it_is() -> None:
+    """YAML makes text of 1e-2; and what several alternatives ask for is one sentence."""
+    (error,) = errors_of(changed("/training_mix/penalty", "1e-2"))
+    assert error.message == (
+        "It should be a valid number, not text (without quotes; YAML takes 1e-2 for text, not 0.01 or 1.0e-2); "
+        "or it should be 'optimal'."
+    )

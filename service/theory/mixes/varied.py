@@ -9,7 +9,7 @@ import numpy as np
 from service.theory.mixes.outcomes import Outcomes, outcomes
 from service.theory.mixes.scenarios import Mixes, Numbers, real_source
 from service.theory.model import Array, Mask, Population, TrainingMix
-from service.theory.results import ROUNDING
+from service.theory.results import generation_terms
 from service.theory.slots import Slot
 
 
@@ -62,12 +62,9 @@ def _columns(found: Outcomes) -> dict[str, Array]:
     """See COLUMNS."""
     error = found.given.errors
     label_noise = sum((part.sum(axis=1) for part in error.by_source), np.zeros(1))
-    generation = error.total - error.bias - error.variance
-    distortion = generation - label_noise - error.shift - error.mismatch
+    causes = label_noise + error.shift + error.mismatch
     sources = sum(part.shape[1] for part in error.by_source)
-    lost = np.abs(distortion) <= ROUNDING * (sources + 2) * np.maximum(
-        error.total, np.maximum(error.bias, error.variance)
-    )
+    generation, distortion = generation_terms(error.total, error.bias, error.variance, causes, sources)
     best = found.best.errors.total
     return {
         "penalty": found.given.penalty,
@@ -76,7 +73,7 @@ def _columns(found: Outcomes) -> dict[str, Array]:
         "variance": error.variance,
         "generation": generation,
         "label_noise": label_noise,
-        "distortion": np.where(lost, 0.0, distortion),
+        "distortion": distortion,
         "shift": error.shift,
         "noise_mismatch": error.mismatch,
         "recommended_penalty": found.best.penalty,
