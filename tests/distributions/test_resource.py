@@ -23,6 +23,38 @@ async def test_the_determinant_has_a_law_under_replacement_alone(http: httpx.Asy
     assert "determinant_below" in {one["pointer"] for one in accumulated["validity"]["warnings"]}
 
 
+@pytest.mark.parametrize("workflow", [{"kind": "replace"}, {"kind": "fresh", "real_samples": 1}])
+async def test_validity_names_fields_of_the_answer(
+    http_without_database: httpx.AsyncClient, workflow: Any
+) -> None:
+    body = {"samples": 7, "generations": 40, "workflow": workflow, "thresholds": [0.5]}
+    answer = (
+        await http_without_database.post(
+            PATH, json={**body, "spectrum": {"kind": "isotropic", "dimension": 6}}
+        )
+    ).json()
+    validity = answer["validity"]
+    named = {one["quantity"] for one in validity["quantities"]} | {
+        one["pointer"] for one in validity["warnings"]
+    }
+    assert "wasserstein2_squared" in named
+    assert named <= {*answer["final"], *answer}
+
+
+async def test_one_sample_at_a_time_adds_to_an_unbiased_fit(http_without_database: httpx.AsyncClient) -> None:
+    """Only the pool needs two samples. E v ← E v (1 − M/(N'(N' − 1))), by hand for 3 + 1 + 1."""
+    body = {
+        "samples": [3, 1, 1],
+        "generations": 2,
+        "workflow": {"kind": "accumulate"},
+        "estimator": "unbiased",
+    }
+    answer = (await http_without_database.post(PATH, json=body)).json()
+    assert answer["final"]["variance"] == pytest.approx((1 - 1 / 12) * (1 - 1 / 20), rel=1e-13)
+    refused = await http_without_database.post(PATH, json={**body, "samples": [1, 1, 1]})
+    assert_problem(refused, 422, "invalid_input")
+
+
 async def test_a_prediction_is_stored_under_its_content(http: httpx.AsyncClient) -> None:
     first = (await http.post(PATH, json=REPLACE)).json()
     again = await http.post(PATH, json={**REPLACE, "thresholds": [], "estimator": "mle"})

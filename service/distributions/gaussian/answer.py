@@ -1,5 +1,7 @@
 """From the theory's curves to what a client reads."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from math import exp, sqrt
 
 import numpy as np
@@ -9,7 +11,7 @@ from service.distributions.gaussian import responses
 from service.distributions.gaussian.schemas import GaussianRequest
 from service.distributions.schemas import Replace
 from service.distributions.validity import Reasons, validity
-from service.theory.distributions.accuracy import Caution, exact
+from service.theory.distributions.accuracy import Accuracy, Caution, exact
 from service.theory.distributions.gaussian.model import Gaussian, GaussianPrediction
 from service.theory.distributions.gaussian.replace import determinant_below, lyapunov_exponents
 from service.theory.distributions.schedule import Schedule
@@ -22,6 +24,29 @@ ASSUMPTIONS = (
         "The formulas are identities for Gaussian samples; other data have other fluctuations of their variance.",
     ),
 )
+
+
+_FIELDS = {
+    "second_moment": "variance_second_moment",
+    "relative_variance": "variance_relative_spread",
+    "log_mean": "log_variance_mean",
+    "log_variance": "log_variance_spread",
+    "deviation": "standard_deviation",
+    "log_det_mean": "log_determinant_mean",
+    "log_det_variance": "log_determinant_spread",
+    "w2": "wasserstein2_squared",
+    "w2_lower": "wasserstein2_squared_lower_bound",
+}
+
+
+def field_of(quantity: str) -> str:
+    """What the answer calls a quantity of the theory's curve."""
+    return _FIELDS.get(quantity, quantity)
+
+
+def by_field(accuracies: Iterable[Accuracy]) -> list[Accuracy]:
+    """The same, of the answer's fields."""
+    return [replace(one, quantity=field_of(one.quantity)) for one in accuracies]
 
 
 def answer(
@@ -51,7 +76,7 @@ def answer(
             typical_fits=half.typical_fits,
         ),
         eigenvalue_rates=rates,
-        validity=validity((*prediction.accuracies, *rows.accuracies), reasons, ASSUMPTIONS),
+        validity=validity(by_field((*prediction.accuracies, *rows.accuracies)), reasons, ASSUMPTIONS),
     )
 
 
@@ -103,7 +128,8 @@ class _Rows:
         unknown = (_NO_DETERMINANT,) if np.isnan(self._determinant).any() else ()
         basis = "inversion of the characteristic function, absolute accuracy 1e-11"
         self.accuracies = (exact("determinant_below", basis),) if request.determinant_thresholds else ()
-        self.reasons = Reasons((*prediction.cautions, *unknown))
+        cautions = (replace(one, quantity=field_of(one.quantity)) for one in (*prediction.cautions, *unknown))
+        self.reasons = Reasons(cautions)
 
     def generation(self, index: int) -> responses.GaussianGeneration:
         """One row."""
@@ -111,10 +137,10 @@ class _Rows:
         model = int(curve.models[index])
 
         def value(name: str, scale: float = 1.0) -> float | None:
-            return reasons.value(scale * getattr(curve, name)[index], name)
+            return reasons.value(scale * getattr(curve, name)[index], field_of(name))
 
         def spread(name: str) -> float | None:
-            return reasons.value(sqrt(getattr(curve, name)[index]), name)
+            return reasons.value(sqrt(getattr(curve, name)[index]), field_of(name))
 
         return responses.GaussianGeneration(
             generation=model - 1,
@@ -126,7 +152,7 @@ class _Rows:
             mean_drift=value("drift", self._trace),
             variance_second_moment=value("second_moment"),
             variance_relative_spread=spread("relative_variance"),
-            typical_variance=reasons.value(exp(curve.log_mean[index]), "log_mean"),
+            typical_variance=reasons.value(exp(curve.log_mean[index]), "log_variance_mean"),
             log_variance_mean=value("log_mean"),
             log_variance_spread=spread("log_variance"),
             standard_deviation=value("deviation"),

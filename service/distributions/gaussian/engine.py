@@ -99,7 +99,8 @@ def predicted(request: GaussianRequest) -> GaussianPrediction:
     """The answer to a request. Raises InvalidInput where there is none."""
     truth, workflow, unbiased = truth_of(request.spectrum), request.workflow, request.estimator == "unbiased"
     schedule, models = schedule_of(request, workflow), models_of(request)
-    if unbiased and min(schedule.sizes) < 2:
+    fewest = schedule.sizes[0] if isinstance(workflow, Accumulate) else min(schedule.sizes)
+    if unbiased and fewest < 2:
         raise InvalidInput.at(
             "/samples",
             "too_few",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from service.distributions.answering import head
-from service.distributions.gaussian.answer import ASSUMPTIONS
+from service.distributions.gaussian.answer import ASSUMPTIONS, by_field
 from service.distributions.gaussian.engine import truth_of
 from service.distributions.gaussian.responses import GaussianRecommendation
 from service.distributions.gaussian.schemas import GaussianRecommendationRequest
@@ -49,7 +49,7 @@ def recommended(request: GaussianRecommendationRequest) -> GaussianRecommendatio
         **head(KIND, request),
         **fields,
         validity=validity(
-            [one for one in accuracies if one.quantity == _COLUMN[quantity]],
+            by_field(one for one in accuracies if one.quantity == _COLUMN[quantity]),
             Reasons(cautions(search)),
             ASSUMPTIONS,
         ),

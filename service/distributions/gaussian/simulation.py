@@ -18,18 +18,6 @@ from service.simulations.kinds import Point
 from service.simulations.resource import SimulationOptions, SimulationSummary
 from service.theory.model import Array
 
-_VALIDITY: Final = {
-    "variance": "variance",
-    "drift": "drift",
-    "variance_second_moment": "second_moment",
-    "log_variance_mean": "log_mean",
-    "standard_deviation": "deviation",
-    "log_determinant_mean": "log_det_mean",
-    "kl_fit_true": "kl_fit_true",
-    "kl_true_fit": "kl_true_fit",
-    "wasserstein2_squared": "w2",
-}
-
 
 class GaussianSimulationRequest(GaussianRequest, SimulationOptions):
     """A recursion of Gaussian fits, carried out sample by sample."""
@@ -73,7 +61,7 @@ class GaussianKind(Generational[GaussianSimulationRequest]):
         work_of(request)
         answer = predicted(request)
         accuracies = {one.quantity: one.expected_relative_error for one in answer.validity.quantities}
-        found = from_prediction(answer.curve, _VALIDITY, accuracies)
+        found = from_prediction(answer.curve, {name: name for name in QUANTITIES}, accuracies)
         # relative variances of v and, as of a lognormal v, of v²
         c = [(row.variance_relative_spread or 0.0) ** 2 for row in answer.curve]
         for name, power in (("variance", 1), ("variance_second_moment", 4)):

@@ -34,12 +34,6 @@ class Gaussian:
         return float(self.multiplicities @ self.eigenvalues**2)
 
     @cached_property
-    def condition(self) -> float:
-        """The largest eigenvalue over the smallest."""
-        with np.errstate(over="ignore"):
-            return float(self.eigenvalues.max() / self.eigenvalues.min())
-
-    @cached_property
     def pairs(self) -> float:
         """Σ_{i<j} λ_i λ_j/(λ_i + λ_j) over pairs of modes."""
         weight, value = self.multiplicities, self.eigenvalues

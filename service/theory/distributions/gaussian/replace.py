@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.theory.distributions.accuracy import Accuracy, Caution, exact
+from service.theory.distributions.gaussian.determinant import log_determinant_steps
 from service.theory.distributions.gaussian.model import (
     Curve,
     FixedPoint,
@@ -143,16 +144,8 @@ class _Run:
         )  # fmt: skip
 
     def determinant(self) -> tuple[Array, Array]:
-        """E and Var of ln det(Σ_i)/det(Σ_{i−1}): Σ_j ψ((M − j)/2) − ln(D/2), Σ_j ψ'((M − j)/2), j = 1 … d."""
-        mean, variance = np.zeros_like(self.samples), np.zeros_like(self.samples)
-        divisor = self.samples - (1 if self.unbiased else 0)
-        for j in range(1, self.truth.dimension + 1):
-            left = np.maximum(self.samples - j, 0.0)
-            lost = j - (1 if self.unbiased else 0)
-            with np.errstate(divide="ignore"):
-                mean += digamma_minus_log(left / 2) + np.log1p(-np.minimum(lost / divisor, 1.0))
-            variance += polygamma_of(1, left / 2)
-        return mean, variance
+        """E and Var of what ln det gains in one fit."""
+        return log_determinant_steps(self.schedule, self.truth.dimension, unbiased=self.unbiased)
 
     def _kl_true_fit(self, models: Models, log_det: Array) -> Array:
         """½[d Πk + Q_n − d + E ln det], k = D/(M − d − 2), Q ← k(Q + d/M); infinite once some M ≤ d + 2."""

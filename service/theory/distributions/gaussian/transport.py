@@ -3,6 +3,7 @@
 import numpy as np
 
 from service.theory.distributions.accuracy import Accuracy, Caution, approximate, exact
+from service.theory.distributions.gaussian.determinant import log_determinant_steps
 from service.theory.distributions.gaussian.model import Curve, Gaussian
 from service.theory.distributions.recursion import propagate
 from service.theory.distributions.schedule import Models, Schedule
@@ -24,11 +25,10 @@ def leading_transport(truth: Gaussian, spread: Array) -> Array:
 def transport(
     truth: Gaussian, schedule: Schedule, curve: Curve, *, unbiased: bool
 ) -> tuple[Array, Accuracy, list[Caution]]:
-    """E W_2² of replaced models: exact for d = 1; else the leading order times what the closure makes of Σ_0 = I.
+    """E W_2² of replaced models: exact for d = 1; else the leading order times what the closure makes of a Σ_0 = I.
 
-    With m_1 = E tr Σ/d, m_2 = E tr Σ²/d and μ = E ln det Σ/d of the isotropic problem,
-    E tr Σ^{1/2}/d ≈ exp(¾ ln c_2 + ¼ ln c_1), ln c_1 = ¾ ln m_1 − ⅛ ln m_2, ln c_2 = (ln m_1 + μ)/4: right through
-    the third cumulant of the log eigenvalues.
+    Of as many dimensions as the pairs of eigenvalues stand for: 1 + 4 Σ_{i<j} λ_i λ_j/(λ_i + λ_j) / tr Σ_0, which is d
+    for equal eigenvalues and 1 where one rules; between whole numbers the ratio is interpolated.
     """
     d = truth.dimension
     if d == 1:
@@ -43,15 +43,11 @@ def transport(
     tiny = known & (spread * d < 1e-6)
     value[tiny] = leading[tiny]
     rest = known & ~tiny
+    effective = _effective_dimension(truth)
     if rest.any():
-        log_m1 = schedule.cumulative(
-            np.zeros_like(schedule.array) if unbiased else np.log1p(-1.0 / schedule.array), models
-        )[rest]
-        log_m2 = np.log(_isotropic_square(schedule, d, unbiased, models[rest]) / d)
-        mu = curve.log_det_mean[rest] / d
-        log_root = 0.75 * (log_m1 + mu) / 4 + 0.25 * (0.75 * log_m1 - 0.125 * log_m2)
-        closure = d * (curve.drift[rest] + np.expm1(log_m1) - 2 * np.expm1(log_root))
-        value[rest] = leading[rest] * closure / (spread[rest] * (1.5 * d + d * (d - 1) / 4))
+        whole = min(int(effective), d - 1)
+        low, high = (_isotropic_ratio(schedule, k, models[rest], unbiased) for k in (whole, whole + 1))
+        value[rest] = leading[rest] * (low + (effective - whole) * (high - low))
     cautions = []
     if not known.all():
         cautions.append(Caution(
@@ -63,10 +59,34 @@ def transport(
     return (
         value,
         approximate(
-            "w2", _error(truth, float(spread[known].max(initial=0.0))), "closure of the log eigenvalues"
+            "w2",
+            _error(d, effective, float(spread[known].max(initial=0.0))),
+            "closure of the log eigenvalues",
         ),
         cautions,
     )
+
+
+def _effective_dimension(truth: Gaussian) -> float:
+    return min(1.0 + 4.0 * truth.pairs / truth.trace, float(truth.dimension))
+
+
+def _isotropic_ratio(schedule: Schedule, d: int, models: Models, unbiased: bool) -> Array:
+    """E W_2² from Σ_0 = I over its leading order, by a closure, shape (models,).
+
+    With m_1 = E tr Σ/d, m_2 = E tr Σ²/d and μ = E ln det Σ/d, E tr Σ^{1/2}/d ≈ exp(¾ ln c_2 + ¼ ln c_1),
+    ln c_1 = ¾ ln m_1 − ⅛ ln m_2, ln c_2 = (ln m_1 + μ)/4: right through the third cumulant of the log eigenvalues.
+    """
+    total = schedule.cumulative
+    spread = total(1.0 / schedule.array, models)
+    log_m1 = total(np.zeros_like(schedule.array) if unbiased else np.log1p(-1.0 / schedule.array), models)
+    drift = spread if unbiased else -np.expm1(log_m1)
+    log_m2 = np.log(_isotropic_square(schedule, d, unbiased, models) / d)
+    mu = total(log_determinant_steps(schedule, d, unbiased=unbiased)[0], models) / d
+    log_root = 0.75 * (log_m1 + mu) / 4 + 0.25 * (0.75 * log_m1 - 0.125 * log_m2)
+    closure = drift + np.expm1(log_m1) - 2 * np.expm1(log_root)
+    ratio: Array = closure / (spread * (1.5 + (d - 1) / 4))
+    return ratio
 
 
 def _isotropic_square(schedule: Schedule, d: int, unbiased: bool, models: Models) -> Array:
@@ -88,12 +108,6 @@ def second_moments(
     return propagate(step, schedule, np.array([trace_squared, square_trace]), models)
 
 
-def _error(truth: Gaussian, spread: float) -> float:
-    """Measured up to d = 8 and condition number 1000: 6 % for V ≤ ¼, 16 % for V ≤ 1; exact as V → 0.
-
-    In up to four dimensions with a condition number of at most 5 it is 1.6 % throughout.
-    """
-    worst = 0.06 if spread <= 0.25 else 0.16
-    if truth.condition <= 5 and truth.dimension <= 4:
-        worst = 0.016
-    return min(worst, max(spread * truth.dimension, 1e-12))
+def _error(dimension: int, effective: float, spread: float) -> float:
+    """Measured up to d = 8, condition number 1000 and V = 1, and beyond where d V is small; exact as V → 0."""
+    return min(0.016 + 0.012 * effective * spread, max(spread * dimension, 1e-12))
