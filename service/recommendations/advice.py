@@ -56,7 +56,9 @@ def weights(case: Case) -> responses.WeightAdvice:
         )  # fmt: skip
         return _no_weights("not_applicable", why)
     try:
-        found = best_weights.best_weights(case.error.population, case.mix, case.error.asymptotic)
+        found = best_weights.best_weights(
+            case.error.population, case.mix, lambda mixes: case.error.together(mixes, 0)
+        )
         mix = best_weights.with_weights(case.mix, found.sources, found.weights)
         total = case.error(mix)
     except OutOfTime:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Any
+from typing import Any, Literal
 
 from service.predictions.schemas import MAX_SAMPLES
 from service.recommendations import responses
@@ -40,15 +40,17 @@ class Question:
 def ranges_of(question: Question, evaluate: Evaluator, bound: float) -> Ranges:
     """Where the bound is met; where corrected errors are asked for, the asymptotic ones show where to look."""
 
-    def ranges(error: Callable[[TrainingMix], float], guide: Ranges | None) -> Ranges:
+    def ranges(order: Literal[0, 1], guide: Ranges | None) -> Ranges:
+        error = evaluate if order == evaluate.order else evaluate.asymptotic
         return Ranges(
             lambda n: error(question.mix(n)),
-            bound, question.low, question.high, question.critical, open_end=question.open_end, guide=guide,
+            bound, question.low, question.high, question.critical,
+            errors=lambda numbers: evaluate.together([question.mix(n) for n in numbers], order),
+            open_end=question.open_end, guide=guide,
         )  # fmt: skip
 
-    if evaluate.order == 0:
-        return ranges(evaluate, None)
-    return ranges(evaluate, ranges(evaluate.asymptotic, None))
+    asymptotic = ranges(0, None)
+    return asymptotic if evaluate.order == 0 else ranges(1, asymptotic)
 
 
 def answered(question: Question, evaluate: Evaluator, bound: float) -> tuple[dict[str, Any], Ranges | None]:

@@ -5,7 +5,7 @@ there is none. With one covariance weights only change how the sources share wha
 floor of strong collapse to 0 only as the synthetic weight goes to 0 (arXiv 2410.04840).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, log
 from typing import Final, Literal
@@ -14,7 +14,7 @@ import numpy as np
 
 from service.theory import log_search
 from service.theory.joint_penalties import LEVELS as PENALTIES
-from service.theory.joint_penalties import penalty_scale
+from service.theory.joint_penalties import Errors, penalty_scale
 from service.theory.model import OPTIMAL, REAL, Array, Population, TrainingMix
 
 LARGEST: Final = 1e6  # times the weight of the source that keeps its own
@@ -68,17 +68,15 @@ def with_weights(
     return replace(mix, stages=(*mix.stages[:-1], stage))
 
 
-def best_weights(
-    population: Population, mix: TrainingMix, error: Callable[[TrainingMix], float]
-) -> BestWeights:
-    """The weights of least ``error`` (of a mix), each right to about 1e-3 where it matters.
+def best_weights(population: Population, mix: TrainingMix, errors: Errors) -> BestWeights:
+    """The weights of least error, each right to about 1e-3 where it matters; ``errors``: of mixes, as joint_penalties.
 
     With one covariance the error at the best penalty costs little more than at a given one; with several it costs fifty
     times as much, so there the penalty is one more number of the search.
     """
     free, kept, sources = free_sources(mix), kept_source(mix), mix.stages[-1].sources
     if kept is None or not free:
-        return BestWeights((), (), error(with_weights(mix, (), ())))
+        return BestWeights((), (), errors([with_weights(mix, (), ())])[0])
     unit = sources[kept].weight
 
     def weights(logs: Array) -> list[float]:
@@ -88,17 +86,22 @@ def best_weights(
     given = np.clip(given, None, _LEVELS.bounds[1])
     if all(source.covariance_key is None for source in sources):
         found = log_search.least(
-            lambda logs: error(with_weights(mix, free, weights(logs))), [_LEVELS] * len(free), [given]
+            lambda points: errors([with_weights(mix, free, weights(logs)) for logs in points]),
+            [_LEVELS] * len(free),
+            [given],
         )
         return BestWeights(tuple(free), tuple(weights(found.logs)), found.error)
     scale = penalty_scale(population, mix.stages[-1])
 
-    def at(logs: Array) -> float:
-        penalty = inf if logs[-1] == inf else scale * exp(logs[-1])
-        return error(with_weights(mix, free, weights(logs[:-1]), penalty))
+    def at(points: Sequence[Array]) -> Sequence[float]:
+        penalties = [inf if logs[-1] == inf else scale * exp(logs[-1]) for logs in points]
+        return errors(
+            [with_weights(mix, free, weights(x[:-1]), p) for x, p in zip(points, penalties, strict=True)]
+        )
 
-    start = min(PENALTIES.single, key=lambda x: at(np.append(given, x)))
+    tried = at([np.append(given, x) for x in PENALTIES.single])
+    start = PENALTIES.single[int(np.argmin(tried))]
     penalties = log_search.Levels((start,) * len(_LEVELS.common), PENALTIES.single)
     logs = log_search.least(at, [*[_LEVELS] * len(free), penalties], [np.append(given, start)]).logs
     best = tuple(weights(logs[:-1]))
-    return BestWeights(tuple(free), best, error(with_weights(mix, free, best)))
+    return BestWeights(tuple(free), best, errors([with_weights(mix, free, best)])[0])

@@ -2,22 +2,26 @@
 
 Numbers of samples and of generations: the error may fall, peak (double descent) and fall again, or have its least value
 inside. The error is seen on a grid of twelve points a decade (two where there are more than 1e7), denser around the
-numbers where it may peak, refined at every extremum that could reach the bound, and bisected between neighbours that
-differ: every end of a range is an evaluation within the bound beside one above it. What is narrower than the grid and
-no extremum of it is not seen. An error that is costly is looked at less densely, guided by the ranges of a cheap one.
+numbers where it may peak, refined at every extremum that could reach the bound, and closed in on between neighbours
+that differ: every end of a range is an evaluation within the bound beside one above it. What is narrower than the grid
+and no extremum of it is not seen. An error that is costly is looked at less densely, guided by the ranges of a cheap
+one. All that is looked at together is asked for together; what is answered is confirmed one by one.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isqrt
+from math import inf, isqrt, log
 from typing import Final
 
 _PER_DECADE: Final = 12
 _GUIDED_PER_DECADE: Final = 3
 _MANY: Final = 10**7
+_PER_DECADE_OF_MANY: Final = 2
+_GUIDED_PER_DECADE_OF_MANY: Final = 0.5  # so many samples need no correction
 _FEW: Final = 16  # all numbers up to here are looked at
 _NEAR: Final = (0.9, 0.97, 1.03, 1.1)  # of the ends that a cheaper error has
+_SECTIONS: Final = 8  # of an interval that is closed in on
 _AROUND: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55)  # of a critical number, on either side
 
 
@@ -32,8 +36,10 @@ class Range:
 class Ranges:
     """The numbers from ``low`` to ``high`` where ``error`` is at most ``bound``.
 
-    ``critical``: numbers where the error may peak. ``open_end``: whether a range that reaches ``high`` goes on beyond.
-    ``guide``: the ranges of an error that is close to this one.
+    ``errors``: of several numbers at once (None: one by one); they may differ from ``error`` by rounding, or where
+    corrections are at the limit of being small: the ends of all ranges are confirmed. ``critical``: numbers where the
+    error may peak. ``open_end``: whether a range that reaches ``high`` goes on beyond. ``guide``: the ranges of an
+    error that is close to this one.
     """
 
     def __init__(
@@ -44,78 +50,130 @@ class Ranges:
         high: int,
         critical: Iterable[int] = (),
         *,
+        errors: Callable[[Sequence[int]], Sequence[float]] | None = None,
         open_end: bool = True,
         guide: "Ranges | None" = None,
     ) -> None:
-        self._error, self.bound, self.low, self.high, self.open_end = error, bound, low, high, open_end
-        self._known: dict[int, float] = {}
-        for n in _candidates(low, high, critical, guide):
-            self.error(n)
-        self._follow_extrema()
-        self.found = self._found()
+        self._error, self._errors = error, errors
+        self.bound, self.low, self.high, self.open_end = bound, low, high, open_end
+        self._seen: dict[int, float] = {}
+        self._confirmed: dict[int, float] = {}
+        candidates = _candidates(low, high, critical, guide)
+        self.found = self._searched(candidates)
+        if errors is not None and not self._holds():
+            self._errors = None
+            self._seen = dict(self._confirmed)
+            self.found = self._searched(candidates)
 
     def error(self, n: int) -> float:
         """At one number, computed once."""
-        if n not in self._known:
-            self._known[n] = self._error(n)
-        return self._known[n]
+        if n not in self._confirmed:
+            self._confirmed[n] = self._error(n)
+        return self._confirmed[n]
 
     def within(self, n: int) -> bool:
         """Whether the error there is at most the bound."""
         return self.error(n) <= self.bound
 
+    # --- the search, by what is seen ------------------------------------------------------------------
+
+    def _searched(self, candidates: Sequence[int]) -> tuple[Range, ...]:
+        self._look(candidates)
+        self._follow_extrema()
+        return self._found()
+
+    def _look(self, numbers: Iterable[int]) -> None:
+        """See the errors of these numbers."""
+        new = sorted({n for n in numbers if n not in self._seen})
+        if self._errors is None:
+            self._seen.update((n, self.error(n)) for n in new)
+        elif new:
+            self._seen.update(zip(new, self._errors(new), strict=True))
+
+    def _inside(self, n: int) -> bool:
+        return self._seen[n] <= self.bound
+
     def _follow_extrema(self) -> None:
         """Look between grid points where the error turns and could cross the bound there."""
-        points = sorted(self._known)
+        points = sorted(self._seen)
+        values = [self._seen[n] for n in points]
+        turns = []
         for i in range(1, len(points) - 1):
-            a, value, b = points[i - 1], self.error(points[i]), points[i + 1]
-            near = [self.error(n) for n in points[max(i - 2, 0) : i + 3]]
-            beside = self.error(a), self.error(b)
+            a, value, b = values[i - 1], values[i], values[i + 1]
+            near = values[max(i - 2, 0) : i + 3]
             # a smooth extremum lies beyond the middle one of five points by less than these differ
-            if value <= min(beside) and 0 < value - self.bound <= max(near) - value:
-                self._turn(a, b, 1.0)
-            elif value >= max(beside) and 0 <= self.bound - value <= value - min(near):
-                self._turn(a, b, -1.0)
+            if value <= min(a, b) and 0 < value - self.bound <= max(near) - value:
+                turns.append((points[i - 1], points[i + 1], 1.0))
+            elif value >= max(a, b) and 0 <= self.bound - value <= value - min(near):
+                turns.append((points[i - 1], points[i + 1], -1.0))
+        while turns:
+            self._look(n for a, b, _ in turns for n in _sections(a, b))
+            turns = [closer for turn in turns if (closer := self._turned(*turn)) is not None]
 
-    def _turn(self, a: int, b: int, sign: float) -> None:
-        """Close in on the extremum between a and b (sign 1: least) until the bound is crossed, or it is found."""
-        while b - a > 3:
-            left, right = a + (b - a) // 3, b - (b - a) // 3
-            x, y = sign * self.error(left), sign * self.error(right)
-            if self.within(left) == (sign > 0) or self.within(right) == (sign > 0):
-                return
-            a, b = (a, right) if x <= y else (left, b)
-        for n in range(a + 1, b):
-            self.error(n)
+    def _turned(self, a: int, b: int, sign: float) -> tuple[int, int, float] | None:
+        """Closer around the extremum between a and b (sign 1: least); None once it is found, or crosses the bound."""
+        inner = _sections(a, b)
+        if len(inner) == b - a - 1 or any(self._inside(n) == (sign > 0) for n in inner):
+            return None
+        points = [a, *inner, b]
+        i = min(range(1, len(points) - 1), key=lambda k: sign * self._seen[points[k]])
+        return points[i - 1], points[i + 1], sign
 
     def _found(self) -> tuple[Range, ...]:
-        points = sorted(self._known)
+        points = sorted(self._seen)
+        inside = [self._inside(n) for n in points]
+        changes = [pair for k, pair in enumerate(pairwise(points)) if inside[k] != inside[k + 1]]
         found: list[Range] = []
-        first: int | None = points[0] if self.within(points[0]) else None
-        for a, b in pairwise(points):
-            if self.within(a) == self.within(b):
-                continue
-            inside = self._edge(a, b)
+        first: int | None = points[0] if inside[0] else None
+        for a, b in self._edges(changes):
             if first is None:
-                first = inside
+                first = b
             else:
-                found.append(Range(first, inside))
+                found.append(Range(first, a))
                 first = None
         if first is not None:
             found.append(Range(first, None if self.open_end else self.high))
         return tuple(found)
 
-    def _edge(self, a: int, b: int) -> int:
-        """The last number within the bound on the way to the first that is not, between a and b; either may be it."""
-        start = self.within(a)
-        while b - a > 1:
-            middle = isqrt(a * b) if a > 0 and b > 4 * a else (a + b) // 2
-            middle = min(max(middle, a + 1), b - 1)
-            if self.within(middle) == start:
-                a = middle
-            else:
-                b = middle
-        return a if start else b
+    def _edges(self, pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Neighbours between the numbers of each pair that lie on either side of the bound, as these do."""
+        while any(b - a > 1 for a, b in pairs):
+            inner = [self._between(a, b) for a, b in pairs]
+            self._look(n for numbers in inner for n in numbers)
+            closer = []
+            for (a, b), numbers in zip(pairs, inner, strict=True):
+                points = [a, *numbers, b]
+                k = next(k for k, n in enumerate(points) if self._inside(n) != self._inside(a))
+                closer.append((points[k - 1], points[k]))
+            pairs = closer
+        return pairs
+
+    def _between(self, a: int, b: int) -> list[int]:
+        """Numbers between a and b, most of them where the error may cross the bound."""
+        if b - a <= _SECTIONS:
+            return list(range(a + 1, b))
+        points = {isqrt(a * b) if a > 0 and b > 4 * a else (a + b) // 2}
+        u, v = self._seen[a], self._seen[b]
+        if 0 < u < inf and 0 < v < inf and self.bound > 0:  # nearly a line between logarithms
+            share = log(self.bound / u) / log(v / u)
+            x = round(a * (b / a) ** share if a > 0 else a + (b - a) * share)
+            reach = max((b - a) // 100, 2)
+            points.update((x - reach, x - 1, x, x + 1, x + reach))
+        points.update(_sections(a, b)[1::3])
+        return sorted(n for n in points if a < n < b)
+
+    # --- confirmed -------------------------------------------------------------------------------------
+
+    def _holds(self) -> bool:
+        """Whether the errors one by one say the same of the ranges' ends, and of the least."""
+        for one in self.found:
+            last = self.high if one.last is None else one.last
+            if not (self.within(one.first) and self.within(last)):
+                return False
+            outside = [n for n in (one.first - 1, last + 1) if self.low <= n <= self.high]
+            if any(self.within(n) for n in outside):
+                return False
+        return bool(self.found) or not self.within(self.least()[0])
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -129,8 +187,8 @@ class Ranges:
 
     def least(self) -> tuple[int, float]:
         """The number of the least error that was seen, and the error."""
-        n = min(self._known, key=lambda one: (self._known[one], one))
-        return n, self._known[n]
+        n = min(self._seen, key=lambda one: (self._seen[one], one))
+        return n, self.error(n)
 
 
 def _candidates(low: int, high: int, critical: Iterable[int], guide: Ranges | None) -> Sequence[int]:
@@ -145,8 +203,17 @@ def _candidates(low: int, high: int, critical: Iterable[int], guide: Ranges | No
                     points.update((end - 1, end, end + 1, *(round(end * factor) for factor in _NEAR)))
         points.add(guide.least()[0])
     step = float(max(low, 1))
-    dense = _PER_DECADE if guide is None else _GUIDED_PER_DECADE
+    dense, many = (
+        (_PER_DECADE, _PER_DECADE_OF_MANY)
+        if guide is None
+        else (_GUIDED_PER_DECADE, _GUIDED_PER_DECADE_OF_MANY)
+    )
     while step <= high:
         points.add(round(step))
-        step *= 10.0 ** (1.0 / (dense if step < _MANY else 2))
+        step *= 10.0 ** (1.0 / (dense if step < _MANY else many))
     return sorted(n for n in points if low <= n <= high)
+
+
+def _sections(a: int, b: int) -> list[int]:
+    """Numbers that cut the interval into equal parts, all of it where it is short."""
+    return sorted({a + (b - a) * k // _SECTIONS for k in range(1, _SECTIONS)} - {a, b})

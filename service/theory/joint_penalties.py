@@ -4,7 +4,7 @@ A generator that is best for itself is not best for the model trained on its lab
 ever, what it overfits a penalty downstream can still damp. So all penalties that are asked for are found together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import exp, inf, log
 from typing import Final
@@ -23,6 +23,8 @@ LEVELS: Final = log_search.Levels(  # decades around tr Σ/N; 0 and predicting z
     single=(-inf, *(_LN10 * x for x in (*range(-13, -4), *_HALVES, *range(4, 8))), inf),
 )
 
+Errors = Callable[[Sequence[TrainingMix]], Sequence[float]]
+
 
 def optimal_stages(mix: TrainingMix) -> list[int]:
     """Indices of the stages before the last whose penalty is to be found."""
@@ -38,14 +40,14 @@ def evaluations(mix: TrainingMix, *, last_too: bool = False) -> int:
 
 
 def with_best_penalties(
-    population: Population, mix: TrainingMix, error: Callable[[TrainingMix], float], *, last_too: bool = False
+    population: Population, mix: TrainingMix, errors: Errors, *, last_too: bool = False
 ) -> TrainingMix:
     """The mix with every "optimal" penalty before the last stage replaced by the jointly best one.
 
-    ``error``: the test error of a mix whose earlier penalties are numbers. The penalties are the arg min of it over
-    [0, ∞]^stages, each right to about 1e-4 (the error there to 1e-8). ``last_too``: a last penalty that is "optimal" is
-    found beside them, so that all are numbers to ``error``, and stays "optimal" in the answer. Raises Unsupported for
-    more than 16 of them.
+    ``errors``: the test errors of mixes whose earlier penalties are numbers, infinite where there is none. The
+    penalties are the arg min over [0, ∞]^stages, each right to about 1e-4 (the error there to 1e-8). ``last_too``: a
+    last penalty that is "optimal" is found beside them, so that all are numbers to ``errors``, and stays "optimal" in
+    the answer. Raises Unsupported for more than 16 of them.
     """
     chosen = optimal_stages(mix)
     if not chosen:
@@ -65,7 +67,7 @@ def with_best_penalties(
             stages[i] = replace(stages[i], penalty=inf if x == inf else scale * exp(x))
         return replace(mix, stages=tuple(stages))
 
-    found = log_search.least(lambda logs: error(mix_at(logs)), [LEVELS] * len(chosen))
+    found = log_search.least(lambda points: errors(list(map(mix_at, points))), [LEVELS] * len(chosen))
     best = mix_at(found.logs)
     return replace(best, stages=(*best.stages[:-1], mix.stages[-1]))
 

@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from scipy.optimize import minimize
 
-from service.theory.errors import NotConverged, Unsupported
 from service.theory.model import Array
 
 _STEP: Final = 1e-3  # of the differences that stand for derivatives
@@ -51,30 +50,30 @@ def evaluations(count: int, levels: Levels) -> int:
     return len(levels.common) + 2 * count * len(levels.single) + 30 * (2 * count + 1)
 
 
-def least(error: Callable[[Array], float], levels: Sequence[Levels], starts: Sequence[Array] = ()) -> Point:
+Errors = Callable[[Sequence[Array]], Sequence[float]]
+
+
+def least(errors: Errors, levels: Sequence[Levels], starts: Sequence[Array] = ()) -> Point:
     """The minimum over numbers of these levels; every logarithm is right to about 1e-4, the error to 1e-8 relative.
 
-    ``error``: of the logarithms; NotConverged and Unsupported count as infinite. ``starts``: further points to begin
-    with. Where an end is as good as any finite number, the end is chosen.
+    ``errors``: at several points of logarithms, infinite where there is none. ``starts``: further points to begin with.
+    Where an end is as good as any finite number, the end is chosen.
     """
-    return _Search(error, levels).best(starts)
+    return _Search(errors, levels).best(starts)
 
 
 class _Search:
-    def __init__(self, error: Callable[[Array], float], levels: Sequence[Levels]) -> None:
-        self.error, self.levels = error, levels
+    def __init__(self, errors: Errors, levels: Sequence[Levels]) -> None:
+        self.errors, self.levels = errors, levels
 
-    def at(self, logs: Array) -> Point:
+    def at(self, points: Sequence[Array]) -> list[Point]:
         """Evaluates."""
-        try:
-            return Point(logs, self.error(logs))
-        except (NotConverged, Unsupported):  # next to a threshold
-            return Point(logs, inf)
+        return [Point(logs, error) for logs, error in zip(points, self.errors(points), strict=True)]
 
     def best(self, starts: Sequence[Array]) -> Point:
         """See ``least``."""
         common = np.array([one.common for one in self.levels]).T
-        tried = [self.at(logs) for logs in [*common, *starts]]
+        tried = self.at([*common, *starts])
         tried.sort(key=lambda point: point.error)
         best = min((self._polished(start) for start in tried[:_STARTS]), key=lambda point: point.error)
         for _ in range(_ROUNDS):
@@ -87,8 +86,8 @@ class _Search:
     def _scanned(self, point: Point) -> Point:
         """The best that moving one number after the other over its whole range finds."""
         for k, levels in enumerate(self.levels):
-            tried = [self.at(_moved(point.logs, k, x)) for x in levels.single]
-            between = [self.at(_moved(point.logs, k, x)) for x in _vertices(levels.single, tried)]
+            tried = self.at([_moved(point.logs, k, x) for x in levels.single])
+            between = self.at([_moved(point.logs, k, x) for x in _vertices(levels.single, tried)])
             point = min([point, *tried, *between], key=lambda one: one.error)
         return point
 
@@ -96,7 +95,7 @@ class _Search:
         """An end wherever no finite number is better by more than rounding."""
         for k, levels in enumerate(self.levels):
             for end in (x for x in levels.single if abs(x) == inf):
-                ended = self.at(_moved(point.logs, k, end))
+                (ended,) = self.at([_moved(point.logs, k, end)])
                 if ended.error <= point.error * (1.0 + 1e-12):
                     point = ended
         return point
@@ -108,23 +107,27 @@ class _Search:
             return start
         best = start
 
-        def value(x: Array) -> float:
-            nonlocal best
-            logs = start.logs.copy()
-            logs[free] = x
-            point = self.at(logs)
-            if point.error < best.error:
-                best = point
+        steps = np.concatenate(
+            [np.zeros((1, free.size)), _STEP * np.eye(free.size), -_STEP * np.eye(free.size)]
+        )
+
+        def value(point: Point) -> float:
             if point.error == 0:
                 return -_BEYOND
             return log(point.error / start.error) if point.error < inf else _BEYOND
 
-        def slope(x: Array) -> Array:
-            steps = _STEP * np.eye(free.size)
-            return np.array([(value(x + step) - value(x - step)) / (2.0 * _STEP) for step in steps])
+        def value_and_slope(x: Array) -> tuple[float, Array]:
+            nonlocal best
+            logs = np.tile(start.logs, (len(steps), 1))
+            logs[:, free] = x + steps
+            points = self.at(list(logs))
+            best = min([best, *points], key=lambda point: point.error)
+            here, *beside = map(value, points)
+            above, below = np.reshape(beside, (2, free.size))
+            return here, (above - below) / (2.0 * _STEP)
 
         minimize(
-            value, start.logs[free], jac=slope, method="L-BFGS-B",
+            value_and_slope, start.logs[free], jac=True, method="L-BFGS-B",
             bounds=[self.levels[k].bounds for k in free.tolist()],
             options={"maxiter": _ITERATIONS, "ftol": 1e-13, "gtol": 1e-7},
         )  # fmt: skip

@@ -1,17 +1,21 @@
 """The test error of a training mix: total, exact decomposition, baselines, and the penalty to use."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from math import isnan
 from typing import Literal
 
 from service.theory.accumulate import accumulated_error, accumulated_prediction
 from service.theory.corrected import correctable, corrected
+from service.theory.errors import NotConverged, Unsupported
 from service.theory.exact import off_the_threshold, refined
 from service.theory.general import General, general_prediction
 from service.theory.joint_penalties import with_best_penalties
 from service.theory.matrices.prediction import matrix_error, matrix_prediction
 from service.theory.mixes.prediction import mixed_prediction
 from service.theory.mixes.scenarios import is_mixed
+from service.theory.mixes.totals import totals
 from service.theory.model import Population, TrainingMix
 from service.theory.plain_prediction import is_plain, plain_prediction
 from service.theory.results import Decomposition, Prediction
@@ -39,7 +43,7 @@ def predict(
     if mix.has_matrices:
         found = matrix_prediction(population, mix, partial(predict, population))
         return found if order == 0 else corrected(population, found)
-    mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
+    mix = with_best_penalties(population, mix, partial(test_errors, population))
     prediction = _refined(population, mix, order, flat_range=flat_range)
     if order == 0 or prediction.regularization.recommended.total < _INFINITE:
         return prediction
@@ -58,8 +62,21 @@ def test_error(population: Population, mix: TrainingMix) -> float:
         return accumulated_error(population, mix)
     if mix.has_matrices:
         return matrix_error(population, mix, partial(predict, population))
-    mix = with_best_penalties(population, mix, lambda candidate: test_error(population, candidate))
+    mix = with_best_penalties(population, mix, partial(test_errors, population))
     return General(population, mix).total()
+
+
+def test_errors(population: Population, mixes: Sequence[TrainingMix]) -> list[float]:
+    """The same of many mixes, side by side where they are regular; infinite where there is none."""
+
+    def alone(mix: TrainingMix) -> float:
+        try:
+            return test_error(population, mix)
+        except (NotConverged, Unsupported):  # next to a threshold
+            return _INFINITE
+
+    found = totals(population, mixes, 0).tolist()
+    return [alone(mix) if isnan(value) else value for mix, value in zip(mixes, found, strict=True)]
 
 
 def _refined(

@@ -1,6 +1,7 @@
 """Penalty, weights, sources, what binds and the cheapest change, against brute force and closed forms."""
 
 import math
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,12 +17,13 @@ from service.recommendations.evaluation import Evaluator
 from service.recommendations.schemas import Bound, RecommendationRequest
 from service.theory.best_weights import best_weights, with_weights
 from service.theory.model import OPTIMAL, REAL, Population, Shift, Source, Stage, TrainingMix
-from service.theory.prediction import predict, test_error
+from service.theory.prediction import predict, test_error, test_errors
 from tests.predictions.bodies import dataset
 from tests.recommendations.asking import Body, changed, error, mixture, quality, recommend, recursive, stages
 from tests.theory.problems import isotropic, power_law
 
 test_error.__test__ = False  # type: ignore[attr-defined]
+test_errors.__test__ = False  # type: ignore[attr-defined]
 
 NOTHING = {"kind": "isotropic", "squared_norm": 0.0}
 TWO = mixture(quality(150, 0.02), quality(150, 0.3, noise_variance=0.5))
@@ -48,7 +50,7 @@ def at_weights(population: Population, mix: TrainingMix, weights: Any) -> float:
 def test_weights_against_many_starts() -> None:
     population = power_law(40, 1.2)
     mix = two_weights(population, (0.05, 0.4))
-    found = best_weights(population, mix, lambda one: test_error(population, one))
+    found = best_weights(population, mix, partial(test_errors, population))
     for start in ((0.0, 0.0), (-3.0, 1.0), (1.0, -4.0)):
         other = minimize(
             lambda x: at_weights(population, mix, np.exp(x)), start, method="Nelder-Mead",
@@ -70,7 +72,7 @@ def test_weights_of_several_covariances_against_scipy() -> None:
         Source("b", Shift(np.full(30, 0.4)), 90, 0.2, 1.0, modes[::-1].copy()),
     )
     mix = TrainingMix((Stage("f", sources, 0.1),))
-    found = best_weights(population, mix, lambda one: test_error(population, one))
+    found = best_weights(population, mix, partial(test_errors, population))
     other = minimize(
         lambda x: test_error(population, with_weights(mix, (1, 2), np.exp(x[:2]).tolist(), float(np.exp(x[2])))),
         (0.0, -3.0, -3.0), method="Nelder-Mead", options={"maxfev": 600, "xatol": 1e-5, "fatol": 1e-14},
@@ -85,7 +87,7 @@ def test_weight_in_closed_form() -> None:
     population = isotropic(d, s1)
     sources = (Source(REAL, REAL, p1 * N, s1, 2.0), Source("s", Shift(np.array([c2 / d])), (1 - p1) * N, s2))
     found = best_weights(
-        population, TrainingMix((Stage("f", sources, OPTIMAL),)), lambda one: test_error(population, one)
+        population, TrainingMix((Stage("f", sources, OPTIMAL),)), partial(test_errors, population)
     )
     own, other = s1 / p1 * d / N, s2 / (1 - p1) * d / N
     alpha = own / (c2 + own + other)

@@ -1,6 +1,6 @@
 """The prediction of a mix with covariance matrices: totals, decomposition, baselines, the penalty to use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, nan
@@ -76,9 +76,18 @@ def matrix_error(population: Population, mix: TrainingMix, predict: Predict) -> 
 
 def _resolved(population: Population, mix: TrainingMix, predict: Predict) -> TrainingMix:
     """With every "optimal" penalty before the last stage found; the last one's is searched for beside them."""
-    return with_best_penalties(
-        population, mix, lambda one: matrix_error(population, one, predict), last_too=True
-    )
+
+    def errors(mixes: Sequence[TrainingMix]) -> list[float]:
+        return [_error_or_infinity(population, one, predict) for one in mixes]
+
+    return with_best_penalties(population, mix, errors, last_too=True)
+
+
+def _error_or_infinity(population: Population, mix: TrainingMix, predict: Predict) -> float:
+    try:
+        return matrix_error(population, mix, predict)
+    except (NotConverged, Unsupported):  # next to a threshold
+        return inf
 
 
 def diagonal(mix: TrainingMix) -> TrainingMix:

@@ -22,8 +22,8 @@ from service.theory.mixes.solved import Solved
 from service.theory.model import Array, Mask, Population
 from service.theory.penalty import apart, difference, interpolated_minima, settled
 
-_INTERPOLATION: Final = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
-_ROOM: Final = 1e-9  # next to a threshold what is left of the samples is rounding
+INTERPOLATION: Final = 1e-6  # a value of the interpolant this right vouches for the place of its minimum
+ROOM: Final = 1e-9  # next to a threshold what is left of the samples is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ class Batch:
         """Derivatives by ln θ of the errors of mixes and, below them, of the real fits."""
         near = apart(theta[:mixes])
         totals = self.last.at(
-            self._fits([(x, self.solved.shares_at(x)[0]) for x in near.reshape(2, -1)], mixes)
+            self.fits([(x, self.solved.shares_at(x)[0]) for x in near.reshape(2, -1)], mixes)
         )
         real = self.real.at(apart(theta[mixes:]).reshape(2, -1))
         real_totals = real.bias + real.ratio * self.real.noise
@@ -131,7 +131,7 @@ class Batch:
     def _at_zero(self, mixes: int, reals: int) -> Array:
         """The errors at penalty 0, nan at the threshold."""
         found, real = np.empty(mixes + reals), self.real.at(self.real.ridges(np.zeros(reals)))
-        found[:mixes] = self.last.at(self._fits([self.solved.at(np.zeros(1))], mixes))
+        found[:mixes] = self.last.at(self.fits([self.solved.at(np.zeros(1))], mixes))
         found[mixes:] = real.bias + real.ratio * self.real.noise
         return found
 
@@ -147,7 +147,7 @@ class Batch:
         real = self.real.at(thetas)
         kinds = [(given, given_shares), (best, shares[:n]), self.solved.at(own.penalty[clean])]
         kinds += [(far[k : k + 1], shares[n + k : n + k + 1]) for k in range(far.size)]
-        fits = self._fits(kinds, self.count)
+        fits = self.fits(kinds, self.count)
         totals = self.last.at(fits).reshape(len(kinds), self.count)
         parts = self.real.corrected(thetas) if order else asymptotic_parts(real.bias, real.ratio)
         errors = self._errors(order, fits, totals, parts)
@@ -157,7 +157,7 @@ class Batch:
             self.population, np.broadcast_to(self.mixes.real_noise, self.count), totals[1]
         )
         return Outcomes(
-            self._regular(totals, own) & worth & self._roomy(fits),
+            self._regular(totals, own) & worth & self.roomy(fits),
             given_error.small
             & best_error.small
             & clean_error.small
@@ -195,19 +195,19 @@ class Batch:
         optima, signal, clean = self.optima, self.population.signal, self.clean
         least, value = totals[1], optima.value
         real = own.bias + own.ratio * self.real.noise
-        fine = optima.real_regular & (np.abs(real - optima.real_value) <= _INTERPOLATION * real)
-        fine &= real < (1.0 - _INTERPOLATION) * signal
+        fine = optima.real_regular & (np.abs(real - optima.real_value) <= INTERPOLATION * real)
+        fine &= real < (1.0 - INTERPOLATION) * signal
         regular = optima.regular & (fine[clean] if clean == slice(None) else fine.all())
-        regular = regular & (np.abs(least - value) <= _INTERPOLATION * least)
+        regular = regular & (np.abs(least - value) <= INTERPOLATION * least)
         return np.asarray(
-            regular & (least < (1.0 - _INTERPOLATION) * signal) & (totals[:3] < np.inf).all(axis=0)
+            regular & (least < (1.0 - INTERPOLATION) * signal) & (totals[:3] < np.inf).all(axis=0)
         )
 
-    def _roomy(self, fits: Fits) -> Mask:
+    def roomy(self, fits: Fits) -> Mask:
         """Whether no fit is so close to its threshold that its room is rounding."""
-        roomy = (fits.room.reshape(-1, self.count) > _ROOM).all(axis=0)
+        roomy = (fits.room.reshape(-1, self.count) > ROOM).all(axis=0)
         for one in {id(one): one for one in self.solved.fits}.values():
-            roomy = roomy & (one.room > _ROOM)
+            roomy = roomy & (one.room > ROOM)
         return np.asarray(roomy)
 
     def _ends(self) -> Array:
@@ -218,7 +218,7 @@ class Batch:
         ends = interpolated_ends(self.population.grid.theta, optima.curve[0], float(optima.theta[0]), limit)
         return np.empty(0) if ends.low is None or ends.high is None else np.array([ends.low, ends.high])
 
-    def _fits(self, kinds: list[tuple[Array, Array]], rows: int) -> Fits:
+    def fits(self, kinds: list[tuple[Array, Array]], rows: int) -> Fits:
         """Of the last stage: ``rows`` scenarios of each kind of effective ridges and shares."""
         theta = np.concatenate([np.broadcast_to(theta, rows) for theta, _ in kinds])
         shares = np.concatenate([np.broadcast_to(shares, (rows, shares.shape[1])) for _, shares in kinds])
