@@ -22,6 +22,7 @@ _GUIDED_PER_DECADE_OF_MANY: Final = 0.5  # so many samples need no correction
 _FEW: Final = 16  # all numbers up to here are looked at
 _NEAR: Final = (0.9, 0.97, 1.03, 1.1)  # of the ends that a cheaper error has
 _SECTIONS: Final = 8  # of an interval that is closed in on
+_EQUAL: Final = 1e-12  # relative: a difference this small is rounding
 _AROUND: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55)  # of a critical number, on either side
 
 
@@ -31,6 +32,10 @@ class Range:
 
     first: int
     last: int | None
+
+
+class _NotConfirmed(Exception):
+    """What was seen side by side is not what the errors one by one say."""
 
 
 class Ranges:
@@ -59,8 +64,9 @@ class Ranges:
         self._seen: dict[int, float] = {}
         self._confirmed: dict[int, float] = {}
         candidates = _candidates(low, high, critical, guide)
-        self.found = self._searched(candidates)
-        if errors is not None and not self._holds():
+        try:
+            self.found = self._searched(candidates)
+        except _NotConfirmed:
             self._errors = None
             self._seen = dict(self._confirmed)
             self.found = self._searched(candidates)
@@ -80,7 +86,10 @@ class Ranges:
     def _searched(self, candidates: Sequence[int]) -> tuple[Range, ...]:
         self._look(candidates)
         self._follow_extrema()
-        return self._found()
+        found = self._found()
+        if not self._holds(found):
+            raise _NotConfirmed
+        return found
 
     def _look(self, numbers: Iterable[int]) -> None:
         """See the errors of these numbers."""
@@ -125,7 +134,7 @@ class Ranges:
         changes = [pair for k, pair in enumerate(pairwise(points)) if inside[k] != inside[k + 1]]
         found: list[Range] = []
         first: int | None = points[0] if inside[0] else None
-        for a, b in self._edges(changes):
+        for a, b in map(self._settled, changes, self._edges(changes)):
             if first is None:
                 first = b
             else:
@@ -164,16 +173,31 @@ class Ranges:
 
     # --- confirmed -------------------------------------------------------------------------------------
 
-    def _holds(self) -> bool:
-        """Whether the errors one by one say the same of the ranges' ends, and of the least."""
-        for one in self.found:
-            last = self.high if one.last is None else one.last
-            if not (self.within(one.first) and self.within(last)):
-                return False
-            outside = [n for n in (one.first - 1, last + 1) if self.low <= n <= self.high]
-            if any(self.within(n) for n in outside):
-                return False
-        return bool(self.found) or not self.within(self.least()[0])
+    def _settled(self, between: tuple[int, int], edge: tuple[int, int]) -> tuple[int, int]:
+        """The edge as the errors one by one have it, looked for beside the one that was seen. Raises _NotConfirmed."""
+        if self._errors is None:
+            return edge
+        (a, b), before, step = edge, self._inside(edge[0]), 1
+        while self.within(a) != before:
+            if a == between[0]:
+                raise _NotConfirmed
+            a, b, step = max(a - step, between[0]), a, 2 * step
+        while self.within(b) == before:
+            if b == between[1]:
+                raise _NotConfirmed
+            a, b, step = b, min(b + step, between[1]), 2 * step
+        while b - a > 1:
+            middle = (a + b) // 2
+            a, b = (middle, b) if self.within(middle) == before else (a, middle)
+        return a, b
+
+    def _holds(self, found: tuple[Range, ...]) -> bool:
+        """Whether the errors one by one say the same of both ends, and of the least where none is within the bound."""
+        if self._errors is None:
+            return True
+        if any(self.within(n) != self._inside(n) for n in {self.low, self.high}):
+            return False
+        return bool(found) or not self.within(self.least()[0])
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -186,8 +210,9 @@ class Ranges:
         return self.found[0].first if self.found else None
 
     def least(self) -> tuple[int, float]:
-        """The number of the least error that was seen, and the error."""
-        n = min(self._seen, key=lambda one: (self._seen[one], one))
+        """The number of the least error that was seen, the first of those that are equal, and the error."""
+        limit = min(self._seen.values()) * (1.0 + _EQUAL)
+        n = min(one for one, value in self._seen.items() if value <= limit)
         return n, self.error(n)
 
 

@@ -16,6 +16,7 @@ from service.theory.mixes.fits import Fits
 from service.theory.mixes.outcomes import INTERPOLATION, Batch
 from service.theory.mixes.scenarios import Mixes, Numbers, is_mixed, real_source
 from service.theory.model import Array, Mask, Population, Shift, Stage, TrainingMix
+from service.theory.plain_prediction import is_plain
 
 _CHUNK: Final = 32_000  # modes × mixes that are computed at a time: they share the processor's cache
 
@@ -24,8 +25,8 @@ def totals(population: Population, mixes: Sequence[TrainingMix], order: Literal[
     """Test errors, nan where a mix has to be looked at by itself; shape (mixes,).
 
     In order 1 without the correction where it is not small at this penalty. Mixes that differ in samples, weights,
-    noise and penalties alone are computed together. Reduces to ``predict``, which knows in addition the exact values of
-    mixes without penalties, and in order 1 decides for all the penalties it looks at together.
+    noise and penalties alone are computed together. Reduces to ``predict``, which in order 1 knows in addition the
+    exact values of mixes without penalties, and decides together for all penalties whether corrections are small.
     """
     found = np.full(len(mixes), np.nan)
     groups: dict[Hashable, list[int]] = {}
@@ -34,6 +35,8 @@ def totals(population: Population, mixes: Sequence[TrainingMix], order: Literal[
             groups.setdefault(tuple(_structure(stage) for stage in mix.stages), []).append(i)
     step = max(1, _CHUNK // population.eigenvalues.size)
     for members in groups.values():
+        if len(members) == 1 and is_plain(population, mixes[members[0]]):
+            continue  # by itself it is faster
         for k in range(0, len(members), step):
             rows = members[k : k + step]
             found[rows] = _side_by_side(population, [mixes[i] for i in rows], order)
@@ -53,10 +56,7 @@ def _side_by_side(population: Population, mixes: Sequence[TrainingMix], order: L
         total = batch.last.at(fits)
         regular = regular & (total < np.inf) & batch.roomy(fits)
         if order == 1:
-            numbers = batch.mixes.numbers
             total = _corrected(batch, fits, penalty, total)
-            exact = np.all(np.broadcast_arrays(*(stage.penalty == 0 for stage in numbers)), axis=0)
-            regular = regular & ~exact
         return np.broadcast_to(np.where(regular & np.isfinite(total), total, np.nan), len(mixes))
 
 
