@@ -2,8 +2,8 @@
 
 What a field does to the compiled mix is found by compiling the request with two other values of it. Where the field
 arrives there as it is (a number of samples, a noise variance, a penalty, a weight), it becomes a slot of the theory's
-variations and no request need be compiled for its values. Every other field (a dimension, a number of
-generations) makes a group of its own for each of its values.
+variations and no request need be compiled for its values; so does the size of a shift. Every other field (a dimension,
+a number of generations) makes a group of its own for each of its values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from service.predictions.engine import compiled, seconds_of, work_of
 from service.predictions.schemas import PredictionRequest
 from service.theory.corrected import correctable
 from service.theory.mixes.scenarios import is_mixed
-from service.theory.model import Array, Population, TrainingMix
+from service.theory.model import Array, Population, Shift, TrainingMix
 from service.theory.plain_prediction import is_plain
 from service.theory.slots import COLUMNS, Columns, Slot
 from service.theory.variations import predictions
@@ -32,6 +32,7 @@ Places = NDArray[np.intp]
 
 _REMEMBERED = 2_000_000  # modes of the compiled groups that are kept
 # Seconds: measured on one core of a cloud machine, rounded up. They only decide what is refused.
+_ROUNDING = 1e-13  # relative, of numbers that are one in theory
 _COMPILATION = 2e-4
 _BY_ITSELF = 1e-3
 _SIDE_BY_SIDE = 3e-8
@@ -203,7 +204,7 @@ class _Group:
     def __init__(
         self, base: Mapping[str, Any], variants: Sequence[Variant], done: set[int], stored: Population | None
     ) -> None:
-        self.stored = stored
+        self.stored, self.variants = stored, variants
         for i, variant in enumerate(variants):  # at a point inside of what was checked, away from 0
             if i not in done:
                 base = variant.replaced(base, variant.high)
@@ -236,7 +237,11 @@ class _Group:
     def predictions(self, values: Array, order: Literal[0, 1]) -> Columns:
         """At ``values`` of all variants, shape (points, variants)."""
         population, mix = self.compiled
-        varied = {slot: values[:, i] for i, slots in enumerate(self.slots) for slot in slots}
+        varied = {
+            slot: values[:, i] / variant.high if slot.field == "shift" else values[:, i]
+            for i, (variant, slots) in enumerate(zip(self.variants, self.slots, strict=True))
+            for slot in slots
+        }
         return predictions(population, mix, varied, len(values), order=order)
 
 
@@ -257,6 +262,14 @@ def _slots(at_high: Compiled, at_low: Compiled, high: float, low: float) -> tupl
         found.append(slot)
         return x == high and y == low
 
+    def settled_labels(x: str | Shift, y: str | Shift, slot: Slot) -> bool:
+        if isinstance(x, str) or isinstance(y, str):
+            return x == y
+        if np.array_equal(x.power, y.power):
+            return True
+        found.append(slot)
+        return high > 0 and np.allclose(y.power, (low / high) * x.power, rtol=_ROUNDING, atol=0.0)
+
     if mix_a.keeps_data or not settled(a.noise_variance, b.noise_variance, Slot("noise_variance")):
         return None
     for k, (stage, other) in enumerate(zip(mix_a.stages, mix_b.stages, strict=True)):
@@ -267,7 +280,7 @@ def _slots(at_high: Compiled, at_low: Compiled, high: float, low: float) -> tupl
         if not settled(stage.penalty, other.penalty, Slot("penalty", k)):
             return None
         for j, (x, y) in enumerate(zip(stage.sources, other.sources, strict=True)):
-            if x.name != y.name or not _same_origin(x.labels, y.labels):
+            if x.name != y.name or not settled_labels(x.labels, y.labels, Slot("shift", k, j)):
                 return None
             if x.covariance_key != y.covariance_key:
                 return None
@@ -277,12 +290,6 @@ def _slots(at_high: Compiled, at_low: Compiled, high: float, low: float) -> tupl
             if not all(settled(getattr(x, name), getattr(y, name), Slot(name, k, j)) for name in fields):
                 return None
     return tuple(found)
-
-
-def _same_origin(x: object, y: object) -> bool:
-    if isinstance(x, str) or isinstance(y, str):
-        return x == y
-    return _same_array(getattr(x, "power", None), getattr(y, "power", None))
 
 
 def _same_array(x: Array | None, y: Array | None) -> bool:

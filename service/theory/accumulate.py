@@ -65,7 +65,7 @@ class _Accumulated:
         self.rows = np.cumsum(self.added)
         self.shares = np.divide(self.added, self.rows, out=np.zeros_like(self.rows), where=self.rows > 0)
 
-    def predict(self) -> Prediction:
+    def predict(self, *, flat_range: bool) -> Prediction:
         """See accumulated_prediction."""
         population, total = self.population, float(self.rows[-1])
         best, final = self._best(), self.stages[-1]
@@ -75,7 +75,8 @@ class _Accumulated:
         at_best = error if penalty_sum == best.penalty else self._decomposition(self._fits(best.penalty))
         clean = self._real("clean", total, penalty_sum)
         real = self._real("real", float(self.rows[0]), penalty_sum)
-        found, per_sample = self._flat_range(best), 1.0 / max(total, 1.0)
+        found = self._flat_range(best) if flat_range else FlatRange(np.nan, np.nan)
+        per_sample = 1.0 / max(total, 1.0)
         flat = FlatRange(found.low * per_sample, found.high * per_sample)
         clean_best = clean.regularization.recommended.penalty * total if total > 0 else inf
         stages = tuple(
@@ -266,7 +267,12 @@ def _no_baselines(mix: TrainingMix) -> Prediction:
 
 
 def accumulated_prediction(
-    population: Population, mix: TrainingMix, clean: Callable[..., Prediction], order: int
+    population: Population,
+    mix: TrainingMix,
+    clean: Callable[..., Prediction],
+    order: int,
+    *,
+    flat_range: bool,
 ) -> Prediction:
     """The prediction of a mix that keeps its data; ``clean`` predicts mixes that do not. Raises NotConverged.
 
@@ -276,10 +282,10 @@ def accumulated_prediction(
     """
     if order > 0:
         try:
-            return _Accumulated(population, mix, partial(clean, order=1), 1).predict()
+            return _Accumulated(population, mix, partial(clean, order=1), 1).predict(flat_range=flat_range)
         except NotSmall:
             pass
-    return _Accumulated(population, mix, partial(clean, order=0), 0).predict()
+    return _Accumulated(population, mix, partial(clean, order=0), 0).predict(flat_range=flat_range)
 
 
 def _products(noise: Array, variance: Array) -> Array:

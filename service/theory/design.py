@@ -8,7 +8,8 @@ import numpy as np
 from service.theory.errors import NotConverged
 from service.theory.model import Array, Stage
 
-_NEWTON_STEPS = 100
+_STEPS = 100
+_QUADRATIC = 1e-9  # a Newton step this small leaves an error of its square
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +74,11 @@ class Design:
     def _response(self, p: Array, nu: Array) -> Array:
         """The root g >= 0 of 1/Σ_s p_s/(1 + ω_s g) = 1/ν: concave and nearly linear, so Newton from 0 climbs to it."""
         g = np.zeros_like(nu)
-        for _ in range(_NEWTON_STEPS):
+        for _ in range(_STEPS):
             q = 1.0 + self.weights * g[:, None]
             h = (p / q).sum(axis=1)
             step = (h / nu - 1.0) * h / (p * self.weights / q**2).sum(axis=1)
             g = np.maximum(g + step, 0.0)
-            if np.all(np.abs(step) <= 1e-15 * (g + 1.0 / self.weights.max())):
+            if np.all(np.abs(step) <= _QUADRATIC * (g + 1.0 / self.weights.max())):
                 return np.asarray(g)
-        if np.all(np.abs(step) <= 1e-12 * (g + 1.0 / self.weights.max())):
-            return np.asarray(g)
         raise NotConverged("the response of differently weighted sources was not found")

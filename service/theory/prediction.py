@@ -39,7 +39,9 @@ def predict(
     earlier stages are found jointly. Raises NotConverged, Unsupported.
     """
     if mix.keeps_data:
-        return accumulated_prediction(population, mix, partial(predict, population), order)
+        return accumulated_prediction(
+            population, mix, partial(predict, population, flat_range=False), order, flat_range=flat_range
+        )
     if mix.has_matrices:
         found = matrix_prediction(population, mix, partial(predict, population))
         return found if order == 0 else corrected(population, found)

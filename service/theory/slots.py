@@ -18,10 +18,11 @@ COLUMNS: Final = (
 class Slot:
     """One number of a mix: ``samples``, ``noise_variance`` or ``weight`` of a source, or the ``penalty`` of a stage.
 
-    Without a stage, ``noise_variance`` is the population's. ``source`` is None for what belongs to the stage.
+    ``shift``: what the power of a source's shift is multiplied with. Without a stage, ``noise_variance`` is the
+    population's. ``source`` is None for what belongs to the stage.
     """
 
-    field: Literal["samples", "noise_variance", "weight", "penalty"]
+    field: Literal["samples", "noise_variance", "weight", "penalty", "shift"]
     stage: int | None = None
     source: int | None = None
 

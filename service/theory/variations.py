@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.mixes.scenarios import is_mixed
 from service.theory.mixes.varied import side_by_side
-from service.theory.model import OPTIMAL, Array, Mask, Population, Source, Stage, TrainingMix
+from service.theory.model import OPTIMAL, Array, Mask, Population, Shift, Source, Stage, TrainingMix
 from service.theory.plain_batch_correction import corrected_outcomes
 from service.theory.plain_chain import outcomes
 from service.theory.plain_prediction import is_plain
@@ -53,7 +53,7 @@ def predictions(
     for i in left.tolist():
         own_population, own_mix = _at(population, mix, variations, i)
         try:
-            found = _row(predict(own_population, own_mix, order=order))
+            found = _row(predict(own_population, own_mix, order=order, flat_range=False))
         except (NotConverged, Unsupported) as error:
             problems[i] = str(error)
             continue
@@ -106,7 +106,10 @@ def _at(
             stages[slot.stage] = replace(stage, penalty=value)
             continue
         sources: list[Source] = list(stage.sources)
-        if slot.field == "samples":
+        labels = sources[slot.source].labels
+        if slot.field == "shift" and isinstance(labels, Shift):
+            sources[slot.source] = replace(sources[slot.source], labels=Shift(value * labels.power))
+        elif slot.field == "samples":
             sources[slot.source] = replace(sources[slot.source], samples=value)
         elif slot.field == "noise_variance":
             sources[slot.source] = replace(sources[slot.source], noise_variance=value)

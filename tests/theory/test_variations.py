@@ -70,6 +70,27 @@ def test_any_other_mix() -> None:
     check(population, TrainingMix((Stage("final", sources, 0.05),)), variations, rel=1e-9)
 
 
+@pytest.mark.parametrize("penalty", [0.05, OPTIMAL])
+def test_shifts_are_linear(penalty: float | str) -> None:
+    """Labels are wrong by δ with E δ² in proportion to the factor: so is what shifts add to the error."""
+    population = power_law(20)
+    first = Stage(
+        "a", (Source(REAL, REAL, 60, 0.2), Source("s", Shift(np.full(20, 0.02)), 50, 0.2, 0.5)), 0.1
+    )
+    sources = (Source("a", "a", 50, 0.2), Source("s", Shift(np.linspace(0, 0.04, 20)), 70, 0.2, 0.5))
+    mix = TrainingMix((first, Stage("final", sources, penalty)))  # type: ignore[arg-type]
+    factors = {Slot("shift", 0, 1): RNG.uniform(0, 2, N), Slot("shift", 1, 1): RNG.uniform(0, 2, N)}
+    check(population, mix, factors, rel=1e-6 if penalty == OPTIMAL else 1e-9)
+    if penalty != OPTIMAL:
+        shift = predictions(population, mix, factors, N).values["shift"]
+        each = [
+            predictions(population, mix, {slot: np.array([0.0, 1.0])}, 2).values["shift"] for slot in factors
+        ]
+        slopes = [float(values[1] - values[0]) for values in each]
+        expected = sum(slope * factor for slope, factor in zip(slopes, factors.values(), strict=True))
+        assert np.allclose(shift, expected, rtol=1e-10)
+
+
 @pytest.mark.parametrize("penalty", [0.02, OPTIMAL])
 def test_order_one_side_by_side(penalty: float | str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unbiased generators: no point needs to go by itself, and none differs from what it is by itself."""

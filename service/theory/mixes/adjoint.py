@@ -82,7 +82,7 @@ class _Sweep:
             if v < len(models):
                 self._add(models[v], models[u], passed[..., k, :])
             else:
-                self.shift += passed[..., k, :] @ self.mixes.powers[f][v - len(models)]
+                self.shift += np.vecdot(passed[..., k, :], self.mixes.powers[f][:, v - len(models)])
         if self.orders == 2:
             for k, u in enumerate(models, len(links.first)):
                 self._add(u, TRUTH, passed[..., k, :])

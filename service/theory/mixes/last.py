@@ -31,7 +31,7 @@ class LastStage:
         links, sigma, weight = self.links, self.population.eigenvalues, self.population.weight
         models, k, n = len(links.models), len(links.members), len(links.first)
         between = n - len(links.shifted)  # pairs of models
-        rows = np.zeros((M.shape[0], 2 * n + 2 * k, sigma.size))
+        rows = np.zeros((max(len(M), len(powers)), 2 * n + 2 * k, sigma.size))
         pairs, overlaps = rows[:, :n], rows[:, n : 2 * n]
         crosses, squares = rows[:, 2 * n : 2 * n + k], rows[:, 2 * n + k :]
         pairs[:, :between] = M[:, links.places[links.first[:between]], links.places[links.second[:between]]]

@@ -26,7 +26,7 @@ def moments(
 ) -> Array:
     """M at the last stage, shape (scenarios or 1, places, places, modes). ``fits``, ``noise``: of the stages before."""
     needed = [f for f in range(len(fits)) if links[f].place is not None]
-    rows = max((max(fits[f].theta.size, len(noise[f])) for f in needed), default=1)
+    rows = max((max(fits[f].theta.size, len(noise[f]), len(powers[f])) for f in needed), default=1)
     count, modes = links[0].placed.shape[1], population.eigenvalues.size
     M = np.zeros((rows, count, count, modes))
     M[:, 0, 0] = population.target_power

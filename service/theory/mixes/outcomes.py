@@ -92,7 +92,7 @@ class Batch:
         self.last = LastStage(population, mixes, self.designs, self.solved.moments)
         self.count = max(
             len(self.designs.active), last.penalty.size, len(last.noise), len(mixes.real_noise),
-            len(self.solved.moments),
+            len(self.solved.moments), len(mixes.powers[-1]),
         )  # fmt: skip
         self.real = RealFits(population, last.samples.sum(axis=1), np.ones(1), mixes.real_noise)
         self.clean = slice(None)  # where the clean stage is among the real fits

@@ -158,7 +158,7 @@ class _One:
         """The moments of the last stage's labels, source by source."""
         links, M = self.mixes.links[-1], self.batch.solved.moments[0]
         second = np.einsum("su,tv,uvm->stm", links.placed, links.placed, M)
-        for power, s in zip(self.mixes.powers[-1], links.shifted, strict=True):
+        for power, s in zip(self.mixes.powers[-1][0], links.shifted, strict=True):
             second[s, s] = power
         return Labels(links.placed @ M[0], second)
 

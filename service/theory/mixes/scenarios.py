@@ -116,8 +116,8 @@ class Numbers:
 class Mixes:
     """Stages in order.
 
-    ``powers``: covariances of each stage's shifts, shapes (shifted, modes); ``real_noise``: label noise of real samples
-    of the last one, shape (scenarios or 1,).
+    ``powers``: covariances of each stage's shifts, shapes (scenarios or 1, shifted, modes); ``real_noise``: label noise
+    of real samples of the last one, shape (scenarios or 1,).
     """
 
     links: Sequence[Links]
@@ -137,8 +137,8 @@ class Mixes:
             for stage in mix.stages
         ]
         links = links_of(tuple(label_indices(mix.stages)), tuple(tuple(s for s, _ in own) for own in shifts))
-        nothing = np.empty((0, population.eigenvalues.size))
-        powers = [np.array([power for _, power in own]) if own else nothing for own in shifts]
+        nothing = np.empty((1, 0, population.eigenvalues.size))
+        powers = [np.array([[power for _, power in own]]) if own else nothing for own in shifts]
         numbers, real = [Numbers.of(stage) for stage in mix.stages], real_source(mix)
         noise = np.array([population.noise_variance]) if real is None else numbers[-1].noise[:, real]
         return Mixes(links, powers, numbers, noise)

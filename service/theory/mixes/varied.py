@@ -1,6 +1,6 @@
 """One mix with some of its numbers varied, see service/theory/variations.py."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -42,9 +42,21 @@ def _mixes(population: Population, mix: TrainingMix, varied: Mapping[Slot, Array
         )
         for k in range(len(mix.stages))
     ]
+    powers = [
+        _scaled(power, varied, k, links.shifted)
+        for k, (power, links) in enumerate(zip(base.powers, base.links, strict=True))
+    ]
     real = real_source(mix)
     noise = varied.get(Slot("noise_variance"), base.real_noise) if real is None else stages[-1].noise[:, real]
-    return replace(base, numbers=stages, real_noise=noise)
+    return replace(base, numbers=stages, powers=powers, real_noise=noise)
+
+
+def _scaled(powers: Array, varied: Mapping[Slot, Array], stage: int, shifted: Sequence[int]) -> Array:
+    """Powers of a stage's shifts, shape (points or 1, shifted, modes)."""
+    if all(Slot("shift", stage, s) not in varied for s in shifted):
+        return powers
+    factors = [varied.get(Slot("shift", stage, s), np.ones(1)) for s in shifted]
+    return np.asarray(np.stack(np.broadcast_arrays(*factors), axis=1)[:, :, None] * powers)
 
 
 def _replaced(
