@@ -30,7 +30,8 @@ def predict(
 
     ``order`` 0: deterministic equivalents throughout; 1: with their finite-size correction where it is available
     (corrected.py), exact values where they are known (exact.py). ``flat_range``: without it the penalties around the
-    best one may be nan, for searches over many mixes: with several covariances they cost as much as all the rest.
+    best one may be nan, and of kept data the real rows alone are not looked at, for searches over many mixes: with
+    several covariances, and of kept data, they cost as much as all the rest.
 
     Excess test error E‖ŵ − w_0‖²_Σ under the population's covariance, label noise of the test not included; first-order
     deterministic equivalents (Gaussian features, error O(1/N)). Sources: Dohmatob, Feng, Kempe (arXiv 2402.07712) for

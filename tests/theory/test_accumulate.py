@@ -111,6 +111,24 @@ def test_decomposition_by_plain_fits() -> None:
     assert math.isclose(found.clean.total, plain[-1].total, rel_tol=1e-11)
 
 
+def test_with_equal_eigenvalues_the_best_penalty_of_one_batch_is_bayes() -> None:
+    population = Population(np.array([0.7]), np.array([30.0]), np.array([0.05]), 0.3)
+    found = predict(population, accumulate([80.0], OPTIMAL, 0.3)).regularization.recommended
+    assert math.isclose(found.penalty * 80, 0.3 / 0.05, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("samples", [[40.0, 25.0, 70.0, 10.0], [10.0, 500.0], [400.0] * 3])
+def test_the_best_penalty_is_the_vertex_of_the_errors_beside_it(samples: list[float]) -> None:
+    population, step = power_law(50, 1.3, 0.4), 2e-3
+    found = predict(population, accumulate(samples, OPTIMAL, 0.4)).regularization.recommended
+    below, middle, above = (
+        predict(population, accumulate(samples, found.penalty * sum(samples) * factor, 0.4)).test_error.total
+        for factor in (math.exp(-step), 1.0, math.exp(step))
+    )
+    vertex = step * (below - above) / (2 * (below - 2 * middle + above))
+    assert abs(vertex) < 1e-5  # of ln λ
+
+
 @pytest.mark.parametrize("samples", [[30.0] * 6, [200.0, 10.0, 10.0], [5.0] * 120])
 def test_the_recommended_penalty_is_the_best(samples: list[float]) -> None:
     population = power_law(50, 1.3, 0.4)

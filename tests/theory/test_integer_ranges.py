@@ -1,7 +1,7 @@
 """Ranges of whole numbers within a bound, against looking at every number."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -51,6 +51,32 @@ def test_a_valley(scale: float, power: float, slope: float, percent: int, low: i
     for bound in (least * (1 + percent / 100), least, least * 0.999):
         found = Ranges(error, bound, low, HIGH, open_end=False).found
         assert [(one.first, one.last) for one in found] == brute(error, bound, low, HIGH)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("bound", [0.05, 0.21, 0.45, 0.7, 1.5, 3.9, 30.0])
+def test_what_is_seen_together_is_confirmed(name: str, bound: float) -> None:
+    """Errors seen side by side that are wrong by up to three per cent: the ends are those of the errors one by one."""
+    error = SHAPES[name]
+
+    def together(numbers: Sequence[int]) -> list[float]:
+        return [error(n) * (1.0 + 0.03 * math.sin(n / 400)) for n in numbers]
+
+    found = Ranges(error, bound, 0, HIGH, [250], errors=together, open_end=False)
+    assert [(one.first, one.last) for one in found.found] == brute(error, bound, 0, HIGH)
+    assert found.error(found.least()[0]) == found.least()[1]
+
+
+def test_what_is_seen_rightly_is_confirmed_by_few() -> None:
+    calls = []
+
+    def alone(n: int) -> float:
+        calls.append(n)
+        return 100.0 / (n + 1)
+
+    found = Ranges(alone, 0.21, 0, HIGH, errors=lambda ns: [100.0 / (n + 1) for n in ns], open_end=False)
+    assert found.found == (Range(476, HIGH),)
+    assert sorted(calls) == [0, 475, 476, HIGH]
 
 
 def test_far_numbers_cost_little() -> None:
