@@ -6,7 +6,7 @@ from typing import Final, cast
 
 import numpy as np
 from scipy.linalg import eigh, solve_triangular
-from scipy.linalg.blas import dsyrk
+from scipy.linalg.blas import dsymm, dsyrk
 from scipy.linalg.lapack import dlauum, dorgqr, dpotrf, dpotrs, dpttrf, dpttrs, dsytrd, dtrtrs
 
 from service.theory.model import Array
@@ -129,3 +129,10 @@ def solve_triangle(L: Array, Y: Array) -> Array:
 def symmetric(A: Array) -> Array:
     """The whole of a symmetric matrix whose lower triangle is given."""
     return np.tril(A) + np.tril(A, -1).T
+
+
+def times_symmetric(A: Array, B: Array) -> Array:
+    """A B, in Fortran order, for a symmetric ``A`` whose lower triangle is given."""
+    if A.flags.f_contiguous:
+        return cast(Array, dsymm(1.0, A, B, lower=1))
+    return cast(Array, dsymm(1.0, A.T, B, lower=0))

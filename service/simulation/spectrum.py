@@ -1,6 +1,6 @@
 """Features of a given spectrum, drawn anew: whole samples, or their Gram matrix alone (Bartlett)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, cast
@@ -9,11 +9,12 @@ import numpy as np
 from numpy.random import Generator
 
 from service.simulation import revealed
+from service.simulation.drawn import KEPT, Drawn, scale
 from service.simulation.features import Bartlett, Features, Gaussian, bartlett_rows, draw_rows
 from service.simulation.plan import Design
 from service.simulation.problem import Burden, Labels, Streams, UnsupportedError, Wanted, samples_of
 from service.simulation.revealed import ByProducts, Revealed, RevealedSystem, Unlabelled, by_products
-from service.simulation.solvers import gram, gram_of_triangle, symmetric
+from service.simulation.solvers import symmetric, times_symmetric
 from service.simulation.systems import WeightResponse, WeightSystem, system_flops
 from service.theory.model import Array, Population, Shift, Stage
 
@@ -23,65 +24,7 @@ MAX_DRAWN: Final = 2_500_000_000
 MAX_DECADES: Final = 24.0
 """Orders of magnitude between the eigenvalues that an interpolating fit resolves, so that its rounding is no noise."""
 
-_BLOCK: Final = 1 << 20  # numbers drawn at a time: 8 MB stay in the cache while they are multiplied
 _DRAWING: Final = 50.0  # flops that fit into the time of drawing one number
-
-
-@dataclass(eq=False)
-class Drawn:
-    """Features of one design: all rows if they are few, else the stream that draws them again, block by block.
-
-    ``scale``: what independent features are multiplied by, their standard deviations or a root of their covariance.
-    ``triangle``: the rows are lower triangular. ``gram``: XᵀX, lower triangle, once it was needed.
-    """
-
-    rows: int
-    samples: int
-    scale: Array
-    features: Features
-    stream: tuple[Streams, Design]
-    kept: Array | None = None
-    gram: Array | None = None
-
-    @property
-    def triangle(self) -> bool:
-        """Whether the rows are a lower triangular matrix."""
-        return isinstance(self.features, Bartlett) and self.rows == len(self.scale) and self.scale.ndim == 1
-
-    def blocks(self) -> Iterator[Array]:
-        """The rows, a block at a time; a block is overwritten by the next."""
-        if self.kept is not None:
-            yield self.kept
-            return
-        streams, design = self.stream
-        generator = streams.design(design.place)
-        height = max(_BLOCK // len(self.scale), 1)
-        buffer = np.empty((height, len(self.scale)))
-        for first in range(0, self.rows, height):
-            block = buffer[: min(height, self.rows - first)]
-            draw_rows(self.features, generator, block)
-            scale(block, self.scale)
-            yield block
-
-    def gram_matrix(self) -> Array:
-        """XᵀX, lower triangle, shape (dimension, dimension)."""
-        if self.gram is None:
-            if self.triangle:
-                self.gram = gram_of_triangle(cast(Array, self.kept))
-            else:
-                for block in self.blocks():
-                    self.gram = gram(block, self.gram)
-                if self.gram is None:
-                    self.gram = np.zeros((len(self.scale), len(self.scale)), order="F")
-        return self.gram
-
-
-def scale(rows: Array, by: Array) -> None:
-    """Give independent features, in place, their variances or their covariance."""
-    if by.ndim == 1:
-        rows *= by
-    else:
-        rows[...] = rows @ by
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +120,7 @@ class SpectrumProblem:
             scale(rows, by)
             return Drawn(len(rows), design.samples, by, self.features, (streams, design), rows)
         drawn = Drawn(design.samples, design.samples, by, self.features, (streams, design))
-        if design.samples <= max(2 * d, _BLOCK // d):
+        if design.samples <= max(2 * d, KEPT // d):
             drawn.kept = np.empty((design.samples, d))
             draw_rows(self.features, streams.design(design.place), drawn.kept)
             scale(drawn.kept, by)
@@ -201,30 +144,22 @@ class SpectrumProblem:
         return np.asarray(design.root * streams.signs().choice([-1.0, 1.0], len(design.root)))
 
     def label(self, drawn: Drawn | Revealed, wanted: Sequence[Wanted], streams: Streams) -> list[Labels]:
-        """y = X w + noise for every labelling model; XᵀX is made in the same pass where the rows are not kept."""
+        """y = X w + noise for every labelling model, or Xᵀy where the rows are not kept."""
         if isinstance(drawn, Revealed):
             return [Unlabelled(None, wanted=one) for one in wanted]
         noises = {one.place: streams.noise(one.place) for one in wanted if one.noise_variance > 0}
         deviations = np.sqrt([one.noise_variance for one in wanted])
         W = np.stack([np.zeros(len(self.target)) if w.model is None else w.model for w in wanted], axis=1)
-
-        def labels(block: Array) -> Array:
-            noise = {place: noises[place].standard_normal(len(block)) for place in noises}
-            Y = block @ W
-            for k, one in enumerate(wanted):
-                if one.noise_variance > 0:
-                    Y[:, k] += deviations[k] * noise[one.place]
-            return Y
-
-        if drawn.kept is not None:
-            return [Labels(values) for values in labels(drawn.kept).T]
-        moments, total = np.zeros(W.shape), drawn.gram
-        for block in drawn.blocks():
-            moments += block.T @ labels(block)
-            if drawn.gram is None:
-                total = gram(block, total)
-        drawn.gram = total
-        return [Labels(None, column) for column in moments.T]
+        if drawn.kept is None:
+            sums = drawn.moments(noises)
+            Y = times_symmetric(drawn.gram_matrix(), W)  # Xᵀ(X w + ε)
+        else:
+            sums = {place: noise.standard_normal(drawn.rows) for place, noise in noises.items()}
+            Y = drawn.kept @ W
+        for k, one in enumerate(wanted):
+            if one.noise_variance > 0:
+                Y[:, k] += deviations[k] * sums[one.place]
+        return [Labels(None, y) if drawn.kept is None else Labels(y) for y in Y.T]
 
     def shifted(self, shift: Shift, generator: Generator) -> Array:
         """w_0 + δ with independent normal δ_i of variance ``shift.power``."""

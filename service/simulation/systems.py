@@ -13,7 +13,7 @@ from service.theory.model import Array
 
 
 class Rows(Protocol):
-    """Features of one design, as far as a fit needs them; see ``spectrum.Drawn``."""
+    """Features of one design, as far as a fit needs them; see ``drawn.Drawn``."""
 
     rows: int
     samples: int

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp, ortho_group
 
+from service.simulation import drawn, spectrum
 from service.simulation.engine import last_totals, simulate
 from service.simulation.features import Bartlett, Features, Gaussian, Rademacher
 from service.simulation.process import Process
@@ -107,6 +108,17 @@ def test_a_rotation_of_everything_changes_nothing() -> None:
     assert ks_2samp(a, b).pvalue > 1e-3
     assert abs(two_sample_z(np.log(a), np.log(b))) < 4
     assert abs(two_sample_z(np.log(a), np.log(totals(other, two(FIRST), 500, 2)))) > 5
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows drawn a few at a time give what kept ones give, unknown signs too."""
+    unknown = dataclasses.replace(KNOWN, target=None)
+    several = mix(FIRST, SECOND, 90)
+    kept = [totals(people, several, 3) for people in (KNOWN, unknown)]
+    for module, name, value in ((spectrum, "KEPT", 0), (drawn, "BLOCK", 8 * D), (drawn, "ROWS", 1)):
+        monkeypatch.setattr(module, name, value)
+    for people, expected in zip((KNOWN, unknown), kept, strict=True):
+        np.testing.assert_allclose(totals(people, several, 3), expected, rtol=1e-9)
 
 
 def test_signs_that_are_not_known_are_drawn() -> None:

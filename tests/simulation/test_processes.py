@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from service.simulation import drawn as drawn_rows
 from service.simulation import spectrum
 from service.simulation.engine import check, simulate
 from service.simulation.features import Bartlett, Gaussian, Rademacher, StudentT, Uniform
@@ -184,7 +185,9 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch, features: Gaussi
     problem = SpectrumProblem(POPULATION, features)
     whole = simulate(problem, processes, 3, 0, 2)
     averaged = simulate(problem, processes, 3, 0, 2, average_noise=True)
-    monkeypatch.setattr(spectrum, "_BLOCK", 16 * D)
+    monkeypatch.setattr(spectrum, "KEPT", 16 * D)
+    monkeypatch.setattr(drawn_rows, "BLOCK", 16 * D)
+    monkeypatch.setattr(drawn_rows, "ROWS", 1)
     for expected, average in ((whole, False), (averaged, True)):
         found = simulate(problem, processes, 3, 0, 2, average_noise=average)
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-20)  # a bias that is none is rounding
