@@ -67,7 +67,8 @@ _SENTENCES: Final = {
 class Comparison:
     """A measured mean beside its prediction.
 
-    ``scale``: the total that it is a part of, for what is rounding; ``skewness``: of the single runs.
+    ``scale``: the total that it is a part of, for what is rounding; ``skewness``: of the single runs; ``understated``:
+    how many times larger than its estimate the standard error is where the prediction is right, see ``understated``.
     """
 
     mean: float
@@ -75,6 +76,7 @@ class Comparison:
     predicted: float
     scale: float
     skewness: float = 0.0
+    understated: float = 1.0
 
     @property
     def difference(self) -> float:
@@ -114,12 +116,22 @@ class Conditions:
 def p_values(z_scores: Array, skewness: Array, replicates: int) -> Array:
     """Two-sided, by Student's t of replicates − 1 degrees of freedom: of z, or of what ``unskewed`` makes of it.
 
-    The larger of both. Test errors of few samples are skewed to the right: where luck makes their mean small it makes
-    their standard error small too, and p-values of 1e-4 come about 30 times too often (exponential data, 40 replicates;
-    3 times by this rule). Its skewness is estimated from few replicates itself and must not make a disagreement.
+    The larger of both: the skewness is estimated from few replicates itself and must not make a disagreement.
     """
     least = np.minimum(np.abs(z_scores), np.abs(unskewed(z_scores, skewness, replicates)))
     return 2.0 * np.asarray(student_t.sf(least, replicates - 1), dtype=float)
+
+
+def understated(mean: float, predicted: float) -> float:
+    """How many times its estimate the standard error of a mean of non-negative numbers is, if the prediction is right.
+
+    Test errors of few samples are skewed to the right: where luck makes their mean small it makes their spread small
+    too. Their spread is taken to go with their mean: predicted/mean, where that is above 1. Without this p-values below
+    1e-4 came 18 times too often for 8 exponential runs, 230 times for those of a gamma law of shape 1/4; with it they
+    come less often than that for either, for log-normal runs of σ = 1, and from 8 to 64 of them.
+    """
+    ratio = predicted / mean if mean > 0 else 1.0
+    return max(ratio, 1.0) if isfinite(ratio) else 1.0
 
 
 def unskewed(z_scores: Array, skewness: Array, replicates: int) -> Array:
@@ -158,9 +170,8 @@ def adjusted_p_values(comparisons: Sequence[Comparison], replicates: int) -> Arr
 
 def alone(comparisons: Sequence[Comparison], replicates: int) -> Array:
     """The p-value of every comparison as if it were the only one."""
-    return p_values(
-        np.array([c.z_score for c in comparisons]), np.array([c.skewness for c in comparisons]), replicates
-    )
+    scores = np.array([c.z_score / c.understated for c in comparisons])
+    return p_values(scores, np.array([c.skewness for c in comparisons]), replicates)
 
 
 def detectable_difference(standard_error: float, comparisons: int, replicates: int) -> float:

@@ -149,7 +149,9 @@ def _comparison(
     if not isfinite(mean) or not isfinite(total):
         return None
     skewness = float(summary.skewness[index, column])
-    return Comparison(mean, error, predicted, max(total, abs(mean)), skewness)
+    # the generation term is a difference, which may have any sign: its spread goes with that of the total
+    of = (total, stage["prediction"]["total"]) if part == "generation" else (mean, predicted)
+    return Comparison(mean, error, predicted, max(total, abs(mean)), skewness, verdict.understated(*of))
 
 
 def _score(comparison: Comparison) -> float | None:

@@ -257,7 +257,7 @@ def _comparison(point: Point, mean: float, error: float) -> Comparison:
     """With the prediction as near to the mean as its stated error allows: what is left is to be explained by chance."""
     predicted, off = point["prediction"], point["expected_relative_error"]
     nearest = min(max(mean, predicted * (1.0 - off)), predicted * (1.0 + off)) if off else predicted
-    return Comparison(mean, error, nearest, mean)
+    return Comparison(mean, error, nearest, mean, understated=verdict.understated(mean, nearest))
 
 
 def _planned(request: TailSimulationRequest) -> list[Point]:
