@@ -7,6 +7,7 @@ from service import __version__
 from service.predictions import power_law, responses, schemas
 from service.predictions.echo import echo
 from service.theory import results
+from service.theory.leverage import is_seen
 from service.theory.limits import Limits
 from service.theory.model import Population
 
@@ -246,6 +247,9 @@ def _assumptions(
             consequence="The formulas take features as Gaussian with the given covariance. "
             + (
                 "Rows are not: expected_relative_error has what their leverages say of it; simulate to see."
+                if real_features and is_seen(population, prediction.mix)
+                else "Rows are not, and expected_relative_error has nothing of it here: their leverages say nothing of "
+                "a covariance that is not theirs, and descriptions by older versions lack them."
                 if real_features
                 else "Bounded, weakly dependent features agree closely; heavy tails or few distinct rows do not: "
                 "simulate to see."

@@ -105,7 +105,9 @@ def _of_passes(population: Population, mix: TrainingMix) -> StagePrediction:
     if error.diverged:
         return StagePrediction(mix, None, "divergent: the theory puts the error at infinity")
     responses = [solve(population, stage, float(stage.penalty)) for stage in mix.stages]
-    return StagePrediction(mix, _error(error, expected_relative_error(mix.stages, responses)), None)
+    rows = rows_error(population, mix)
+    expected = expected_relative_error(mix.stages, responses) + (rows.total if rows else 0.0)
+    return StagePrediction(mix, _error(error, min(expected, 1.0)), None, rows)
 
 
 def _sizes(population: Population, mix: TrainingMix) -> list[float]:

@@ -12,11 +12,12 @@ the norms of the rows differ much. Beside it stands what rows drawn twice do, of
 """
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from service.theory.model import Array, Population, TrainingMix
+from service.theory.model import Array, Population, Stage, TrainingMix
 from service.theory.results import Prediction
 from service.theory.stages import solve_all
 
@@ -68,17 +69,22 @@ def leverages(basis: "Modes", target: Array) -> Leverages:
     return Leverages(n, freedom, excess)
 
 
-def rows_error(population: Population, mix: TrainingMix) -> RowsError | None:
-    """Of the last stage's total: the largest over the stages.
+def is_seen(population: Population, mix: TrainingMix) -> bool:
+    """Whether ``rows_error`` knows: the population is of rows, which have no other covariance than their own."""
+    return population.leverages is not None and not mix.has_matrices
 
-    None where the population is no rows, and for kept data or covariance matrices, whose fits ``solve_all`` does not
-    know. Penalties are numbers. Raises NotConverged, Unsupported.
+
+def rows_error(population: Population, mix: TrainingMix) -> RowsError | None:
+    """Of the last stage's total: the largest over the stages; None where it is not known, see ``is_seen``.
+
+    Penalties are numbers. Raises NotConverged, Unsupported.
     """
     seen = population.leverages
-    if seen is None or mix.keeps_data or mix.has_matrices:
+    if seen is None or not is_seen(population, mix):
         return None
+    stages = _fits_of_all_rows(mix) if mix.keeps_data else mix.stages
     leverage = repeats = 0.0
-    for stage, response in zip(mix.stages, solve_all(population, mix.stages), strict=True):
+    for stage, response in zip(stages, solve_all(population, stages), strict=True):
         samples = sum(source.samples for source in stage.sources if source.weight > 0)
         if samples == 0:
             continue
@@ -88,6 +94,15 @@ def rows_error(population: Population, mix: TrainingMix) -> RowsError | None:
         leverage = max(leverage, share * abs(excess))
         repeats = max(repeats, share**2 * min(samples / seen.rows, 1.0))
     return RowsError(min(leverage, 1.0), repeats)
+
+
+def _fits_of_all_rows(mix: TrainingMix) -> list[Stage]:
+    """The fits whose biases and variances an accumulating mix is made of: plain ones, of all rows so far."""
+    rows = accumulate(stage.sources[0].samples for stage in mix.stages)
+    return [
+        replace(stage, sources=(replace(stage.sources[0], samples=count),))
+        for stage, count in zip(mix.stages, rows, strict=True)
+    ]
 
 
 def with_rows_error(population: Population, prediction: Prediction) -> Prediction:
