@@ -124,4 +124,5 @@ def _small(value: Array, correction: Array) -> Mask:
 
 def _continued(value: Array, correction: Array) -> Array:
     """See plain_correction.continued."""
-    return np.asarray(np.where(correction == 0, value, value / (1.0 - correction / value)))
+    ratio = np.where(value == 0, np.inf, correction / value)
+    return np.asarray(np.where(np.abs(ratio) <= LARGEST, value / (1.0 - ratio), value + correction))

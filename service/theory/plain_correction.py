@@ -10,6 +10,7 @@ of S^j U^k are all it takes; plain_origins.py follows a correction through biase
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -40,8 +41,9 @@ def continued(value: float, correction: float, least: float = 0.0) -> float:
 
     Exact for an unpenalized fit's variance: d/(T−d) and its correction d/(T−d)² give d/(T−d−1).
     """
-    if value and abs(correction) <= LARGEST * abs(value):
-        return value / (1.0 - correction / value)
+    ratio = correction / value if value else inf  # of numbers next to 0 a product with LARGEST is rounded up
+    if abs(ratio) <= LARGEST:
+        return value / (1.0 - ratio)
     return added(value, correction, least)
 
 

@@ -185,3 +185,35 @@ async def test_whole_numbers_of_a_range(http: httpx.AsyncClient) -> None:
     found = [row["/training_mix/samples"] for row in await rows_of(http, sweep(axes, columns=["total"]))]
     assert found == sorted(set(found))
     assert np.all(np.array(found) == np.round(found))
+
+
+@pytest.mark.parametrize("kind", ["recursive", "replace_with_real"])
+async def test_a_chain_that_forgets(http: httpx.AsyncClient, kind: str) -> None:
+    """A strong penalty keeps a fraction of what a generation knew: what hundreds keep is the least of numbers, or 0."""
+    mix: dict[str, Any] = {"kind": kind, "generations": 5, "samples": 40, "penalty": 6.0}
+    if kind == "recursive":
+        mix["generator"] = {"samples": 40, "noise_variance": 0.1, "penalty": 8.5}
+    else:
+        mix["real_fraction"] = 0.1
+    base = {
+        "dataset": {
+            "spectrum": {"kind": "levels", "values": [2.7, 1.9, 0.2], "multiplicities": [7, 6, 7]},
+            "target": {"kind": "isotropic", "squared_norm": 0.8},
+            "noise_variance": 0.6,
+        },
+        "training_mix": mix,
+    }
+    axes = [
+        {"pointer": "/training_mix/generations", "values": [100, 300, 340]},
+        {"pointer": "/training_mix/penalty", "values": [6.0, 3.0]},
+    ]
+    for order in (0, 1):
+        request = {"base": base, "axes": axes, "columns": ["total"], "order": order}
+        totals = [row["total"] for row in await rows_of(http, request)]
+        assert totals == pytest.approx(totals[:2] * 3, rel=1e-12)
+        if kind == "recursive":
+            for n in (300, 340):
+                one = {**base, "training_mix": {**mix, "generations": n}}
+                response = await http.post(f"/v1/predictions?order={order}", json=one)
+                assert response.status_code == 200, response.text
+                assert response.json()["test_error"]["total"] == pytest.approx(totals[0], rel=1e-12)

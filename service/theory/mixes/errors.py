@@ -112,6 +112,8 @@ def _continued(pair: Array, least: Array) -> tuple[Array, Mask]:
     """See plain_correction.continued, and where it is small."""
     value, correction = pair
     least = np.where(np.isnan(least), np.inf, least)
-    series = (value != 0) & (np.abs(correction) <= LARGEST * np.abs(value))
-    ratio = np.divide(correction, value, out=np.zeros_like(value), where=series)
-    return np.where(series, value / (1.0 - ratio), value + correction), _is_small(pair, least)
+    ratio = np.divide(correction, value, out=np.full_like(value, np.inf), where=value != 0)
+    series = np.abs(ratio) <= LARGEST
+    return np.where(series, value / (1.0 - np.where(series, ratio, 0.0)), value + correction), _is_small(
+        pair, least
+    )
