@@ -12,7 +12,8 @@ where the matrix of the fit is
 
     H = E ZᵀZ E + diag(ridge D²),   E_i = √s_i D_i,   H = 1 + O(√γ),   γ = Σ_i (T s_i D_i²)²/T ≤ d/T,
 
-so that every step leaves a share of about √γ of the error. Without penalty (T ≥ d) one number is enough: in whitened
+so that every step leaves a share of about √γ of the error. Where the directions become dependent before the fit is
+accurate (few features that matter), what was not looked at is drawn too and the fit made of the whole. Without penalty (T ≥ d) one number is enough: in whitened
 coordinates the error of a fit is σ n/√χ²(T − d + 1) with a normal vector n, for any design (Muirhead, Aspects of
 Multivariate Statistical Theory, theorem 3.2.12, and invariance under rotations).
 """
@@ -28,6 +29,7 @@ from numpy.random import Generator
 from scipy.linalg.blas import dtrsm
 from scipy.linalg.lapack import dpotrf, dpotrs
 
+from service.simulation.features import bartlett_rows
 from service.simulation.plan import Alone
 from service.simulation.problem import Labels, Wanted
 from service.theory.model import Array
@@ -36,7 +38,10 @@ ACCURACY: Final = 1e-9
 """Of the residual of a fit, relative to its right-hand side and to the largest share of a label that it takes."""
 
 _SLOWEST: Final = 0.25
-"""What a step may leave of the error: beyond, directions become dependent before the fit is accurate."""
+"""What a step may leave of the error: beyond, directions often become dependent before the fit is accurate."""
+
+_WEAKEST: Final = 1e-3
+"""The largest share of a label that a fit takes: below it the fit is a difference that rounding would spoil."""
 
 # A whole triangular factor is faster where more than a sixth of it would be drawn, or it is small.
 _SHARE: Final = 6
@@ -99,9 +104,11 @@ def steps(variances: Array, samples: int, alone: Alone) -> int | None:
         return 0 if samples >= len(variances) and variances.min() > 0 else None
     q = variances / (variances + alone.penalty)
     rate = sqrt(float(np.sum(q**2)) / max(samples, 1))
-    if not 0.0 < rate <= _SLOWEST:
+    if not (0.0 < rate <= _SLOWEST and q.max() >= _WEAKEST):
         return None
     count = max(ceil(log(ACCURACY * q.max()) / log(0.9 * rate)), 2)  # 0.9: as seen, of the steps together
+    if samples <= alone.labels * (count + _MORE):  # directions there are
+        return None
     return count if max(_SHARE * count * alone.labels, _LEAST) <= len(variances) else None
 
 
@@ -189,6 +196,7 @@ def _solve(B: Array, first: Array | None, drawn: Revealed) -> Array:
     looked, block = np.empty((2, m, d)), np.empty((2 * m, d))
     X, G = block[:m], block[m:]
     tolerance = ACCURACY * q.max() * np.sqrt(np.einsum("ij,ij->i", B, B))
+    seen = 0
     for step in range(most):
         old, new = step * m, (step + 1) * m
         P[old:new] = p
@@ -198,8 +206,9 @@ def _solve(B: Array, first: Array | None, drawn: Revealed) -> Array:
         if step:
             block -= (block @ Q[:old].T) @ Q[:old]
         L, failed = dpotrf(X @ X.T, lower=1)
-        if failed:
+        if failed or np.any(L.diagonal() ** 2 <= _NEARLY_DEPENDENT * np.einsum("ij,ij->i", x, x)):
             break
+        seen = new
         Q[old:new] = dtrsm(1.0, L, X.T, side=1, lower=1, trans_a=1).T
         G += (R[step] - G @ Q[old:new].T) @ Q[old:new]
         C[noises + old : noises + new] = G
@@ -212,7 +221,17 @@ def _solve(B: Array, first: Array | None, drawn: Revealed) -> Array:
         p = (known @ C[: noises + new]) * E_next - q_next * p
         if step:
             p -= P[old - m : old]
-    raise FloatingPointError("a fit by products did not converge")
+    return _completed(B, C[: noises + seen], Q[:seen], drawn)
+
+
+def _completed(B: Array, C: Array, Q: Array, drawn: Revealed) -> Array:
+    """The same by a direct solver: what was not looked at, beside the rows of ``C`` and ``Q``, is drawn now."""
+    E, seen = drawn.method.E, len(Q)
+    beside = np.linalg.qr(Q.T, mode="complete").Q[:, seen:]
+    rows = bartlett_rows(drawn.design, drawn.samples - len(C), beside.shape[1])
+    Z = np.concatenate([C, rows @ beside.T]) * E
+    factor, _ = dpotrf(Z.T @ Z + np.diag(drawn.method.rest), lower=1)
+    return np.asarray(dpotrs(factor, B.T, lower=1)[0].T)
 
 
 def _galerkin(P: Array, M: Array, C: Array, B: Array, method: ByProducts) -> tuple[Array, Array]:

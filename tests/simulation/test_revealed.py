@@ -99,6 +99,52 @@ def test_errors_have_the_distribution_of_whole_designs(
         assert abs(two_sample_z(np.log(one), np.log(other))) < 4.5
 
 
+def test_few_features_that_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Directions become dependent before the fit is accurate: then the whole design is drawn around what was seen."""
+    steep = Population(np.arange(1.0, D + 1) ** -5.0, np.ones(D), np.ones(D), 0.3)
+    completed = []
+    inner = revealed._completed
+
+    def counted(B: Array, C: Array, Q: Array, drawn: Revealed) -> Array:
+        found = inner(B, C, Q, drawn)
+        completed.append(len(Q))
+        return found
+
+    monkeypatch.setattr(revealed, "_completed", counted)
+    process = Process.fresh(steep, chain(450, 400, 0.02, 0.03, n=2))
+    found = engine.simulate(SpectrumProblem(steep, Bartlett()), [process], 1, 0, 150)
+    assert len(completed) > 150
+    assert min(completed) > 0
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "plan", lambda processes, **_: plan(processes, whole=True))
+        whole = engine.simulate(SpectrumProblem(steep, Bartlett()), [process], 2, 0, 150)
+    for one, other in zip(found, whole, strict=True):
+        assert ks_2samp(one, other).pvalue > 1e-4
+        assert abs(two_sample_z(np.log(one), np.log(other))) < 4.5
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_spectrum_defeats_it(seed: int) -> None:
+    """Of every steepness, at every penalty and size that it takes: what is solved is solved."""
+    rng = np.random.default_rng(seed)
+    tried = 0
+    while tried < 20:
+        d = int(rng.integers(200, 320))
+        variances = np.exp(-rng.uniform(0, 20) * np.sort(rng.uniform(0, 1, d))) * 10.0 ** rng.uniform(-6, 6)
+        penalty = float(variances.max() * 10.0 ** rng.uniform(-8, 6))
+        method = by_products(variances, int(10 ** rng.uniform(1, 8)), Alone(penalty, 3))
+        if method is None:
+            continue
+        tried += 1
+        models = [rng.standard_normal(d), rng.standard_normal(d)]
+        drawn = Revealed(method, np.random.default_rng(1), np.random.default_rng(2))
+        missed, noise = RevealedSystem(drawn)._errors(models, noisy=True)
+        # no fit takes more than the whole of a label, nor adds to it
+        for model, error in zip(models, missed, strict=True):
+            assert 0 < method.deviations**2 @ error**2 < 1.5 * method.deviations**2 @ model**2
+        assert np.all(np.isfinite(noise))
+
+
 def test_without_penalty_the_error_is_exact() -> None:
     """E ‖w − w_0‖²_Σ = σ² d/(T − d − 1); a degree of freedom more would show."""
     d, T, n = 12, 30, 10_000
@@ -165,6 +211,8 @@ def test_only_designs_that_nothing_else_sees_are_drawn_so() -> None:
 
 def test_few_samples_are_drawn_whole() -> None:
     variances = PEOPLE.eigenvalues
+    assert steps(np.ones(D), 10, Alone(100.0, 2)) is None  # of no more samples than directions
+    assert steps(variances, 10**6, Alone(1e4, 2)) is None  # hardly anything is learned
     assert steps(variances, 300, Alone(1e-3, 2)) is None
     assert steps(variances[:50], 10**9, Alone(1e-3, 2)) is None
     assert steps(variances, D - 1, Alone(0.0, 2)) is None
