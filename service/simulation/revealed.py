@@ -13,9 +13,9 @@ where the matrix of the fit is
     H = E ZᵀZ E + diag(ridge D²),   E_i = √s_i D_i,   H = 1 + O(√γ),   γ = Σ_i (T s_i D_i²)²/T ≤ d/T,
 
 so that every step leaves a share of about √γ of the error. Where the directions become dependent before the fit is
-accurate (few features that matter), what was not looked at is drawn too and the fit made of the whole. Without penalty (T ≥ d) one number is enough: in whitened
-coordinates the error of a fit is σ n/√χ²(T − d + 1) with a normal vector n, for any design (Muirhead, Aspects of
-Multivariate Statistical Theory, theorem 3.2.12, and invariance under rotations).
+accurate (few features that matter), what was not looked at is drawn too and the fit made of the whole. Without penalty
+(T ≥ d) one number is enough: in whitened coordinates the error of a fit is σ n/√χ²(T − d + 1) with a normal vector n,
+for any design (Muirhead, Aspects of Multivariate Statistical Theory, theorem 3.2.12, and invariance under rotations).
 """
 
 from collections.abc import Sequence
