@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.datasets import store as datasets
 from service.errors import DatabaseUnavailable, InvalidInput, NotAcceptable, NotFound, TooManyRequests
+from service.predictions.order import OrderParameter, with_order
 from service.predictions.tables import Tables
 from service.sweeps import metrics
 from service.sweeps.grid import MAX_SECONDS, Grid, grid
@@ -60,12 +61,13 @@ async def create_sweep(
     database: DatabaseDep,
     aside: AsideDep,
     accept: Annotated[str | None, Header()] = None,
+    order: OrderParameter = None,
 ) -> StreamingResponse:
     """Predict every point of a grid over any numeric fields of one request; nothing is stored.
 
     Streamed in order as it is computed. When the client goes, the computation stops.
     """
-    media = accepted(accept)
+    media, request = accepted(accept), with_order(request, order)
     population = None
     if isinstance(request.base.dataset, str):
         async with database.transaction() as connection:

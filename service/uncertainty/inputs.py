@@ -15,6 +15,7 @@ from service.web.pointers import pointer
 
 CUT = 3.0  # standard deviations
 _FORMS = (frozenset({"low", "high"}), frozenset({"mean", "sd"}))
+_WORDS = frozenset().union(*_FORMS)  # no field of a request has such a name
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ def extracted(request: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Uncerta
             if frozenset(value) in _FORMS:
                 found.append(_uncertainty(value, pointer(path)))
                 return found[-1].central
+            if not _WORDS.isdisjoint(value):
+                raise InvalidInput.at(
+                    pointer(path), "half_an_uncertainty",
+                    'An uncertain number is {"low", "high"} or {"mean", "sd"}, both of them and nothing else.',
+                )  # fmt: skip
             return {key: certain(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list) and not all(isinstance(item, int | float) for item in value):
             return [certain(item, (*path, i)) for i, item in enumerate(value)]

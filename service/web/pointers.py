@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 MAX_POINTER = 512
+_SMALL, _LARGE = 1e-4, 1e15  # limits beyond are written as powers of ten
 _ID = "It should be {}_ and 26 small letters and digits, as the service names it."
 PATTERNS: Final = {
     r"^[\x21-\x7e]+$": "It should be printable ASCII characters without spaces.",
@@ -124,6 +125,9 @@ def _message(error: Mapping[str, Any]) -> str:
         message = message.replace(f"{subject} should", "It should")
     if code in ("float_type", "int_type") and isinstance(error.get("input"), str):
         message = f"{message}, not text (without quotes; YAML takes 1e-2 for text, not 0.01 or 1.0e-2)"
+    limit = next((context[name] for name in ("ge", "gt", "le", "lt") if name in context), None)
+    if isinstance(limit, float) and limit and not _SMALL <= abs(limit) < _LARGE:
+        message = f"{message.rpartition(' ')[0]} {limit:g}"
     return message if message.endswith(".") else f"{message}."
 
 

@@ -75,6 +75,22 @@ async def test_every_row_is_the_prediction_of_its_request(
         assert row["effective_samples"] == pytest.approx(regularization["effective_samples"], rel=1e-5)
 
 
+async def test_the_order_may_be_in_the_query(http: httpx.AsyncClient) -> None:
+    axes = [{"pointer": "/training_mix/penalty", "values": [0.1]}]
+    asymptotic = await rows_of(http, sweep(axes, order=0))
+    plain = {name: value for name, value in sweep(axes).items() if name != "order"}
+    answer = (await http.post("/v1/sweeps?order=0", json=plain)).json()
+    assert answer["order"] == 0
+    assert answer["rows"][0][answer["columns"].index("total")] == asymptotic[0]["total"]
+    problem = assert_problem(
+        await http.post("/v1/sweeps?order=0", json=sweep(axes, order=1)), 422, "invalid_input"
+    )
+    assert problem["errors"][0]["pointer"] == "/order"  # type: ignore[index]
+    uncertain = {**plain["base"], "samples": 64}
+    uncertain["dataset"] = {**uncertain["dataset"], "noise_variance": {"low": 0.2, "high": 0.3}}
+    assert (await http.post("/v1/predictions:uncertain?order=0", json=uncertain)).json()["order"] == 0
+
+
 async def test_a_grid_runs_through_its_last_axis_first(http: httpx.AsyncClient) -> None:
     found = await rows_of(http, sweep(AXES[1], columns=["total"]))
     assert [(row["/training_mix/generator/samples"], row["/training_mix/samples"]) for row in found] == [

@@ -134,6 +134,8 @@ def test_the_log_normal_has_the_mean_and_the_deviation_asked_for() -> None:
         (body(recursive(penalty={"low": -1, "high": 1})), "/training_mix/penalty"),
         (body(recursive(penalty={"mean": 1, "sd": 0})), "/training_mix/penalty/sd"),
         (body(recursive(penalty={"mean": 1, "sd": "wide"})), "/training_mix/penalty/sd"),
+        (body(recursive(penalty={"mean": 1, "std": 0.1})), "/training_mix/penalty"),
+        (body(recursive(penalty={"low": 1}), noise_variance={"low": 1, "high": 2}), "/training_mix/penalty"),
         (body(recursive(kind={"low": 1, "high": 2})), "/training_mix/kind"),
         (body(recursive(nothing={"low": 1, "high": 2})), "/training_mix/nothing"),
         ({**body(recursive(penalty={"low": 0, "high": 1})), "samples": 100}, "/samples"),

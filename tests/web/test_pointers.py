@@ -74,6 +74,14 @@ def test_one_wrong_value_is_one_error_at_its_place(path: str, value: object, cod
     assert (error.pointer, error.parameter, error.code) == (path, None, code)
 
 
+def test_limits_are_numbers_that_one_can_read() -> None:
+    law = {"kind": "power_law", "dimension": 3, "exponent": 1.0, "scale": 0}
+    (small,) = errors_of(changed("/dataset/spectrum", law))
+    assert small.message == "It should be greater than or equal to 1e-60."
+    (large,) = errors_of(changed("/dataset/noise_variance", 1e61))
+    assert large.message == "It should be less than or equal to 1e+60."
+
+
 def test_what_is_no_object_is_told_so_in_plain_words() -> None:
     (error,) = errors_of(changed("/training_mix", 7))
     assert error.message == "It should be an object."
