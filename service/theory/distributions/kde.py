@@ -6,7 +6,7 @@ exact.
 """
 
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import inf, pi, sqrt
 
 import numpy as np
 
@@ -67,18 +67,28 @@ def spread(mix: Mix, models: Models, bandwidth: Bandwidth) -> Kernels:
 
 
 def limit(mix: Mix, bandwidth: Bandwidth) -> tuple[float, float]:
-    """Where variance and drift go with the last fit repeated; infinite where they grow."""
-    step = _step(mix, len(mix.real) - 1, bandwidth)
-    block, shift = step[1:, 1:], step[1:, 0]
-    if mix.real[-1] == 0:
+    """Where variance and drift go with the last fit repeated; infinite where they grow.
+
+    The fixed point of the recursion of ``spread``, with 1 less its matrix written in what is small: 1/M, a and c².
+    """
+    M, real = float(mix.schedule.array[-1]), float(mix.real[-1])
+    a = real / M
+    b, r, growth = 1.0 - a, 1.0 - 1.0 / M, bandwidth.growth
+    source = a + b * bandwidth.fixed**2
+    of_variance = a + b / M - r * b * growth
+    if real == 0.0:
         # without real data the mean wanders for ever, unless nothing is left to wander
-        decay = block[0, 0]
-        variance = float("inf") if decay >= 1 else float(shift[0] / (1 - decay))
-        return variance, float("inf")
-    if np.abs(np.linalg.eigvals(block)).max() >= 1:
-        return float("inf"), float("inf")
-    found = np.linalg.solve(np.eye(2) - block, shift)
-    return float(found[0]), float(found[1])
+        return (r * source / of_variance if of_variance > 0.0 else inf), inf
+    pulled = (r if mix.independent else 1.0) * a * b
+    of_drift = a * (2.0 - a) - (a * b / M if mix.independent else 0.0)
+    fed = b * (1.0 + growth) / M
+    determinant = of_variance * of_drift - pulled * fed
+    if of_variance <= 0.0 or determinant <= 0.0:
+        return inf, inf
+    return (
+        source * (r * of_drift + pulled / M) / determinant,
+        source * (of_variance / M + r * fed) / determinant,
+    )
 
 
 def _step(mix: Mix, run: int, bandwidth: Bandwidth) -> Array:

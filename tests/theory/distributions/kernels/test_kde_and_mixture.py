@@ -27,6 +27,41 @@ def test_reference_variances(samples: int, fits: int, h: float, variance: float)
     assert limit(constant(samples), Bandwidth(fixed=h))[0] == pytest.approx((samples - 1) * h**2, rel=1e-11)
 
 
+@pytest.mark.parametrize("independent", [False, True])
+@pytest.mark.parametrize(
+    ("samples", "real", "bandwidth"),
+    [(10**12, 1, Bandwidth(fixed=1e-6)), (10**12, 10**6, Bandwidth(fixed=0.1)), (10**9, 3, Bandwidth(relative=1e-5)),
+     (5, 5, Bandwidth(fixed=1.0)), (20, 7, Bandwidth(relative=0.3))],
+)  # fmt: skip
+def test_limits_to_all_digits(samples: int, real: int, bandwidth: Bandwidth, independent: bool) -> None:
+    """The recursion's fixed point by 60 digits: next to nothing may be real."""
+    with mpmath.workdps(60):
+        M, a = mpmath.mpf(samples), mpmath.mpf(real) / samples
+        b, h2, c2 = 1 - a, mpmath.mpf(bandwidth.fixed) ** 2, mpmath.mpf(bandwidth.relative) ** 2
+        pulled = a * b
+
+        def step(v: mpmath.mpf, d: mpmath.mpf) -> tuple[mpmath.mpf, mpmath.mpf]:
+            own = a + b * (v * (1 + c2) + h2)
+            if independent:
+                own += pulled * d
+                return (1 - 1 / M) * own, b * b * d + own / M
+            return (1 - 1 / M) * own + pulled * d, b * b * d + own / M
+
+        shift = mpmath.matrix(step(mpmath.mpf(0), mpmath.mpf(0)))
+        columns = [mpmath.matrix(step(mpmath.mpf(x), mpmath.mpf(1 - x))) - shift for x in (1, 0)]
+        gap = mpmath.eye(2) - mpmath.matrix([[columns[j][i] for j in range(2)] for i in range(2)])
+        variance, drift = (float(x) for x in mpmath.lu_solve(gap, shift))
+    found = limit(constant(samples, real, independent=independent), bandwidth)
+    assert found == (pytest.approx(variance, rel=1e-12), pytest.approx(drift, rel=1e-12))
+
+
+@pytest.mark.parametrize(("h", "samples"), [(1e-6, 10**9), (1e-3, 10**15)])
+def test_without_real_data_the_variance_goes_to_samples_less_one_times_the_kernel(
+    h: float, samples: int
+) -> None:
+    assert limit(constant(samples), Bandwidth(fixed=h))[0] == pytest.approx((samples - 1) * h**2, rel=1e-14)
+
+
 @pytest.mark.parametrize("real", [0, 8])
 @pytest.mark.parametrize(
     "bandwidth", [Bandwidth(fixed=0.4), Bandwidth(relative=0.5), Bandwidth(relative=0.5, corrected=True)]
