@@ -31,6 +31,12 @@ from service.distributions.mixture import engine as mixture
 from service.distributions.mixture import recommend as mixture_recommend
 from service.distributions.mixture.schemas import MixtureRecommendationRequest, MixtureRequest
 from service.distributions.mixture.simulation import MIXTURE
+from service.distributions.tail import recommend as tail_recommend
+from service.distributions.tail.schemas import TailRecommendationRequest
+from service.distributions.tail.simulation import TAIL
+from service.distributions.vocabulary import recommend as vocabulary_recommend
+from service.distributions.vocabulary.schemas import VocabularyRecommendationRequest
+from service.distributions.vocabulary.simulation import VOCABULARY
 
 ACCURACY = 1e-3
 REPLICATES = 100
@@ -40,12 +46,25 @@ REPLACE: Body = {"workflow": {"kind": "replace"}}
 FRESH: Body = {"workflow": {"kind": "fresh", "real_samples": 10}}
 BEST: Body = {"workflow": {"kind": "fresh", "real_samples": 10, "weight": "optimal"}}
 FIXED: Body = {"bandwidth": {"kind": "fixed", "value": 0.3}}
+FEW: Body = {
+    "vocabulary": {"kind": "zipf", "types": 1000, "exponent": 1.1},
+    "samples": 10_000,
+    "generations": 20,
+}
+MANY: Body = {
+    "vocabulary": {"kind": "zipf", "types": 100_000, "exponent": 1.1},
+    "samples": 10**6,
+    "generations": 20,
+}
 MIXED: Body = {"weights": [0.1, 0.3, 0.6], "separation": 10.0}
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked, and the simulation of ``quantity`` that knows it as well; ``asked``, ``drawn``: the two bodies."""
+    """What is asked, and the simulation of ``quantity`` that knows it as well; ``asked``, ``drawn``: the two bodies.
+
+    ``quantity``: its name, or the row of the outcomes. ``own``: the bodies are complete, and not about ``BASE``.
+    """
 
     name: str
     compute: Any
@@ -53,21 +72,28 @@ class Case:
     asked: Body
     kind: Any
     drawn: Body
-    quantity: str
+    quantity: str | int
+    own: bool = False
 
     def seconds(self) -> float:
         """Of the answer."""
-        request = self.schema.model_validate({**BASE, **self.asked})
+        request = self.schema.model_validate(self.asked if self.own else {**BASE, **self.asked})
         return least(lambda: self.compute(request))
 
     def simulated_seconds(self) -> float:
         """Of the simulation."""
-        body = {**BASE, "at": [BASE["generations"]], "replicates": REPLICATES, **self.drawn}
+        base = {} if self.own else {**BASE, "at": [BASE["generations"]]}
+        body = {**base, "replicates": REPLICATES, **self.drawn}
         request = self.kind.request.model_validate(body)
         work = self.kind.work(request, self.kind.plan(request, None).points, None)
         work.outcomes(1, 0, 2)
         start = time.process_time()
-        outcomes = work.outcomes(0, 0, REPLICATES)[self.kind.quantities(request).index(self.quantity)]
+        row = (
+            self.quantity
+            if isinstance(self.quantity, int)
+            else self.kind.quantities(request).index(self.quantity)
+        )
+        outcomes = work.outcomes(0, 0, REPLICATES)[row]
         each = (time.process_time() - start) / REPLICATES
         return float(each * max((outcomes.std(ddof=1) / abs(outcomes.mean()) / ACCURACY) ** 2, 1.0))
 
@@ -83,6 +109,34 @@ def estimators(name: str, family: Body, workflow: Body) -> Case:
 def kernels(name: str, body: Body) -> Case:
     """A prediction of kernel density estimates."""
     return Case(f"kernels, {name}", kde.predicted, KdeRequest, body, KDE, body, "sample_variance")
+
+
+def _of_no_text(request: VocabularyRecommendationRequest) -> object:
+    return vocabulary_recommend.recommended(request, None)
+
+
+def vocabularies(name: str, body: Body, quantity: str, row: int) -> Case:
+    """Fresh real samples that keep a quantity of a vocabulary; the simulation is of one amount of them."""
+    limits = {"diversity": 0.9, "surviving_types": 300.0, "missing_mass": 0.05}
+    drawn = {**body, "generations": body["generations"] or BASE["generations"]}
+    return Case(
+        f"recommended for a vocabulary's {name}", _of_no_text,
+        VocabularyRecommendationRequest, {**body, "bound": {"quantity": quantity, "limit": limits[quantity]}},
+        VOCABULARY, {**drawn, "at": [drawn["generations"]], "workflow": {"kind": "fresh", "real_fraction": 0.1}},
+        row, own=True,
+    )  # fmt: skip
+
+
+def tails(name: str, vary: str, training: Body, limit: float) -> Case:
+    """What keeps a tail's test error below the limit; the simulation is of about as much."""
+    body: Body = {"law": {"kind": "zipf", "exponent": 1.5}, "samples": 10_000}
+    enough = {"real_samples": 6_400, "real_fraction": 0.64}
+    drawn = {**training, **{key: value for key, value in enough.items() if key in training}}
+    return Case(
+        f"recommended for a tail: {name}", tail_recommend.recommended, TailRecommendationRequest,
+        {**body, "training": training, "vary": vary, "bound": {"limit": limit}}, TAIL, {**body, "training": drawn}, -1,
+        own=True,
+    )  # fmt: skip
 
 
 CASES = (
@@ -117,6 +171,15 @@ CASES = (
         {**MIXED, "generations": None, "allocation": "iid",
          "bound": {"quantity": "surviving_components", "limit": 2.9}}, MIXTURE, {**MIXED, **FRESH},
         "component_1/lost",
+    ),
+    vocabularies("diversity for ever", {**FEW, "generations": None}, "diversity", 0),
+    vocabularies("surviving types", FEW, "surviving_types", 1),
+    vocabularies("missing mass of a million tokens", MANY, "missing_mass", 2),
+    vocabularies("missing mass for ever", {**MANY, "generations": None}, "missing_mass", 2),
+    tails("real samples that end the plateau", "real_samples", {"kind": "counts", "rank": 100, "real_samples": 0}, 0.05),
+    tails("real fraction of a mixture", "real_fraction", {"kind": "mixed", "rank": 100, "real_fraction": 0.0}, 0.05),
+    tails(
+        "generations", "generations", {"kind": "recursive", "generations": 10, "generator_samples": 10_000}, 0.08,
     ),
 )  # fmt: skip
 

@@ -6,7 +6,8 @@ import httpx
 import numpy as np
 import pytest
 
-from service.distributions.tail.simulation import TAIL, TailSimulationRequest
+from service.distributions.tail.drawn import TailSimulationRequest
+from service.distributions.tail.simulation import TAIL
 from tests.web.asking import assert_problem
 
 PATH = "/v1/distributions/tail/simulations"

@@ -56,7 +56,7 @@ def test_vocabularies_agree_with_their_prediction(workflow: dict[str, Any]) -> N
     assert agreement.mean_square_z < 3
     assert agreement.beyond_three <= 2
     assert {one.quantity for one in found.measured} == {
-        "diversity", "surviving_types", "missing_mass", "entropy", "gone:1", "gone:100",
+        "diversity", "surviving_types", "missing_mass", "entropy", "one_type_left", "gone:1", "gone:100",
     }  # fmt: skip
 
 
@@ -69,8 +69,8 @@ def test_a_token_is_followed_by_its_string() -> None:
     assert isinstance(work, VocabularyWork)
     assert work.ranks == (1, 100, 4)
     names = [row["quantity"] for row in planned.points[0]["rows"]]
-    assert names[4:7] == ["gone:1", "gone:100", 'gone:"rare"']
-    first = planned.points[0]["rows"][6]
+    assert names[5:8] == ["gone:1", "gone:100", 'gone:"rare"']
+    first = planned.points[0]["rows"][7]
     assert first["prediction"] == pytest.approx(0.95**400, rel=1e-9)
 
 

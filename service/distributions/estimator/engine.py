@@ -30,8 +30,8 @@ from service.theory.distributions.estimator.law import (
 )
 from service.theory.distributions.schedule import Schedule
 
-_STEP = 5e-7  # seconds of a step of a recursion, rather too many
-_KALMAN = 4e-6  # of a generation whose weight is searched for
+_STEP = 3e-6  # seconds of a step of a recursion, rather too many
+_KALMAN = 1e-5  # of a generation whose weight is searched for
 MAX_WORK = 20_000_000
 
 

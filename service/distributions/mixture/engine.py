@@ -26,9 +26,9 @@ from service.theory.distributions.vocabulary.training import FreshReal
 
 KIND = "mixture"
 MAX_RUNS = 200
-# Seconds per work of the exact chain, of one component at one generation, of a search: rather too many.
-_PER_WORK, _STATE = 1e-9, 1e-4
-SEARCH: Final = 0.4
+# Seconds per work of the exact chain, of one component at one generation, of fresh samples, of a search; too many.
+_PER_WORK, _STATE, _FRESH = 1e-9, 1e-4, 1.0
+SEARCH: Final = 4.0
 CLEAR = 6.0
 """Separation from which the hard assignment stands for EM refits."""
 TRUSTED = 8.0
@@ -44,7 +44,8 @@ def models_of(request: MixtureRequest) -> Models:
 
 def seconds_of(request: MixtureRequest) -> float:
     """About how long a prediction takes, rather too long than too short."""
-    return _PER_WORK * _chain_work(request) + _STATE * len(models_of(request)) * len(request.weights)
+    fresh = _FRESH if isinstance(request.workflow, Fresh) else 0.0  # the exact law of the founders
+    return _PER_WORK * _chain_work(request) + _STATE * len(models_of(request)) * len(request.weights) + fresh
 
 
 def predicted(request: MixtureRequest) -> responses.MixturePrediction:

@@ -208,12 +208,15 @@ def _sentence(
             return f"Nothing is known of {bound}: the error has no formula here, even at {found.best:.6g} {name}."
         return f"No {name} reach {bound}: the least possible is {error(found.best):.6g}, at {found.best:.6g}."
     sense = "at most" if request.vary == "generations" else "at least"
+    fraction = request.vary == "real_fraction"
     if found.beyond is None:
         return (
-            f"Every number of {name} from {found.value:.6g} on keeps {bound}."
+            f"Every {'' if fraction else 'number of '}{name} from {found.value:.6g} on keeps {bound}."
             if sense == "at least"
             else (f"Up to {found.value:,.0f} generations, the largest number considered, keep {bound}.")
         )
-    other = "more" if sense == "at most" else "less" if request.vary == "real_fraction" else "fewer"
+    if fraction:
+        return f"{bound[0].upper()}{bound[1:]} needs a {name} of {sense} {found.value:.12g}; with less it is exceeded."
+    other = "more" if sense == "at most" else "fewer"
     needed = "holds for" if sense == "at most" else "needs"
     return f"{bound[0].upper()}{bound[1:]} {needed} {sense} {found.value:.12g} {name}; with {other} it is exceeded."

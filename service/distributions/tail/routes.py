@@ -5,10 +5,11 @@ from fastapi import APIRouter
 from service.distributions.answering import Reply
 from service.distributions.tail import recommend
 from service.distributions.tail.answer import KIND
+from service.distributions.tail.drawn import TailSimulationRequest
 from service.distributions.tail.engine import SEARCHED, curve_of, predicted, seconds_of
 from service.distributions.tail.responses import TailPrediction, TailRecommendation
 from service.distributions.tail.schemas import TailRecommendationRequest, TailRequest
-from service.distributions.tail.simulation import TAIL, TailSimulation, TailSimulationRequest
+from service.distributions.tail.simulation import TAIL, TailSimulation
 from service.errors import DatabaseUnavailable, InvalidInput, TooManyRequests
 from service.simulations.create import Submission, created
 from service.simulations.resource import SimulationEstimate

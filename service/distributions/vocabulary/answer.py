@@ -76,6 +76,7 @@ class States:
             "surviving_types": self._value(state.surviving_types),
             "missing_mass": self._value(state.missing_mass),
             "entropy": self._value(state.entropy),
+            "one_type_left": self._value(state.one_type_left),
             "founders": self._value(state.founders),
             "gone": [
                 responses.Gone(

@@ -18,7 +18,7 @@ from service.theory.errors import Unsupported
 POINTS = 31
 MAX_RUNS = 200
 # Seconds of a reported generation, of one after so many changes of the sample size, of a search: rather too many.
-_REPORTED, _CHANGE, SEARCH = 5e-3, 2e-4, 0.4
+_REPORTED, _CHANGE, SEARCH = 5e-3, 2e-4, 5.0
 
 
 def seconds_of(request: schemas.VocabularyRequest) -> float:

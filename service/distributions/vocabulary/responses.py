@@ -26,6 +26,9 @@ class VocabularyState(Answer):
     surviving_types: Value = Field(description="Types that can still occur; null: infinitely many.")
     missing_mass: Value = Field(description="True probability of all types that cannot occur any more.")
     entropy: Value = Field(description="−Σ p ln p of the model, nats.")
+    one_type_left: Value = Field(
+        description="Probability that all of it is of one type; null: no formula (fresh real samples)."
+    )
     founders: Value = Field(
         description="Independent real tokens that the model descends from, in the mean; null: infinitely many."
     )

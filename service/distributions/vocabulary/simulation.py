@@ -31,6 +31,7 @@ from service.theory.model import Array
 MAX_TYPES: Final = 1_000_000
 MAX_GENERATIONS: Final = 10_000
 MAX_TOKENS: Final = 10**17
+_UNKNOWN: Final = "The theory does not say here; the prediction's warnings tell why."
 _FLOPS_OF_A_DRAW: Final = 1500.0  # one count of a multinomial takes as long as so many
 
 
@@ -46,7 +47,8 @@ class VocabularySimulation(SimulationSummary):
     replicates_done: int
     agreement: Agreement
     measured: list[Measured] = Field(
-        description='diversity, surviving_types, missing_mass, entropy, and gone:RANK or gone:"TOKEN", by generation.'
+        description="diversity, surviving_types, missing_mass, entropy, one_type_left, and "
+        'gone:RANK or gone:"TOKEN", by generation.'
     )
 
 
@@ -199,7 +201,7 @@ def _expected(request: VocabularySimulationRequest, truth: Vocabulary, asked: As
         for name, value in zip(names, _values(one.state), strict=True):
             own = errors.get(name.partition(":")[0])
             if value is None or not isfinite(value):
-                reason = "Too few founders for the theory to say." if value is None else "Infinite."
+                reason = _UNKNOWN if value is None else "Infinite."
                 rows.append(rows_by_generation.expected(one.generation, name, None, None, reason))
             else:
                 rows.append(rows_by_generation.expected(one.generation, name, value, own))
@@ -207,4 +209,11 @@ def _expected(request: VocabularySimulationRequest, truth: Vocabulary, asked: As
 
 
 def _values(state: State) -> tuple[float | None, ...]:
-    return (state.diversity, state.surviving_types, state.missing_mass, state.entropy, *state.gone)
+    return (
+        state.diversity,
+        state.surviving_types,
+        state.missing_mass,
+        state.entropy,
+        state.one_type_left,
+        *state.gone,
+    )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from service.theory.model import Array
 
-QUANTITIES: Final = ("diversity", "surviving_types", "missing_mass", "entropy")
+QUANTITIES: Final = ("diversity", "surviving_types", "missing_mass", "entropy", "one_type_left")
 Counts = NDArray[np.int64]
 Workflow = Literal["replace", "stratified", "iid", "retained", "accumulate"]
 
@@ -102,4 +102,7 @@ class VocabularyWork:
         x = present / present.sum()
         absent = [float(counts[rank - 1] == 0) if rank <= counts.size else 1.0 for rank in self.ranks]
         missing = float(self.probabilities[counts == 0].sum())
-        return np.array([1.0 - float(x @ x), float(present.size), missing, -float(x @ np.log(x)), *absent])
+        alone = float(present.size == 1)
+        return np.array([
+            1.0 - float(x @ x), float(present.size), missing, -float(x @ np.log(x)), alone, *absent
+        ])  # fmt: skip

@@ -6,9 +6,10 @@ from typing import Any, Literal
 from service.client.api import Client
 from service.distributions.gaussian.engine import predicted as predicted_gaussian
 from service.distributions.gaussian.schemas import GaussianRequest
+from service.distributions.tail.drawn import TailSimulationRequest
 from service.distributions.tail.engine import predicted as predicted_tail
 from service.distributions.tail.schemas import TailRequest
-from service.distributions.tail.simulation import TAIL, TailSimulationRequest
+from service.distributions.tail.simulation import TAIL
 from service.predictions.engine import compiled
 from service.predictions.schemas import PredictionRequest
 from service.simulations.regression import REGRESSION

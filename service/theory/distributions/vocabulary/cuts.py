@@ -172,7 +172,8 @@ class _Listed:
 
     def first(self, rank: float) -> tuple[float, float, float]:
         """Of the types up to this rank."""
-        level = int(np.searchsorted(self._reach, rank))
+        # of 1e18 types and more the last rank is rounded
+        level = min(int(np.searchsorted(self._reach, rank)), self._p.size - 1)
         start = level - level % _PART
         p, mass = self._p[start : level + 1], self._mass[start : level + 1].copy()
         mass[-1] = (rank - (self._reach[level] - self._multiplicities[level])) * p[-1]
@@ -185,7 +186,7 @@ class _Listed:
 
     def of_rank(self, rank: float) -> float:
         """p of the type of this rank."""
-        return float(self._p[np.searchsorted(self._reach, rank)])
+        return float(self._p[min(int(np.searchsorted(self._reach, rank)), self._p.size - 1)])
 
     def beyond(self, rank: float) -> float:
         """Σ p of all later types."""

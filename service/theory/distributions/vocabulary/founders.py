@@ -15,6 +15,7 @@ from scipy.special import ndtr
 from service.theory.model import Array
 
 _NEGLIGIBLE: Final = 1e-17
+_MANY: Final = 200.0  # founders from which E p^A is next to nothing but for types that nearly all is of
 _WIDTH: Final = 9.0  # standard deviations of a normal law that are kept
 
 
@@ -78,15 +79,32 @@ class Founders:
         exponent = self._exponent(p)
         return np.exp(exponent), -np.expm1(exponent)
 
+    def alike(self, p: Array) -> Array | None:
+        """E p^A, the probability that all founders are of a type of probability p; None: not known of this law."""
+        p = np.asarray(p, dtype=float)
+        if self.variance == 0.0 or (self.weights is None and self.mean >= _MANY):
+            with np.errstate(divide="ignore"):
+                return np.exp(self._of_power(np.log(p)))
+        if self.weights is None:
+            return None
+        summed = np.zeros_like(p)
+        for weight in self.weights[::-1]:
+            summed = summed * p + weight
+        value: Array = summed * p**self.first
+        return value
+
     def _exponent(self, p: Array) -> Array:
-        """ln E (1 − p)^A of a normal law: A ln(1-p) + variance/2 ln(1-p)²."""
+        """ln E (1 − p)^A of a normal law."""
         with np.errstate(divide="ignore"):
-            log = np.log1p(-p)
+            return self._of_power(np.log1p(-p))
+
+    def _of_power(self, log: Array) -> Array:
+        """ln E z^A of a normal law, of ln z: A ln z + variance/2 (ln z)²."""
         with np.errstate(invalid="ignore"):
             spread = 0.5 * self.variance * log * log
             # where the second term would win, the normal law has run into negative numbers: the value is about 0
             usable = np.where(-log * self.variance > self.mean, 0.0, spread)
-            return np.where(p >= 1.0, -np.inf, self.mean * log + usable)
+            return np.where(log == -np.inf, -np.inf, self.mean * log + usable)
 
 
 def normal_weights(mean: float, variance: float) -> Array:

@@ -68,6 +68,8 @@ def back(
         if state.mean < _LONE and 0.0 < fresh.share * boxes < _RARE:
             # Lone lineages that wait long for a fresh sample: no two moments carry that. Too few to answer with.
             return Lineages(state.mean, max(state.variance, state.mean)), 0
+        if fresh.share == 0.0 and least == 0.0 and state.mean < _LONE:
+            return _meeting(state, boxes, left), 0
         rate = 0.5 * max(state.mean - 1.0, 0.0) / boxes + fresh.share  # of one lineage to end or to meet
         length = min(float(left), _STRIDE / rate) if rate > 0.0 else float(left)
         if least > 0.0:  # a stride should not leap over the place where the law is no longer normal
@@ -80,6 +82,17 @@ def back(
             state = across(state, float(boxes), float(boxes), fresh)
             left -= 1
     return state, left
+
+
+def _meeting(state: Lineages, boxes: int, generations: int) -> Lineages:
+    """Few lineages, none of which ends: those beyond one meet like a pair does, with probability 1/M."""
+    if state.mean <= 1.0:
+        return state
+    left = (1.0 - 1.0 / boxes) ** generations
+    beyond = (state.mean - 1.0) * left
+    return replace(
+        state, mean=1.0 + beyond, variance=state.variance * left, covariance=state.covariance * left
+    )
 
 
 def across(state: Lineages, sample: float, parents: float, fresh: Fresh) -> Lineages:

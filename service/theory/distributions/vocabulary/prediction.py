@@ -1,6 +1,6 @@
 """The entrance: a vocabulary, how its models are trained and how they are sampled; out comes every generation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
@@ -102,7 +102,15 @@ def predict_plentiful(
         None,
         tuple(
             exact(q, basis)
-            for q in ("diversity", "spread", "entropy", "surviving_types", "missing_mass", "gone")
+            for q in (
+                "diversity",
+                "spread",
+                "entropy",
+                "surviving_types",
+                "missing_mass",
+                "gone",
+                "one_type_left",
+            )
         ),
         tuple(dict.fromkeys(cautions)),
     )
@@ -177,7 +185,7 @@ def _top_k(question: Question) -> VocabularyPrediction:
                     "Ranks of generation 0 taken as the true ones, but for the mass that is lost.",
                 )
                 for q, off in zip(
-                    SURVIVAL, (0.0, 0.3 * misranked / vocabulary.beyond(k), 0.0, 0.0), strict=True
+                    SURVIVAL, (0.0, 0.3 * misranked / vocabulary.beyond(k), 0.0, 0.0, 0.0), strict=True
                 )
             ),
             approximate("entropy", 0.015, "Symmetric Dirichlet families of the exact mean square."),
@@ -234,7 +242,7 @@ def _rescaled(  # noqa: PLR0917
         for rank, value, known in zip(ranks, state.gone, asked, strict=True)
     )
     spread = tuple(value if known else None for value, known in zip(state.spread, asked, strict=True))
-    return State(state.diversity, state.surviving_types, missing, state.entropy, state.founders, gone, spread)
+    return replace(state, missing_mass=missing, gone=gone, spread=spread)
 
 
 def _narrow_state(vocabulary: Vocabulary, state: Narrowed, ranks: tuple[int, ...]) -> State:
@@ -244,6 +252,7 @@ def _narrow_state(vocabulary: Vocabulary, state: Narrowed, ranks: tuple[int, ...
         surviving_types=state.surviving,
         missing_mass=state.missing_mass,
         entropy=state.entropy,
+        one_type_left=float(state.surviving == 1),
         founders=inf,
         gone=gone,
         spread=(0.0,) * len(ranks),

@@ -11,6 +11,7 @@ class State:
 
     ``diversity``: 1 − Σ p², the chance that two tokens differ. ``surviving_types``: how many types it can still
     produce. ``missing_mass``: true probability of all types that it cannot. ``entropy``: nats.
+    ``one_type_left``: probability that all its tokens are of one type.
     ``founders``: real tokens it descends from, in the mean. ``gone``: P(type is gone), for each type asked about;
     ``spread``: the standard deviation of its probability in the model.
     """
@@ -19,6 +20,7 @@ class State:
     surviving_types: float | None
     missing_mass: float | None
     entropy: float | None
+    one_type_left: float | None
     founders: float | None
     gone: tuple[float | None, ...]
     spread: tuple[float | None, ...]

@@ -26,7 +26,7 @@ from service.theory.distributions.vocabulary.training import (
 FEWEST_FOUNDERS: Final = 9.0
 """Founders below which their law, taken as normal, is not answered with (measured error: 3e-3 in P(gone) at 9)."""
 
-SURVIVAL: Final = ("surviving_types", "missing_mass", "gone", "founders")
+SURVIVAL: Final = ("surviving_types", "missing_mass", "gone", "founders", "one_type_left")
 _FOR_EVER: Final = 10**15
 
 
@@ -84,8 +84,8 @@ def _founders(training: Training, models: Models) -> Iterator[Founders]:
                 largest = ancestors.largest_exact(len(models))
                 yield from (ancestors.of_schedule(schedule, int(n), largest) for n in models)
         case FreshReal(schedule):
-            if len(schedule.sizes) == 1 and training.shares()[0] == 0.0:
-                yield from ancestors.by_model(schedule.last, map(int, models))
+            if not any(training.real):
+                yield from _founders(Replace(schedule), models)
             elif len(schedule.sizes) == 1:
                 fresh = Fresh(training.shares()[0], training.stratified)
                 yield from refreshed.by_model(schedule.last, fresh, map(int, models))
@@ -119,11 +119,13 @@ def _state(vocabulary: Vocabulary, founders: Founders, related: float, ranks: tu
     known = _is_known(founders)
     asked = np.array([vocabulary.of_rank(rank) for rank in ranks])
     absent, present = founders.fates(p)
+    alike = founders.alike(p) if known else None
     return State(
         diversity=(1.0 - related) * (1.0 - vocabulary.simpson),
         surviving_types=levels.total(present) if known else None,
         missing_mass=levels.total(p * absent) if known else None,
         entropy=expected_entropy(vocabulary, founders, related) if known else None,
+        one_type_left=None if alike is None else min(levels.total(alike), 1.0),
         founders=founders.mean if known else None,
         gone=tuple(founders.absent(asked).tolist()) if known else (None,) * len(ranks),
         spread=tuple(np.sqrt(related * asked * (1.0 - asked)).tolist()),  # Var p = Φ p_0 (1 − p_0)
@@ -143,6 +145,7 @@ def truth_state(vocabulary: Vocabulary, ranks: tuple[int, ...]) -> State:
         surviving_types=vocabulary.types,
         missing_mass=0.0,
         entropy=vocabulary.entropy,
+        one_type_left=float(vocabulary.types == 1),
         founders=inf,
         gone=tuple(0.0 if vocabulary.of_rank(rank) > 0.0 else 1.0 for rank in ranks),
         spread=(0.0,) * len(ranks),
@@ -151,7 +154,7 @@ def truth_state(vocabulary: Vocabulary, ranks: tuple[int, ...]) -> State:
 
 def unknown_state(asked: int) -> State:
     """No formula for anything."""
-    return State(None, None, None, None, None, (None,) * asked, (None,) * asked)
+    return State(None, None, None, None, None, None, (None,) * asked, (None,) * asked)
 
 
 def _accuracy(training: Training, lineages: list[Founders]) -> tuple[Accuracy, ...]:
@@ -159,7 +162,7 @@ def _accuracy(training: Training, lineages: list[Founders]) -> tuple[Accuracy, .
     found = [exact("diversity", basis), exact("spread", basis)]
     normal = [one for one in lineages if one.variance > 0.0 and not _by_value(one)]
     known = [one for one in lineages if _is_known(one)]
-    if isinstance(training, FreshReal) and training.shares()[-1] > 0.0 and normal:
+    if isinstance(training, FreshReal) and any(training.real) and normal:
         error = max((0.3 / one.mean**2 for one in normal if _is_known(one)), default=0.0)
         basis = (
             "Founders' number taken as normal; absolute error of P(gone), at most 0.3 / founders², measured."
@@ -191,10 +194,18 @@ def _is_exact(training: Replace | FreshReal, models: int) -> bool:
 
 
 def _cautions(lineages: list[Founders]) -> tuple[Caution, ...]:
+    unlike = [one for one in lineages if _is_known(one) and one.alike(np.ones(1)) is None]
+    found: tuple[Caution, ...] = ()
+    if unlike:
+        message = (
+            "The probability that one type is all that is left has no formula with fresh real samples; there are "
+            f"{unlike[-1].mean:.3g} founders. Simulate it."
+        )
+        found = (Caution("no_formula", message, "one_type_left"),)
     if all(map(_is_known, lineages)):
-        return ()
+        return found
     message = (
         f"Fewer than {FEWEST_FOUNDERS:g} founders are expected, and their law is not exact for this many samples: "
         "no value is given. Simulate, or ask for fewer generations or more fresh real samples."
     )
-    return tuple(Caution("few_founders", message, quantity) for quantity in (*SURVIVAL, "entropy"))
+    return (*found, *(Caution("few_founders", message, quantity) for quantity in (*SURVIVAL, "entropy")))

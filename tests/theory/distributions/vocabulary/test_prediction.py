@@ -18,7 +18,7 @@ from service.theory.distributions.vocabulary.training import (
     Training,
 )
 from service.theory.errors import Unsupported
-from tests.theory.distributions.vocabulary.chains import Run, by_hand, statistics
+from tests.theory.distributions.vocabulary.chains import Run, by_hand, gone_by_chain, statistics
 
 PLAIN = Decoding()
 TYPES, EXPONENT = 400, 1.1
@@ -113,6 +113,53 @@ def test_no_fresh_data_is_replacement() -> None:
             assert answer.generations[0].state.entropy == pytest.approx(plain.generations[0].state.entropy)
             assert answer.limit.diversity == pytest.approx(0, abs=1e-12)
             assert answer.limit.surviving_types == plain.limit.surviving_types == pytest.approx(1, rel=1e-14)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 20, 90])
+def test_one_type_left_is_the_absence_of_all_others(samples: int) -> None:
+    """By the chain of one type: all the others together are one type too."""
+    counts, n = np.array([5.0, 3, 2]), np.array([1, 4, 30, 200])
+    answer = predict(Question(from_counts(counts), Replace(Schedule.constant(samples, 200)), PLAIN, n))
+    for model, one in zip(n, answer.generations, strict=True):
+        alone = sum(gone_by_chain(1.0 - x / 10.0, samples, int(model)) for x in counts)
+        assert one.state.one_type_left == pytest.approx(alone, rel=1e-10)
+    assert answer.limit.one_type_left == pytest.approx(1, rel=1e-14)
+
+
+def test_one_type_left_elsewhere() -> None:
+    """Retained tokens stay; of a million types next to nothing is left of one; with fresh data there is no formula."""
+    retained = predict(Question(from_counts(np.array([3.0, 1])), Retained(50, 2, 9), PLAIN, np.array([9])))
+    assert retained.limit.one_type_left == pytest.approx(10 / 16, rel=1e-14)
+    many = predict(Question(zipf(10**6, 1.1), Replace(Schedule.constant(10**9, 9)), PLAIN, np.array([9])))
+    assert 0.0 <= (many.generations[0].state.one_type_left or 0.0) < 1e-100
+    late = predict(
+        Question(zipf(None, 1.05), Replace(Schedule.constant(10**4, 10**6)), PLAIN, np.array([10**6]))
+    )
+    assert late.generations[0].state.one_type_left == pytest.approx(1, abs=1e-12)
+    fresh = predict(
+        Question(zipf(9, 1.0), FreshReal(Schedule.constant(40, 9), (4,)), PLAIN, np.array([1, 9]))
+    )
+    assert fresh.generations[1].state.one_type_left is None
+    assert "one_type_left" in {one.quantity for one in fresh.cautions}
+
+
+def test_no_fresh_data_is_replacement_where_sizes_differ() -> None:
+    """Few lineages for very long, too: their moments alone would run away."""
+    schedule, models = Schedule((17, 1500), (97_621, 2380)), np.array([1, 5, 99_000, 100_001])
+    plain, fresh = (
+        predict(Question(zipf(100, 1.0), training, PLAIN, models, (1,)))
+        for training in (Replace(schedule), FreshReal(schedule, (0, 0)))
+    )
+    assert [one.state for one in fresh.generations] == [one.state for one in plain.generations]
+
+
+def test_fresh_data_after_a_long_time_without() -> None:
+    """500 fresh tokens of 2,000, once, after 50,000 generations of 20: all the others descend from one real token."""
+    schedule, n = Schedule((20, 2000), (50_000, 1)), np.array([50_001])
+    p = zipf(50, 1.0)
+    [found] = predict(Question(p, FreshReal(schedule, (0, 500)), PLAIN, n, (1, 50))).generations
+    for rank, gone in zip((1, 50), found.state.gone, strict=True):
+        assert gone == pytest.approx((1 - p.of_rank(rank)) ** 501, abs=2e-6)
 
 
 def test_the_limit_is_where_late_generations_are() -> None:
