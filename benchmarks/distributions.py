@@ -176,7 +176,7 @@ CASES = (
     vocabularies("surviving types", FEW, "surviving_types", 1),
     vocabularies("missing mass of a million tokens", MANY, "missing_mass", 2),
     vocabularies("missing mass for ever", {**MANY, "generations": None}, "missing_mass", 2),
-    tails("real samples that end the plateau", "real_samples", {"kind": "counts", "rank": 100, "real_samples": 0}, 0.05),
+    tails("real samples against a cut", "real_samples", {"kind": "counts", "rank": 100, "real_samples": 0}, 0.05),
     tails("real fraction of a mixture", "real_fraction", {"kind": "mixed", "rank": 100, "real_fraction": 0.0}, 0.05),
     tails(
         "generations", "generations", {"kind": "recursive", "generations": 10, "generator_samples": 10_000}, 0.08,
