@@ -92,4 +92,4 @@ class States:
 
     def _value(self, value: float | None) -> float | None:
         # What is unknown has its caution already; infinitely many types or founders are said to be null.
-        return None if value is None or isinf(value) else max(value, 0.0)
+        return None if value is None or isinf(value) else max(0.0, value)

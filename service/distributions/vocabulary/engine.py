@@ -11,7 +11,10 @@ from service.distributions.vocabulary.responses import VocabularyPrediction
 from service.errors import InvalidInput
 from service.theory.distributions.schedule import Models, Schedule, reported_models
 from service.theory.distributions.vocabulary import training as theory
+from service.theory.distributions.vocabulary.cuts import MAX_MOVES
 from service.theory.distributions.vocabulary.decoding import Decoding
+from service.theory.distributions.vocabulary.levels import MAX_LEVELS
+from service.theory.distributions.vocabulary.nucleus import MAX_LISTED, MAX_WORK
 from service.theory.distributions.vocabulary.prediction import Question, predict, predict_plentiful
 from service.theory.errors import Unsupported
 
@@ -19,12 +22,29 @@ POINTS = 31
 MAX_RUNS = 200
 # Seconds of a reported generation, of one after so many changes of the sample size, of a search: rather too many.
 _REPORTED, _CHANGE, SEARCH = 5e-3, 2e-4, 5.0
+_MOVE, _PROBABILITY = (
+    1e-4,
+    3e-8,
+)  # of a move of a cut, of a probability of a generation without sampling noise
 
 
 def seconds_of(request: schemas.VocabularyRequest) -> float:
     """About how long a prediction takes, rather too long than too short."""
+    if request.samples is None:
+        return len(models_of(request)) * _REPORTED + _seconds_of_decoding(request)
     changes = min(len(request.samples), MAX_RUNS) if isinstance(request.samples, list) else 1
     return len(models_of(request)) * (_REPORTED + _CHANGE * changes)
+
+
+def _seconds_of_decoding(request: schemas.VocabularyRequest) -> float:
+    """Of generations without sampling noise: moves of a cut, or every probability again."""
+    how = request.decoding
+    if how.temperature == 1.0:
+        return _MOVE * min(request.generations, MAX_MOVES) if how.top_p < 1.0 else 0.0
+    types = MAX_LISTED if how.top_p < 1.0 else MAX_LEVELS
+    if isinstance(request.vocabulary, schemas.ZipfVocabulary):
+        types = min(types, request.vocabulary.types or types)
+    return _PROBABILITY * min(request.generations * types, MAX_WORK)
 
 
 def predicted(request: schemas.VocabularyRequest, stored: Text | None) -> VocabularyPrediction:

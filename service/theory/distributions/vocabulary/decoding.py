@@ -6,7 +6,7 @@ one before; nothing here is random.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import exp, log
 from typing import Final
 
@@ -15,12 +15,10 @@ from scipy.special import xlogy, zeta
 
 from service.theory.distributions.vocabulary.cuts import Cuts
 from service.theory.distributions.vocabulary.levels import Vocabulary, zipf
+from service.theory.distributions.vocabulary.nucleus import MAX_WORK, Nucleus
 from service.theory.errors import Unsupported
 from service.theory.model import Array
 
-MAX_LISTED: Final = 20_000
-MAX_WORK: Final = 200_000_000
-_SLACK: Final = 1.0 - 1e-14  # a cumulative probability that reaches the threshold but for rounding
 _UNCHANGED: Final = 1e-14
 FOR_EVER: Final = 10**15
 """Generations after which nothing changes any more, or only by what is left of it."""
@@ -74,13 +72,20 @@ def narrowed(
         return _tempered(vocabulary, decoding, wanted)
     if decoding.temperature == 1.0:
         return _cut(vocabulary, decoding, share, wanted)
-    return _iterated(vocabulary, decoding, share, wanted)
+    if decoding.top_p == 1.0:
+        return _iterated(vocabulary, decoding, share, wanted)
+    return _cut(vocabulary, decoding, share, wanted)
 
 
 def _cut(
     vocabulary: Vocabulary, decoding: Decoding, share: float, generations: list[int]
 ) -> Iterator[Narrowed]:
-    cuts = Cuts(vocabulary, decoding.top_k, decoding.top_p, share)
+    how = decoding
+    cuts = (
+        Cuts(vocabulary, how.top_k, how.top_p, share)
+        if how.temperature == 1.0
+        else Nucleus(vocabulary, how.temperature, how.top_k, how.top_p, share)
+    )
     at = 0
     for generation in generations:
         if generation == FOR_EVER:
@@ -166,22 +171,16 @@ def truncated(vocabulary: Vocabulary, kept: int) -> Vocabulary:
 def _iterated(
     vocabulary: Vocabulary, decoding: Decoding, share: float, generations: list[int]
 ) -> Iterator[Narrowed]:
-    """Temperature with real data, or with top-p: on a list of types; on levels where there is no top-p."""
-    if decoding.top_p < 1.0:
-        law = _listed(vocabulary)
-        cut, inside, rest = decoding, 1.0, (0.0, 0.0)
-    else:
-        law, inside, rest = _inner(vocabulary, decoding.top_k, share)
-        cut = replace(decoding, top_k=None)
-    for generation, p in zip(generations, _steps(law, inside, cut, share, generations), strict=True):
+    """Temperature with real data, and with top-k, on levels."""
+    law, inside, rest = _inner(vocabulary, decoding.top_k, share)
+    for generation, p in zip(
+        generations, _steps(law, inside, decoding.temperature, share, generations), strict=True
+    ):
         if generation == 0:
             yield Narrowed(vocabulary.simpson, vocabulary.entropy, vocabulary.types, 0.0, vocabulary.types)
             continue
-        alive = p > 0.0
         simpson, entropy = _summed(p, law.multiplicities)
-        surviving = float(law.multiplicities[alive].sum()) if share == 0.0 else vocabulary.types
-        missing = law.total(np.where(alive, 0.0, law.probabilities))
-        yield Narrowed(simpson + rest[0], entropy + rest[1], surviving, missing, surviving)
+        yield Narrowed(simpson + rest[0], entropy + rest[1], vocabulary.types, 0.0, vocabulary.types)
 
 
 def _inner(
@@ -201,21 +200,8 @@ def _inner(
     return inner.condensed, mass, (share**2 * squares, share * (surprise - log(share) * out))
 
 
-def _listed(vocabulary: Vocabulary) -> Vocabulary:
-    if vocabulary.types > MAX_LISTED:
-        raise Unsupported(
-            f"temperature together with top_p is computed for at most {MAX_LISTED:,} types; this vocabulary has "
-            f"{vocabulary.types:,.0f}; give fewer, a finite number of types, or only one of the two"
-        )
-    if vocabulary.exponent is not None:
-        p = np.arange(1.0, vocabulary.types + 1.0) ** -vocabulary.exponent / vocabulary.normalizer
-    else:
-        p = np.repeat(vocabulary.probabilities, np.rint(vocabulary.multiplicities).astype(int))
-    return replace(vocabulary, probabilities=p, multiplicities=np.ones_like(p), exponent=None)
-
-
 def _steps(
-    law: Vocabulary, inside: float, decoding: Decoding, share: float, generations: list[int]
+    law: Vocabulary, inside: float, temperature: float, share: float, generations: list[int]
 ) -> Iterator[Array]:
     """p at each generation, until nothing changes; raises Unsupported where that takes too long.
 
@@ -227,9 +213,7 @@ def _steps(
         if generation == FOR_EVER:
             work = at * p.size + _LITTLE * MAX_WORK
         while at < generation and not fixed:
-            drawn = _powered(p, types, 1.0 / decoding.temperature)
-            if decoding.top_p < 1.0:
-                drawn = _truncated(drawn, decoding)
+            drawn = _powered(p, types, 1.0 / temperature)
             after = share * real + (1.0 - share) * drawn
             fixed = bool(np.all(np.abs(after - p) <= _UNCHANGED * p))
             p, at = after, at + 1
@@ -240,15 +224,3 @@ def _steps(
                 )
         at = generation
         yield p
-
-
-def _truncated(p: Array, decoding: Decoding) -> Array:
-    """Top-k, then top-p, of a list that is in decreasing order (no step here changes the order)."""
-    cut = p.copy()
-    if decoding.top_k is not None:
-        cut[decoding.top_k :] = 0.0
-    cumulative = np.cumsum(cut)
-    last = int(np.searchsorted(cumulative, decoding.top_p * _SLACK * cumulative[-1]))
-    cut[last + 1 :] = 0.0
-    value: Array = cut / cut.sum()
-    return value

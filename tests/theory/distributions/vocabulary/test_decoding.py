@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import zeta
 
 from service.theory.distributions.vocabulary import decoding as module
+from service.theory.distributions.vocabulary import nucleus
 from service.theory.distributions.vocabulary.decoding import Decoding, Narrowed, narrowed
 from service.theory.distributions.vocabulary.levels import Vocabulary, from_counts, zipf
 from service.theory.errors import Unsupported
@@ -50,6 +51,19 @@ def test_counts_by_hand(counts: list[int], decoding: Decoding, share: float) -> 
     found = narrowed(from_counts(np.array(counts, dtype=float)), decoding, share, range(5))
     for state, p in zip(found, expected, strict=True):
         agree(state, p, p0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+@pytest.mark.parametrize(
+    "decoding", [Decoding(0.9, None, 0.9), Decoding(1.3, None, 0.97), Decoding(1.1, 50_000, 0.99)]
+)
+def test_temperature_and_top_p_of_a_long_law_by_hand(decoding: Decoding, share: float) -> None:
+    """The cut moves in, and with temperatures above 1 out again; nothing beyond it is carried along."""
+    p0 = np.arange(1.0, 200_001) ** -1.1
+    p0 /= p0.sum()
+    expected = by_hand(p0, decoding, share, 8)
+    for found, p in zip(narrowed(zipf(200_000, 1.1), decoding, share, range(9)), expected, strict=True):
+        agree(found, p, p0)
 
 
 def test_temperature_keeps_an_endless_zipf_a_zipf() -> None:
@@ -161,7 +175,8 @@ def test_temperature_on_a_long_list(temperature: float, top_k: int | None) -> No
     ("vocabulary", "decoding", "share", "generations"),
     [
         (zipf(None, 1.5), Decoding(0.9), 0.1, 3),
-        (zipf(10**6, 1.1), Decoding(0.9, None, 0.9), 0.0, 3),
+        (zipf(10**6 + 1, 1.1), Decoding(0.9, None, 0.9), 0.0, 3),
+        (zipf(10**6, 1.1), Decoding(0.999, None, 0.999), 1e-3, 10**6),
         (zipf(10**7, 1.1), Decoding(top_p=0.9), 0.0, 3),
         (zipf(1000, 1.1), Decoding(0.999), 1e-3, 10**6),
     ],
@@ -174,5 +189,6 @@ def test_what_cannot_be_computed_says_what_could(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_WORK", 10**5)
+    monkeypatch.setattr(nucleus, "MAX_WORK", 10**5)
     with pytest.raises(Unsupported, match=r"finite number|at most|endless law|fewer"):
         list(narrowed(vocabulary, decoding, share, [generations]))
