@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -15,10 +16,10 @@ from service.datasets.routes import router as datasets
 from service.distributions.routes import router as distributions
 from service.examples import EXAMPLES
 from service.predictions.batch import router as prediction_batches
-from service.predictions.recent import RecentAnswers
 from service.predictions.record import Records
 from service.predictions.routes import router as predictions
 from service.recommendations.routes import router as recommendations
+from service.remembered import Remembered
 from service.scaling_laws.routes import router as scaling_laws
 from service.settings import Settings
 from service.simulations.routes import router as simulations
@@ -34,6 +35,8 @@ DESCRIPTION = """Predicts model collapse before the compute is spent: exact test
 regularization for any mix of real and synthetic data, and the same process simulated on the real rows.
 
 Errors are RFC 9457 problem details; `errors[].pointer` points into the body that was sent."""
+
+_ANSWERS: Final = 32 * 2**20  # bytes of predictions given lately; none larger than a tenth of that
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -71,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.database = Database(database_url(settings))
     app.state.records = Records(app.state.database)
-    app.state.recent = RecentAnswers()
+    app.state.recent = Remembered[str](_ANSWERS, _ANSWERS // 10)
     app.state.describer = Describer()
     app.state.calculator = Calculator()
     for router in (

@@ -1,7 +1,6 @@
 """Data sets in PostgreSQL: content-addressed, immutable; and whether their rows are still there."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,15 +17,16 @@ from service.datasets.schemas import Description, StoredDataset, Summary
 from service.datasets.text_schemas import DatasetPage, StoredText, TextDescription, TextSummary
 from service.datasets.words import ranks_of
 from service.errors import InvalidInput, NotFound, RowsDeleted
+from service.remembered import Remembered
 from service.simulation.rows import EmpiricalProblem
 from service.theory import kernels
 from service.theory.distributions.vocabulary.levels import Vocabulary, from_counts
 from service.theory.leverage import Leverages
 from service.theory.model import Population
 
-_CACHED: Final = 32
+_REMEMBERED: Final = 128 * 2**20  # bytes
 # By server, database and id; a stored description never changes, so an entry cannot be stale.
-_populations: OrderedDict[tuple[str, str], Population] = OrderedDict()
+_populations = Remembered[Population](_REMEMBERED)
 
 
 async def save(
@@ -151,9 +151,9 @@ async def delete_rows(connection: AsyncConnection, dataset_id: str, rows_dir: Pa
 async def population(connection: AsyncConnection, dataset_id: str) -> Population:
     """The population that a stored description stands for; raises NotFound."""
     key = (connection.engine.url.render_as_string(hide_password=True), dataset_id)
-    if key in _populations:
-        _populations.move_to_end(key)
-        return _populations[key]
+    known = _populations.get(key)
+    if known is not None:
+        return known
     row = await _row(connection, dataset_id)
     _needs(row, "/dataset", text=False)
     dataset = row.description["dataset"]
@@ -164,9 +164,7 @@ async def population(connection: AsyncConnection, dataset_id: str) -> Population
         noise_variance=float(dataset["noise_variance"]),
         leverages=_leverages(row.description),
     )
-    _populations[key] = found
-    if len(_populations) > _CACHED:
-        _populations.popitem(last=False)
+    _populations.put(key, found, found.bytes)
     return found
 
 

@@ -40,7 +40,8 @@ def _decomposition(
     elif not isfinite(error.generation):
         warnings.add(
             "divergent_baseline",
-            "The same stage on clean data has an infinite error, so there is no difference to it to report.",
+            "The same stage on clean data, with all its samples in use, has an infinite error: the difference to it, "
+            "and what of that is distortion, are minus infinity. The other parts are finite.",
             f"{pointer}/generation",
         )
     parts = error.parts

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.predictions.recent import RecentAnswers
 from service.predictions.record import Records
+from service.remembered import Remembered
 
 
 async def _records(request: Request) -> Records:
@@ -13,10 +13,11 @@ async def _records(request: Request) -> Records:
     return records
 
 
-async def _recent(request: Request) -> RecentAnswers:
-    recent: RecentAnswers = request.app.state.recent
+async def _recent(request: Request) -> Remembered[str]:
+    """Answers given lately, as they were sent, by their id, which names input, engine and order."""
+    recent: Remembered[str] = request.app.state.recent
     return recent
 
 
 RecordsDep = Annotated[Records, Depends(_records)]
-RecentDep = Annotated[RecentAnswers, Depends(_recent)]
+RecentDep = Annotated[Remembered[str], Depends(_recent)]

@@ -1,6 +1,5 @@
 """From a request to an answer, without the database."""
 
-from functools import lru_cache
 from typing import Final, Literal
 
 from pydantic import ValidationError
@@ -17,6 +16,7 @@ from service.predictions.populations import (
     single_modes,
     with_levels_of,
 )
+from service.remembered import Remembered
 from service.theory.corrected import with_expected_error
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.joint_penalties import evaluations
@@ -43,7 +43,7 @@ _STAGE = 1_000
 # However small, each of the penalties that are tried takes its time: some 10 and 50 milliseconds together.
 _LEAST_KEPT = 200_000.0
 _LEAST_MATRICES = 0.005
-_LAWS: Final = 16  # data sets remembered, of at most 8 MiB each
+_LAWS: Final = Remembered[Population](64 * 2**20)  # by the data set without its noise
 # Seconds per work, per product of matrices of 2,000 modes, of the smallest matrices: the slowest on a cloud machine.
 _SECONDS, _KEPT_SECONDS, _SHIFTED_SECONDS, _RANDOM_SECONDS = 1e-6, 1e-7, 5e-8, 4e-6
 _PRODUCT_SECONDS, _LEAST_SECONDS = 0.6, 0.1
@@ -88,15 +88,14 @@ def described(dataset: schemas.Dataset, mix: schemas.TrainingMix) -> Population:
     if lists or own_spectra(mix) or has_matrices(mix):
         return population(dataset, mix)
     silent = dataset.model_copy(update={"noise_variance": 0.0})
-    return _of_law(silent.model_dump_json()).with_noise(dataset.noise_variance)
-
-
-@lru_cache(maxsize=_LAWS)
-def _of_law(dataset: str) -> Population:
-    found = population(schemas.Dataset.model_validate_json(dataset))
-    if found.rank > 0:
-        found.grid.base  # noqa: B018 (made here, so that every copy has it)
-    return found
+    name = silent.model_dump_json()
+    known = _LAWS.get(name)
+    if known is None:
+        known = population(silent)
+        if known.rank > 0:
+            known.grid.base  # noqa: B018 (made here, so that every copy has it)
+        _LAWS.put(name, known, known.bytes)
+    return known.with_noise(dataset.noise_variance)
 
 
 def work_of(population: Population, mix: TrainingMix) -> float:

@@ -51,7 +51,7 @@ async def create_prediction(  # noqa: PLR0917
     answer = recent.get(name)
     if answer is None:
         answer = (await computed(aside, request, population, terms)).model_dump_json()
-        recent.put(name, answer)
+        recent.put(name, answer, len(answer))
     audit = store.Audit(name, digest, __version__, request.model_dump_json(), answer, request_id)
     record = await records.keep(audit, "predictions", idempotency_key)
     if not record.stored:

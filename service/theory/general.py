@@ -208,7 +208,7 @@ class General:
     def _decompositions(self, points: list[_Optimal]) -> list[Decomposition]:
         """At several penalties of the last stage, of known total."""
         clean = [self._clean_at(point.penalty, point.response) for point in points]
-        finite = [i for i, parts in enumerate(clean) if points[i].total + sum(parts) < _INFINITE]
+        finite = [i for i, point in enumerate(points) if point.total < _INFINITE]
         found: dict[int, Decomposition] = {
             i: self._divergent(point.total, *clean[i]) for i, point in enumerate(points) if i not in finite
         }

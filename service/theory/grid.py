@@ -80,6 +80,11 @@ class Grid:
             [sigma * weight, weight, population.positive, weight * population.target_power]
         )
 
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory, about."""
+        return 8 * (self.size * (10 + self._kept * self.theta.size) + 40 * self.theta.size)
+
     @cached_property
     def rate_rows(self) -> Array:
         """What, summed with Q³ and Q⁴, the derivatives of Σ S² and Σ σ U² w² by θ are made of; shape (2, modes)."""

@@ -58,6 +58,12 @@ class Population:
         changed.__dict__.update({**self.__dict__, "noise_variance": noise_variance})
         return changed
 
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory with all that is made once of it, about."""
+        vectors = 10 * self.eigenvalues.nbytes
+        return vectors + self.grid.bytes if self.rank > 0 else vectors
+
     @cached_property
     def weight(self) -> Array:
         """Multiplicity × eigenvalue: weighs squared errors of coefficients to a test error."""

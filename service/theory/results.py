@@ -65,13 +65,18 @@ def assemble(
     shift: float,
     mismatch: float,
 ) -> Decomposition:
-    """The decomposition of a finite total: what the causes leave of the generation term is distortion."""
+    """The decomposition of a finite total: what the causes leave of the generation term is distortion.
+
+    Both are −∞ where the same stage on clean data, with samples of weight 0 in use, is at its interpolation threshold.
+    """
     label_noise = float(sum(source.label_noise for source in by_source))
     causes = label_noise + shift + mismatch
     generation = total - bias - variance
     distortion = generation - causes
     # a distortion below the rounding of the sums that it is the difference of is none
-    if abs(distortion) <= ROUNDING * (len(by_source) + 2) * max(total, bias, variance):
+    if np.isfinite(distortion) and abs(distortion) <= ROUNDING * (len(by_source) + 2) * max(
+        total, bias, variance
+    ):
         generation, distortion = causes, 0.0
     parts = GenerationParts(label_noise, distortion, shift, mismatch)
     return Decomposition(total, bias, variance, generation, parts, by_source)

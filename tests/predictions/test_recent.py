@@ -9,21 +9,22 @@ from sqlalchemy import select
 from service.database.engine import Database
 from service.database.schema import prediction_requests, predictions
 from service.predictions import routes
-from service.predictions.recent import RecentAnswers
+from service.remembered import Remembered
 from tests.predictions.bodies import body
 
 
 def test_the_answers_asked_for_longest_ago_make_room() -> None:
-    recent = RecentAnswers(max_bytes=100)
+    recent = Remembered[str](100, 10)
     for name in "abcdefghij":
-        recent.put(name, name * 10)
+        recent.put(name, name * 10, 10)
     assert recent.get("a") == "a" * 10  # and now b is the oldest
-    recent.put("k", "k" * 10)
+    recent.put("k", "k" * 10, 10)
     assert recent.get("b") is None
     assert recent.get("a") == "a" * 10
     assert recent.get("k") == "k" * 10
-    recent.put("long", "x" * 11)
+    recent.put("long", "x" * 11, 11)
     assert recent.get("long") is None
+    assert (len(recent), recent.bytes) == (10, 100)
 
 
 @pytest.mark.anyio

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from service.theory.limits import limits
 from service.theory.model import REAL, Array, Population, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict
+from service.theory.results import Decomposition
 from tests.theory.problems import isotropic, power_law, recursive
 from tests.theory.referee import RefereeSource, RefereeStage, total_error
 from tests.theory.test_accumulate import accumulate
@@ -221,3 +222,33 @@ def test_a_mode_without_variance_to_double_precision_changes_nothing(least: floa
     assert found.test_error.total == pytest.approx(without.test_error.total, rel=1e-12)
     assert found.regularization.recommended.penalty == pytest.approx(0.05, rel=1e-6)
     assert found.regularization.effective_samples == pytest.approx(20.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("weights", [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0)])
+def test_samples_of_weight_zero_put_only_the_clean_stage_at_its_threshold(
+    weights: tuple[float, float],
+) -> None:
+    """What the fit does not use does not matter to it: all that is not a difference to clean data is as beside it."""
+    population, kinds = power_law(50, 1.0), ("label_noise", "shift", "noise_mismatch")
+
+    def at(unused: int) -> Decomposition:
+        samples = [25 if weight else unused for weight in weights]
+        if not any(weights):
+            samples[0] = 25
+        labels = (REAL, "g") if weights[0] else (Shift(np.full(50, 0.02)), "g")
+        sources = tuple(
+            Source(f"s{k}", label, float(T), 0.1 + k, weight)
+            for k, (label, T, weight) in enumerate(zip(labels, samples, weights, strict=True))
+        )
+        generator = Stage("g", (Source(REAL, REAL, 600.0, 0.2),), 0.01)
+        return predict(population, TrainingMix((generator, Stage("f", sources, 0.0)))).test_error
+
+    below, there, above = at(24), at(25), at(26)
+    assert math.isinf(there.variance)
+    assert there.total == pytest.approx(below.total, rel=1e-12)
+    assert there.generation == there.parts.distortion == -math.inf
+    for name in kinds:
+        value = getattr(there.parts, name)
+        assert value == pytest.approx(getattr(below.parts, name), rel=1e-9)
+        assert value == pytest.approx(getattr(above.parts, name), rel=1e-9)
+        assert any(weights) or value == 0

@@ -156,8 +156,9 @@ class Batch:
         samples, worth = effective_samples_at(
             self.population, np.broadcast_to(self.mixes.real_noise, self.count), totals[1]
         )
+        known = np.isfinite(parts.bias[0] + parts.by_noise[0])[clean]  # the clean stage at the given penalty
         return Outcomes(
-            self._regular(totals, own) & worth & self.roomy(fits),
+            self._regular(totals, own) & worth & self.roomy(fits) & known,
             given_error.small
             & best_error.small
             & clean_error.small

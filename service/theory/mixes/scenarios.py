@@ -6,6 +6,7 @@ Arrays have one row for all scenarios, or one for each: shapes (scenarios or 1, 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from service.theory.chain import TRUTH, label_indices
 from service.theory.model import OPTIMAL, REAL, Array, Population, Shift, Stage, TrainingMix
 
 Indices = NDArray[np.intp]
+_FEW: Final = 400  # Σ over stages of (sources + 1)²
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +43,22 @@ class Links:
     kind: tuple[int, bytes]
 
 
-@lru_cache(maxsize=256)
 def links_of(labels: tuple[tuple[int, ...], ...], shifted: tuple[tuple[int, ...], ...]) -> tuple[Links, ...]:
-    """The links of stages: see chain.label_indices, and which sources are shifted."""
+    """The links of stages: see chain.label_indices, and which sources are shifted. Remembered: of long chains few."""
+    size = sum((1 + len(own)) ** 2 for own in labels)
+    return (_of_few if size <= _FEW else _of_many)(labels, shifted)
+
+
+def _made(labels: tuple[tuple[int, ...], ...], shifted: tuple[tuple[int, ...], ...]) -> tuple[Links, ...]:
     places, count = _places(labels)
     return tuple(
         _links(f, own, shifts, places, count)
         for f, (own, shifts) in enumerate(zip(labels, shifted, strict=True))
     )
+
+
+_of_few = lru_cache(maxsize=128)(_made)  # some 100 kB each at most
+_of_many = lru_cache(maxsize=2)(_made)  # some MB
 
 
 def _links(
