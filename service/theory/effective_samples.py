@@ -94,6 +94,9 @@ def effective_samples_at(population: Population, noise: Array, errors: Array) ->
     The interpolant's θ is right to some per cent, and the maximum of the curve from there to the third power of that.
     """
     grid = population.grid
+    if grid.size == 1:  # at the Bayes estimate the error is (1 − S) ‖w‖²_Σ, see flat_spectrum.py
+        samples = population.rank * (1.0 - errors / population.signal) * (1.0 + noise / errors)
+        return samples, (errors > 0) & (errors < population.signal)
     if errors.size == noise.size == 1:
         found = _regular_effective_samples(population, float(noise[0]), float(errors[0]))
         if found is not None:

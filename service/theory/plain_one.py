@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from service.theory.effective_samples import effective_samples
+from service.theory.flat_spectrum import FlatStage
 from service.theory.flatness import EXCESS, interpolated_ends
 from service.theory.model import Array, Population
 from service.theory.penalty import CLOSE, interpolated_minimum
@@ -37,6 +38,7 @@ class _One:
         fits = [Fits(population, self.theta[k : k + 1], s.run_samples[:, k]) for k in range(runs)]
         self.rooms = np.array([[fit.room[0] for fit in fits]])
         self.past = Recursion(population, list(zip(s.runs, fits, strict=True)), s.generator_noise)
+        self.flat_penalties: list[float] | None = None  # the best ones of a flat spectrum, exactly
 
     def outcome(self) -> Outcomes | None:
         """See ``regular_outcome``."""
@@ -52,6 +54,8 @@ class _One:
         far = [] if ends.low is None or ends.high is None else [ends.low, ends.high]
         theta = np.array([given, best, clean, *far])
         points = Points(population, s, self.past, theta)
+        if self.flat_penalties is not None:
+            points.penalties[1:3] = self.flat_penalties
         total, best_total, total_at_clean = points.totals[:3].tolist()
         clean_total = float(points.bias[2] + points.variance[2])
         regular = (
@@ -98,6 +102,10 @@ class _One:
         # below penalty 0 they go on smoothly, as far as room is left
         roomless = int(room.searchsorted(0.0, side="right"))
         mix[:roomless] = clean[:roomless] = np.inf
+        if population.eigenvalues.size == 1:
+            mix[:first] = np.inf
+            flat = self._flat()
+            return None if flat is None else (*flat, mix)
         found = []
         for curve in (mix, clean):
             i = first + int(curve[first:].argmin())
@@ -118,6 +126,21 @@ class _One:
         if best is None or clean_best is None:
             return None
         return (best, least), (clean_best, clean_least), mix
+
+    def _flat(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """θ and value of both least errors where all modes have one variance; see flat_spectrum.py."""
+        population, past, s = self.population, self.past, self.scenario
+        sigma, samples = float(population.eigenvalues[0]), float(s.samples[0])
+        mix = FlatStage.of(population, past, samples, float(s.noise[0]))
+        clean = FlatStage(population.rank, samples, 0.0, 0.0, population.signal, float(s.real_noise[0]))
+        v, clean_v = mix.least(), clean.least()
+        if v is None or clean_v is None:
+            return None
+        theta = np.array([sigma * mix.ridge(v), sigma * clean.ridge(clean_v)])
+        self.flat_penalties = [sigma * mix.penalty(v), sigma * clean.penalty(clean_v)]
+        points = Points(population, s, past, theta)
+        values = float(points.totals[0]), float(points.bias[1] + points.variance[1])
+        return (float(theta[0]), values[0]), (float(theta[1]), values[1])
 
     def _settled(self, theta: float, bend: float, noise: float, moments: Array | None) -> float | None:
         """See penalty.settled; None where one step does not do. ``moments``: None on real labels."""

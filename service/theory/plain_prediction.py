@@ -8,6 +8,7 @@ import numpy as np
 from service.theory.chain import Labels
 from service.theory.curves import ErrorCurve
 from service.theory.design import Design
+from service.theory.flat_spectrum import FlatStage
 from service.theory.flatness import EXCESS, flat_range, vouched
 from service.theory.model import OPTIMAL, REAL, Population, Stage, TrainingMix
 from service.theory.one_covariance import OneCovariance, effective_ridge
@@ -174,6 +175,12 @@ def _flat_range(population: Population, given: Scenarios, found: Outcomes) -> Fl
         penalties, totals = found.ends
         if all(vouched(total, (1.0 + EXCESS) * least) for total in totals.tolist()):
             return FlatRange(*penalties.tolist())
+    if population.eigenvalues.size == 1 and found.best.penalty[0] < np.inf:
+        stage = FlatStage.of(population, found.past, float(given.samples[0]), float(given.noise[0]))
+        v, sigma = stage.least(), float(population.eigenvalues[0])
+        if v is not None:
+            low, high = stage.range(v, EXCESS)
+            return FlatRange(sigma * low, sigma * high)
     design = Design.make([float(given.samples[0])], [1.0])
     labels = Labels(found.past.cross[0], found.past.second[0][None])
     curve = ErrorCurve(population, design, given.noise, labels)
