@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.database.engine import Database
+from service.errors import DatabaseUnavailable, NotFound
 from service.simulations import store
 from service.simulations.resource import SimulationSummary
 
@@ -16,6 +17,7 @@ MAX_WAIT: Final = 60.0
 """Seconds that a request waits at most: proxies lose patience soon after."""
 
 _LOOK: Final = 0.25  # seconds between looks at the database
+_OUTAGE: Final = 1.0  # and while it is away
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
@@ -47,12 +49,18 @@ async def wait_for_end(database: Database, simulation_id: str, seconds: float) -
 async def changes(
     database: Database, simulation_id: str, seen: str | None, retention_days: float
 ) -> AsyncIterator[Change]:
-    """What becomes of a simulation, until it ends: always its latest state, never twice the same.
+    """What becomes of a simulation, until it ends or is gone: always its latest state, never twice the same.
 
-    ``seen``: the id of the last change that the client knows.
+    ``seen``: the id of the last change that the client knows. While the database is away nothing becomes of it.
     """
     while True:
-        change = await _change(database, simulation_id, retention_days)
+        try:
+            change = await latest(database, simulation_id, retention_days)
+        except NotFound:
+            return
+        except DatabaseUnavailable:
+            await asyncio.sleep(_OUTAGE)
+            continue
         if change.id != seen:
             yield change
             seen = change.id
@@ -61,7 +69,8 @@ async def changes(
         await asyncio.sleep(_LOOK)
 
 
-async def _change(database: Database, simulation_id: str, retention_days: float) -> Change:
+async def latest(database: Database, simulation_id: str, retention_days: float) -> Change:
+    """What it has become last. Raises NotFound."""
     async with database.transaction() as connection:
         summary = await store.summary(connection, simulation_id, retention_days)
     ended = summary.state in ENDED

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.exceptions import HTTPException
 
 from service.database.engine import Database
 from service.errors import DatabaseUnavailable, NotAcceptable, NotFound
@@ -14,7 +15,7 @@ from service.predictions.responses import Answer
 from service.settings import Settings
 from service.simulations import plot, store
 from service.simulations.create import PREFIX
-from service.simulations.follow import changes
+from service.simulations.follow import ENDED, changes, latest
 from service.simulations.known import SimulationId
 from service.simulations.registry import KINDS
 from service.simulations.resource import SimulationSummary, State
@@ -93,30 +94,43 @@ async def get_simulation_plot(
     return _answer(request, await asyncio.to_thread(plot.svg, figure, title), _SVG, {})
 
 
-async def _exists(simulation_id: SimulationId, database: DatabaseDep) -> str:
-    """Said before the stream begins: later there is no status to say it with."""
-    async with database.transaction() as connection:
-        await store.state(connection, simulation_id)
+LastEventId = Annotated[
+    str | None, Header(alias="Last-Event-ID", max_length=200, description="The last event that was seen.")
+]
+
+
+async def _to_be_followed(
+    simulation_id: SimulationId,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    last_event_id: LastEventId = None,
+) -> str:
+    """Said before the stream begins, later there is no status to say it with: it is there, and has more to tell."""
+    found = await latest(database, simulation_id, settings.retention_days)
+    if found.summary.state in ENDED and found.id == last_event_id:
+        raise HTTPException(204)
     return simulation_id
 
 
 @router.get(
     "/{simulation_id}/events",
     response_class=EventSourceResponse,
-    responses=responses(NotFound, DatabaseUnavailable),
+    responses={
+        204: {"description": "It has ended, and that was seen: nothing will follow."},
+        **responses(NotFound, DatabaseUnavailable),
+    },
 )
 async def stream_simulation_events(
-    simulation_id: Annotated[str, Depends(_exists)],
+    simulation_id: Annotated[str, Depends(_to_be_followed)],
     database: DatabaseDep,
     settings: SettingsDep,
-    last_event_id: Annotated[
-        str | None, Header(alias="Last-Event-ID", max_length=200, description="The last event that was seen.")
-    ] = None,
+    last_event_id: LastEventId = None,
 ) -> AsyncIterable[ServerSentEvent]:
     """Server-sent events until the end: ``progress``, then one of ``succeeded``, ``failed``, ``cancelled``.
 
     Each carries the simulation without its results. A client that comes back with Last-Event-ID gets the latest
-    state unless it has seen that already; states that passed in between are not repeated.
+    state unless it has seen that already; states that passed in between are not repeated. One that has seen the end
+    gets 204, at which a browser's EventSource stops coming back.
     """
     async for change in changes(database, simulation_id, last_event_id, settings.retention_days):
         yield ServerSentEvent(data=change.summary, event=change.event, id=change.id, retry=1000)

@@ -176,6 +176,8 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
+    if status < HTTPStatus.BAD_REQUEST:  # no problem, and no content
+        return Response(status_code=status, headers=headers)
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(sorted(_methods_at(request)))
     code, title, detail = {

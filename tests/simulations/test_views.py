@@ -13,6 +13,8 @@ from pyarrow import parquet
 from simulation_support import carried_out, next_shard, submitted
 
 from service.database.engine import Database
+from service.errors import DatabaseUnavailable
+from service.simulations import follow
 from service.simulations.follow import MAX_WAIT, changes, waiting_time
 from service.simulations.store import cancel
 from service.web.tables import chosen
@@ -118,10 +120,35 @@ async def test_events_until_the_end_and_resumed(client: httpx.AsyncClient, datab
     # seen all but the last; seen everything; seen nothing that is still so
     again = await client.get(where, headers={"Last-Event-ID": seen[-2]["id"]})
     assert [one["id"] for one in events(again.text)] == [seen[-1]["id"]]
-    assert events((await client.get(where, headers={"Last-Event-ID": seen[-1]["id"]})).text) == []
+    over = await client.get(where, headers={"Last-Event-ID": seen[-1]["id"]})
+    assert (over.status_code, over.content) == (204, b"")  # an EventSource does not come back
     assert len(events((await client.get(where, headers={"Last-Event-ID": "unknown"})).text)) == 1
     missing = await client.get("/v1/simulations/sim_aaaaaaaaaaaaaaaaaaaaaaaaaa/events")
     assert (missing.status_code, missing.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+async def test_a_stream_outlives_an_outage_and_ends_with_its_simulation(
+    client: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = await submitted(client, replicates=2)
+    real, looks = follow.latest, 0
+
+    async def latest(*arguments: Any) -> follow.Change:
+        nonlocal looks
+        looks += 1
+        if looks in (2, 3):
+            raise DatabaseUnavailable("no connection")
+        return await real(*arguments)
+
+    monkeypatch.setattr(follow, "latest", latest)
+    monkeypatch.setattr(follow, "_OUTAGE", 0.01)
+    stream = changes(database, answer["id"], None, 0.0)
+    assert (await anext(stream)).event == "progress"
+    assert (await client.post(f"/v1/simulations/{answer['id']}:cancel")).status_code == 200
+    assert (await anext(stream)).event == "cancelled"
+    assert looks >= 4
+    assert (await client.delete(f"/v1/simulations/{answer['id']}")).status_code == 204
+    assert [one async for one in changes(database, answer["id"], None, 0.0)] == []
 
 
 async def test_changes_are_never_told_twice(client: httpx.AsyncClient, database: Database) -> None:
