@@ -28,6 +28,7 @@ KIND = "mixture"
 MAX_RUNS = 200
 # Seconds per work of the exact chain, of one component at one generation, of fresh samples, of a search; too many.
 _PER_WORK, _STATE, _FRESH = 1e-9, 1e-4, 1.0
+_MATRIX: Final = 3e-7  # of an entry of the chain's matrix
 SEARCH: Final = 4.0
 CLEAR = 6.0
 """Separation from which the hard assignment stands for EM refits."""
@@ -45,7 +46,9 @@ def models_of(request: MixtureRequest) -> Models:
 def seconds_of(request: MixtureRequest) -> float:
     """About how long a prediction takes, rather too long than too short."""
     fresh = _FRESH if isinstance(request.workflow, Fresh) else 0.0  # the exact law of the founders
-    return _PER_WORK * _chain_work(request) + _STATE * len(models_of(request)) * len(request.weights) + fresh
+    chain = _chain_work(request)
+    matrix = _MATRIX * request.samples**2 if chain else 0.0
+    return matrix + _PER_WORK * chain + _STATE * len(models_of(request)) * len(request.weights) + fresh
 
 
 def predicted(request: MixtureRequest) -> responses.MixturePrediction:

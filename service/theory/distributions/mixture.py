@@ -6,6 +6,7 @@ maximum- likelihood fit multiplies the expected variance by 1 − 1/N.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -124,7 +125,7 @@ def closure_error(weight: float, samples: int) -> float:
 def _chain(weight: float, samples: int, models: Models) -> tuple[Array, Array]:
     """P(alive) and E[Π(1 − 1/N_i) 1(alive)] by the binomial chain of counts N = 1 … M: a row vector times P per fit."""
     counts = np.arange(1, samples + 1)
-    transition = binom.pmf(counts[None, :], samples, counts[:, None] / samples)
+    transition = _transition(samples)
     shrink = 1.0 - 1.0 / counts
     first = binom.pmf(counts, samples, weight)
     # both vectors at once; repeated squaring would cost M³ where a step costs M²
@@ -138,3 +139,12 @@ def _chain(weight: float, samples: int, models: Models) -> tuple[Array, Array]:
             alive[found], variance[found] = law.sum(), kept.sum()
             found += 1
     return alive, variance
+
+
+@lru_cache(maxsize=2)
+def _transition(samples: int) -> Array:
+    """P(N → N'), of counts 1 … M: the same for every component, and not to be written to."""
+    counts = np.arange(1, samples + 1)
+    matrix: Array = binom.pmf(counts[None, :], samples, counts[:, None] / samples)
+    matrix.setflags(write=False)
+    return matrix
