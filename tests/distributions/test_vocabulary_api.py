@@ -143,6 +143,21 @@ async def test_what_cannot_be_answered_says_where_and_why(http: httpx.AsyncClien
         assert any(one["pointer"].startswith(pointer) for one in response.json()["errors"]), response.text
 
 
+async def test_retained_data_may_be_part_of_a_larger_first_sample(
+    http_without_database: httpx.AsyncClient,
+) -> None:
+    body = {**REPLACE, "workflow": {"kind": "retained", "real_samples": 40}}
+    begun = await answered(http_without_database, {**body, "samples": [900] + [300] * 9})
+    alone = await answered(http_without_database, {**body, "samples": 300})
+    assert begun["curve"][0]["founders"] == pytest.approx(900, rel=1e-14)
+    assert [row["samples"] for row in begun["curve"][:2]] == [900, 300]
+    for row, other in zip(begun["curve"], alone["curve"], strict=True):
+        assert row["missing_mass"] < other["missing_mass"]
+    assert begun["limit"] == alone["limit"]
+    runs = [{"samples": 900, "repetitions": 1}, {"samples": 300, "repetitions": 9}]
+    assert (await answered(http_without_database, {**body, "samples": runs}))["curve"] == begun["curve"]
+
+
 EXTREMES: list[Any] = [
     {},
     {"samples": 10**6},

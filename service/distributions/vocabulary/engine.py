@@ -77,14 +77,18 @@ def training_of(request: schemas.VocabularyRequest) -> theory.Training:
         case Accumulate():
             return theory.Accumulate(schedule_of(request, workflow))
         case Retained():
-            if not isinstance(request.samples, int):
+            mix = mix_of(request, workflow)  # which checks that they fit
+            sizes = mix.schedule.sizes
+            later = sizes[1:] if mix.schedule.repetitions[0] == 1 else sizes
+            if len(later) > 1:
                 raise InvalidInput.at(
                     "/samples", "unsupported",
-                    "With retained real samples, give samples as one number: generation 0 is trained on the retained "
-                    "samples alone, every later one on them and synthetic ones.",
+                    "With retained real samples all generations from 1 on have the same number of samples; give one "
+                    "number, or a list whose first entry says how many real samples generation 0 had.",
                 )  # fmt: skip
-            mix_of(request, workflow)  # which checks that they fit
-            return theory.Retained(request.samples, workflow.real_samples, request.generations + 1)
+            return theory.Retained(
+                sizes[-1], workflow.real_samples, request.generations + 1, first=mix.schedule.at(1)
+            )
         case Fresh():
             mix = mix_of(request, workflow)
             _check_runs(mix.schedule)

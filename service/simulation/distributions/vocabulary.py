@@ -46,7 +46,7 @@ class VocabularyWork:
         generator = Generator(SFC64(SeedSequence(seed, spawn_key=(replicate,))))
         reported = set(self.reported)
         found: list[Array] = []
-        counts = kept = self._first(generator)
+        kept, counts = self._first(generator)
         for generation in range(self.reported[-1] + 1):
             if generation > 0:
                 counts = self._next(generator, counts, kept, generation)
@@ -54,10 +54,13 @@ class VocabularyWork:
                 found.append(self._measured(counts))
         return np.concatenate(found)
 
-    def _first(self, generator: Generator) -> Counts:
-        """Generation 0 sees real data only; where they are retained, the retained ones alone."""
-        samples = int(self.real[0]) if self.workflow == "retained" else self.sizes[0]
-        return np.asarray(generator.multinomial(samples, self.probabilities))
+    def _first(self, generator: Generator) -> tuple[Counts, Counts]:
+        """Generation 0 sees real data only: what is retained of them, and all of them."""
+        retained = int(self.real[0]) if self.workflow == "retained" else self.sizes[0]
+        kept = np.asarray(generator.multinomial(retained, self.probabilities))
+        if retained == self.sizes[0]:
+            return kept, kept
+        return kept, kept + generator.multinomial(self.sizes[0] - retained, self.probabilities)
 
     def _next(self, generator: Generator, counts: Counts, kept: Counts, generation: int) -> Counts:
         size, real = self.sizes[generation], self.real[generation]

@@ -28,8 +28,8 @@ def kinship(training: Training, models: Models) -> Array:
     """Φ_n at each of ``models`` (increasing, from 1), shape (models,); exact, O(runs + models) each.
 
     Replace: Φ = 1 − Π_t (1 − 1/M_t). Fresh real samples, a = m/M, b = 1 − a: stratified
-    Φ' = (a + b (1 − Φ))/M + b² Φ, i.i.d. Φ' = 1/M + (1 − 1/M) b² Φ, from Φ_1 = 1/M_1. Retained: from 1/m,
-    Φ' = (1 − b²)/m + b² [Φ + (1 − Φ)/(M − m)]. Accumulate: 1 − Φ' = (1 − Φ)(1 − M/N'²), N' all so far.
+    Φ' = (a + b (1 − Φ))/M + b² Φ, i.i.d. Φ' = 1/M + (1 − 1/M) b² Φ, from Φ_1 = 1/M_1. Retained: from 1/M_1,
+    see ``_retained``. Accumulate: 1 − Φ' = (1 − Φ)(1 − M/N'²), N' all so far.
     """
     match training:
         case Replace(schedule):
@@ -108,14 +108,27 @@ def _fresh(training: FreshReal, models: Models) -> Array:
 
 
 def _retained(training: Retained, models: Models) -> Array:
-    """Φ' = (1 − b²)/m + b² [Φ + (1 − Φ)/k], k = M − m synthetic samples, b = k/M, from Φ_1 = 1/m.
+    """Φ' = a²/m + 2ab Γ + b² [Φ + (1 − Φ)/k], Γ' = a/m + b Γ, k = M − m, a = m/M, b = k/M, from Φ_1 = Γ_1 = 1/M_1.
 
-    A token of any model and one of the real set are the same real token with probability 1/m, for ever.
+    Γ: a retained token and one of the model are the same real token; 1/m for ever where model 1 had no other ones.
+    All terms are positive: nothing cancels where M_1 is much larger than m.
     """
-    limit, gap = _retained_limit(training)
+    m, k, first = training.real, training.samples - training.real, training.begun
     steps = models.astype(float) - 1.0
+    if k == 0:
+        return np.where(steps > 0.0, 1.0 / m, 1.0 / first)
+    a, b = m / training.samples, k / training.samples
+    rate = b * b * (1.0 - 1.0 / k)
+    gap = a * (2.0 - a) + b * b / k  # 1 − rate
     left = np.exp(steps * log1p(-gap)) if gap < 1.0 else np.where(steps > 0.0, 0.0, 1.0)
-    return np.asarray(limit + (1.0 / training.real - limit) * left)
+    kept = np.exp(steps * log1p(-a))
+    summed = (1.0 - left) / gap  # of rate^i, i < n − 1
+    # of rate^(n − 2 − i) b^i: how much of Γ_1 − 1/m there still is
+    mixed = (kept - left) / (b - rate)
+    value: Array = (
+        left / first + (a * a / m + b * b / k) * summed + 2.0 * a * b * (mixed / first + (summed - mixed) / m)
+    )
+    return value
 
 
 def _retained_limit(training: Retained) -> tuple[float, float]:

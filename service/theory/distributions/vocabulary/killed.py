@@ -24,7 +24,7 @@ class KilledLineages:
     def __init__(self, samples: int, fresh: Fresh, u: Array) -> None:
         size = samples + 1
         self._u = u
-        self._thin = _thinning(samples, fresh)  # [k, left]
+        self._thin = thinning(samples, fresh)  # [k, left]
         self._falls = np.zeros((size, size))
         self._falls[0, 0] = 1.0
         self._falls[1:, 1:] = occupancy(samples, samples)
@@ -174,7 +174,7 @@ class _Strides:
         )
 
 
-def _thinning(samples: int, fresh: Fresh) -> Array:
+def thinning(samples: int, fresh: Fresh) -> Array:
     """[k, left]: of k lineages in a sample, k − left are fresh real ones."""
     k, left = np.arange(samples + 1.0)[:, None], np.arange(samples + 1.0)[None, :]
     ended = k - left

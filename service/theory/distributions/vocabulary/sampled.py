@@ -8,7 +8,7 @@ import numpy as np
 
 from service.theory.distributions.accuracy import Accuracy, Caution, approximate, exact
 from service.theory.distributions.schedule import Models
-from service.theory.distributions.vocabulary import ancestors, refreshed
+from service.theory.distributions.vocabulary import ancestors, refreshed, retained
 from service.theory.distributions.vocabulary.diversity import generations_to, kinship, kinship_limit
 from service.theory.distributions.vocabulary.entropy import expected_entropy
 from service.theory.distributions.vocabulary.founders import Founders
@@ -95,8 +95,7 @@ def _founders(training: Training, models: Models) -> Iterator[Founders]:
                     for n in models
                 )
         case Retained():
-            # The retained samples are in every model, and nothing else is ever real.
-            yield from (Founders.certain(training.real) for _ in models)
+            yield from retained.by_model(training, map(int, models))
         case Accumulate(schedule):
             yield from (Founders.certain(schedule.sizes[0]) for _ in models)
 
@@ -109,7 +108,9 @@ def _last_founders(training: Training) -> Founders:
             return next(refreshed.by_model(schedule.last, fresh, [_FOR_EVER]))
         case Replace() | FreshReal():
             return Founders.of(1, np.ones(1))
-        case _:
+        case Retained():
+            return Founders.certain(training.real)
+        case Accumulate():
             return next(_founders(training, np.array([1])))
 
 
@@ -162,7 +163,9 @@ def _accuracy(training: Training, lineages: list[Founders]) -> tuple[Accuracy, .
     found = [exact("diversity", basis), exact("spread", basis)]
     normal = [one for one in lineages if one.variance > 0.0 and not _by_value(one)]
     known = [one for one in lineages if _is_known(one)]
-    if isinstance(training, FreshReal) and any(training.real) and normal:
+    if (
+        isinstance(training, Retained) or (isinstance(training, FreshReal) and any(training.real))
+    ) and normal:
         error = max((0.3 / one.mean**2 for one in normal if _is_known(one)), default=0.0)
         basis = (
             "Founders' number taken as normal; absolute error of P(gone), at most 0.3 / founders², measured."

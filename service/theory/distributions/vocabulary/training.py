@@ -37,11 +37,20 @@ class FreshReal:
 
 @dataclass(frozen=True)
 class Retained:
-    """Model 1 is trained on ``real`` samples, and they stay: later models on them and samples − real synthetic ones."""
+    """``real`` samples of model 1's stay: later models are trained on them and samples − real synthetic ones.
+
+    ``first``: how many samples model 1 had, all real; None: the retained ones alone.
+    """
 
     samples: int
     real: int
     models: int
+    first: int | None = None
+
+    @property
+    def begun(self) -> int:
+        """Samples of model 1."""
+        return self.real if self.first is None else self.first
 
 
 @dataclass(frozen=True)
