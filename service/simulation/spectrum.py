@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.random import Generator
@@ -39,10 +40,13 @@ class SpectrumProblem:
 
     population: Population
     features: Features = field(default_factory=Gaussian)
-    _methods: dict[Design, ByProducts | None] = field(default_factory=dict, repr=False)
+    # of the designs of plans that are being carried out
+    _methods: WeakKeyDictionary[Design, ByProducts | None] = field(
+        default_factory=WeakKeyDictionary, repr=False
+    )
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"population": self.population, "features": self.features, "_methods": {}}
+    def __reduce__(self) -> tuple[type["SpectrumProblem"], tuple[Population, Features]]:
+        return SpectrumProblem, (self.population, self.features)
 
     def __post_init__(self) -> None:
         dimension = float(np.sum(self.population.multiplicities))

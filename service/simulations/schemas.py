@@ -49,9 +49,9 @@ class SimulationRequest(SimulationOptions):
     method: Literal["literal", "wishart"] = Field(
         "literal",
         description=(
-            "literal: draws the samples, labels them by the model before, fits: no formula used. wishart: draws the"
-            " Gram matrices of Gaussian features by Bartlett's decomposition: the same distribution of results at a"
-            " cost that does not grow with the number of samples."
+            "literal: draws the samples, labels them by the model before, fits: no formula used. wishart: draws of"
+            " Gaussian features no more than fits see of them, their Gram matrices (Bartlett) at most: the same"
+            " distribution of results at a cost that does not grow with the number of samples."
         ),
     )
     features: SimulatedFeatures | None = Field(

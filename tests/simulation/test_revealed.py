@@ -1,5 +1,6 @@
 """Designs that are drawn only as far as fits look at them: the fits of a whole design, and its distribution."""
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -207,6 +208,16 @@ def test_only_designs_that_nothing_else_sees_are_drawn_so() -> None:
     assert alone(Process.fresh(PEOPLE, TrainingMix((stage("f", 0.1, *two[1:]),)))) == [True]
     wide = stage("f", 0.1, Source("a", REAL, 9_000, 0.3), width=30)
     assert alone(Process.fresh(PEOPLE, TrainingMix((wide,)))) == [False]
+
+
+def test_nothing_is_left_of_a_shard() -> None:
+    """A child keeps a problem from one shard to the next: what it knows of their designs goes with them."""
+    process = Process.fresh(PEOPLE, chain(9_000, 9_000, 1e-3, 1e-2))
+    problem = pickle.loads(pickle.dumps(SpectrumProblem(PEOPLE, Bartlett())))
+    bits = engine.simulate(problem, [process], 1, 0, 2)
+    assert len(problem._methods) == 0
+    again = [engine.simulate(SpectrumProblem(PEOPLE, Bartlett()), [process], 1, r, r + 1) for r in (0, 1)]
+    np.testing.assert_array_equal(np.concatenate(again, axis=1), bits)
 
 
 def test_few_samples_are_drawn_whole() -> None:
