@@ -86,7 +86,9 @@ class ErrorCurve(Curve):
             scale = freedom.above_first(design.active) * (design.common_weight / design.total)
             bias, drive, power = self._common(sums)
         else:
-            shares, scale = design.shares(freedom.above_first(design.active) / design.total)
+            shares, scale = design.shares(
+                freedom.above_first(design.active) / design.total, freedom.df1 / design.total
+            )
             bias, drive, power, phi = self._weighted(sums, shares)
         h, factor = freedom.df2, None
         if sums.features is not None and design.width is not None:

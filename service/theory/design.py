@@ -52,10 +52,11 @@ class Design:
             present.pop() if len(present) == 1 else None,
         )
 
-    def shares(self, freedom: Array) -> tuple[Array, Array]:
+    def shares(self, freedom: Array, degrees: Array) -> tuple[Array, Array]:
         """Each source's share F_s of what is learned, and the scale A = Σ_s a_s.
 
-        ``freedom``: ν = (active samples − effective degrees of freedom) / N, shape (points,). Returns shapes
+        ``freedom``: ν = (active samples − effective degrees of freedom) / N, shape (points,); ``degrees``: effective
+        degrees of freedom / N, of which ν has lost the digits where they are few for the samples. Returns shapes
         (points or 1, sources) and (points,). With one weight ω: F_s = T_s / T, A = ω ν. Else
         a_s = p_s ω_s / (1 + ω_s g) with Σ_s p_s / (1 + ω_s g) = ν over the active sources; ν -> 0 is the limit of
         interpolation, where weights no longer matter. Below it (ν < 0) no penalty >= 0 leads here: A <= 0.
@@ -64,12 +65,25 @@ class Design:
             return self.active_shares[None], self.common_weight * freedom
         p = np.where(self.weights > 0, self.samples, 0.0) / self.total
         open_ = freedom > 0
-        nu = np.where(open_, freedom, self.active / self.total)
-        g = self._response(p, nu)
+        few = open_ & (2.0 * degrees < self.active / self.total)
+        nu = np.where(open_ & ~few, freedom, self.active / self.total)
+        g = np.where(few, self._use(p, np.where(few, degrees, 0.0)), self._response(p, nu))
         a = p * self.weights / (1.0 + self.weights * g[:, None])
         scale = a.sum(axis=1)
         shares = np.where(open_[:, None], a / scale[:, None], self.active_shares)
         return np.asarray(shares), np.where(open_, scale, freedom)
+
+    def _use(self, p: Array, degrees: Array) -> Array:
+        """The root g >= 0 of Σ_s p_s ω_s g/(1 + ω_s g) = degrees: concave, so Newton from 0 climbs to it."""
+        g = np.zeros_like(degrees)
+        for _ in range(_STEPS):
+            q = 1.0 / (1.0 + self.weights * g[:, None])
+            slope = p * self.weights * q
+            step = (degrees - (slope * g[:, None]).sum(axis=1)) / (slope * q).sum(axis=1)
+            g = np.maximum(g + step, 0.0)
+            if np.all(np.abs(step) <= _QUADRATIC * g):
+                return np.asarray(g)
+        raise NotConverged("the response of differently weighted sources was not found")
 
     def _response(self, p: Array, nu: Array) -> Array:
         """The root g >= 0 of 1/Σ_s p_s/(1 + ω_s g) = 1/ν: concave and nearly linear, so Newton from 0 climbs to it."""

@@ -63,9 +63,12 @@ def effective_ridge(population: Population, design: Design, penalty: float) -> f
     raise NotConverged("the effective ridge was not found")
 
 
-def _scale(design: Design, nu: Array) -> Array:
-    """A = Σ_s a_s where (active samples − df1)/N is ``nu``."""
-    return design.shares(nu)[1] if design.common_weight is None else design.common_weight * nu
+def _scale(design: Design, freedom: Freedom[Array]) -> Array:
+    """A = Σ_s a_s where these degrees of freedom are used."""
+    nu = freedom.above_first(design.active) / design.total
+    if design.common_weight is not None:
+        return design.common_weight * nu
+    return design.shares(nu, freedom.df1 / design.total)[1]
 
 
 def _freedom(population: Population, U: Array, S: Array) -> Freedom[float]:
@@ -83,7 +86,7 @@ def _freedom(population: Population, U: Array, S: Array) -> Freedom[float]:
 def _bracket(population: Population, design: Design, penalty: float) -> tuple[float, float, float]:
     """Lower bound, start and upper bound of θ, from λ on the grid."""
     grid, base = population.grid, population.grid.base
-    values = grid.theta * _scale(design, base.freedom.above_first(design.active) / design.total)
+    values = grid.theta * _scale(design, base.freedom)
     if design.width is not None:
         factor = base.freedom.above_first(design.width) / design.width
         values = np.where((values > 0) & (factor > 0), values * factor, -1.0)
@@ -130,7 +133,7 @@ def _penalty_and_slope(population: Population, design: Design, theta: float) -> 
     elif nu <= 0:
         return theta * nu, 0.0
     else:
-        shares, scales = design.shares(np.array([nu]))
+        shares, scales = design.shares(np.array([nu]), np.array([freedom.df1 / design.total]))
         scale = float(scales[0])
         p = np.where(design.weights > 0, design.samples, 0.0) / design.total
         b = np.divide((shares[0] * scale) ** 2, p, out=np.zeros_like(p), where=p > 0)
@@ -190,7 +193,7 @@ class OneCovariance(Response):
         else:
             interpolating = kind in (Regime.INTERPOLATING, Regime.THRESHOLD)
             nu = 0.0 if interpolating else freedom.above_first(design.active) / design.total
-            F = design.shares(np.array([nu]))[0][0]
+            F = design.shares(np.array([nu]), np.array([freedom.df1 / design.total]))[0][0]
         if design.samples.size == 1:
             weighting, phi = 1.0 / design.samples, 1.0 / design.active
         else:
@@ -222,7 +225,7 @@ class OneCovariance(Response):
         """λ(θ), the inverse of ``effective_ridge``; 0 at and below the interpolation threshold."""
         nu = self.freedom.above_first(design.active) / design.total
         scale = (
-            float(_scale(design, np.array([nu]))[0])
+            float(design.shares(np.array([nu]), np.array([self.freedom.df1 / design.total]))[1][0])
             if design.common_weight is None
             else design.common_weight * nu
         )

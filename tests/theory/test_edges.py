@@ -252,3 +252,17 @@ def test_samples_of_weight_zero_put_only_the_clean_stage_at_its_threshold(
         assert value == pytest.approx(getattr(below.parts, name), rel=1e-9)
         assert value == pytest.approx(getattr(above.parts, name), rel=1e-9)
         assert any(weights) or value == 0
+
+
+@pytest.mark.parametrize("samples", [10**6, 10**9, 10**15])
+@pytest.mark.parametrize("width", [None, 3.0])
+def test_very_many_samples_of_very_small_weight(samples: int, width: float | None) -> None:
+    """As much by weight as a few real samples: what the degrees of freedom are among all is below rounding."""
+    sigma, power = np.array([1.0, 0.7, 0.3, 0.1]), np.array([1.0, 2.0, 0.5, 0.3])
+    shift, weight, penalty = np.full(4, 0.1), 3.0 / samples, 0.05 * 20 / samples
+    sources = (Source(REAL, REAL, 20.0, 0.3), Source("shift", Shift(shift), float(samples), 0.3, weight))
+    mix = TrainingMix((Stage("final", sources, penalty, width),))
+    found = predict(Population(sigma, np.ones(4), power, 0.3), mix)
+    referees = [RefereeSource(0, 20, 0.3), RefereeSource(shift.tolist(), samples, 0.3, weight)]
+    expected = total_error(sigma.tolist(), power.tolist(), [RefereeStage(referees, penalty, width)])
+    assert math.isclose(found.test_error.total, float(expected), rel_tol=1e-11)
