@@ -13,7 +13,6 @@ from service.jobs import queue, shards, tries
 
 _log = structlog.get_logger(__name__)
 _LOCK: Final = 0x7265_7363_7565  # one worker at a time
-_REDUCTION_TRIES: Final = 3
 
 # A server that was away has no fresh heartbeats: everybody gets the time to send one.
 _JUST_STARTED = text(
@@ -144,9 +143,10 @@ async def _pause(
     simulation_id = str(arguments["simulation_id"])
     if task_name == queue.SHARD_TASK:
         return await tries.lose(connection, simulation_id, int(str(arguments["index"])))
-    if attempts + 1 < _REDUCTION_TRIES:
-        return 0.0
-    failure = {"code": "reduction_failed", "message": f"{_REDUCTION_TRIES} workers were lost reducing it."}
+    if attempts + 1 < tries.LOSSES:  # counted by the queue, whatever the job came back for
+        return tries.pause(attempts + 1)
+    message = "Workers were lost again and again while reducing it (killed, out of memory, or cut off)."
+    failure = {"code": "reduction_failed", "message": message}
     await shards.fail_simulation(connection, simulation_id, failure)
     return None
 

@@ -195,6 +195,26 @@ async def test_shards_and_reductions_that_lost_their_jobs_get_new_ones(database:
         assert await jobs(database) == [("reduction", "todo")]
 
 
+async def test_a_reduction_whose_workers_are_lost_is_given_up_in_the_end(database: Database) -> None:
+    simulation_id = await simulation(database)
+    await fetch(database, await worker(database, 0.0))
+    async with database.transaction() as connection:
+        claimed = await claim(connection, simulation_id, 0, "w")
+        assert claimed is not None
+        await succeed(connection, claimed, b"")
+        await connection.execute(text("DELETE FROM queue.procrastinate_jobs WHERE task_name = 'shard'"))
+    for _ in range(LOSSES):
+        assert await jobs(database) == [("reduction", "todo")]
+        async with database.transaction() as connection:
+            await connection.execute(text("UPDATE queue.procrastinate_jobs SET scheduled_at = NULL"))
+        await fetch(database, await worker(database, 2.0))
+        await run_rescue(database)
+    assert await jobs(database) == []
+    async with database.transaction() as connection:
+        failure = await connection.scalar(select(simulations.c.failure))
+    assert failure["code"] == "reduction_failed"
+
+
 async def test_an_ended_simulation_gets_no_new_jobs(database: Database) -> None:
     simulation_id = await simulation(database)
     await fetch(database, await worker(database, 2.0))
