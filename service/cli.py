@@ -1,12 +1,13 @@
-"""The command line. What serves is imported by the command that needs it; the rest is a thin HTTP client."""
+"""The command line: a thin HTTP client, and the commands that serve (cli_serving.py)."""
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from service.cli_serving import app as serving
 from service.client.console import (
     Exit,
     client_of,
@@ -17,9 +18,6 @@ from service.client.console import (
     request_of,
     wait_for,
 )
-
-if TYPE_CHECKING:
-    from service.settings import Settings
 
 app = typer.Typer(
     help="Predict model collapse before the compute is spent, and check it on the real data.",
@@ -37,70 +35,7 @@ DataFile = typer.Argument(exists=True, dir_okay=False, readable=True)
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
-@app.command(rich_help_panel="Serve")
-def up() -> None:
-    """Start everything: database (unless DATABASE_URL is set), API and one worker."""
-    from service.supervisor import run  # heavy: the serving side
-
-    raise typer.Exit(run(_settings()))
-
-
-@app.command(rich_help_panel="Serve")
-def api() -> None:
-    """Run the API alone on HOST and PORT, for containers; the database is another one's business."""
-    import uvicorn  # heavy: the serving side
-
-    settings = _settings()
-    uvicorn.run(
-        "service.app:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,  # the app sets up its own logs
-        access_log=False,
-        timeout_graceful_shutdown=10,
-    )
-
-
-@app.command(rich_help_panel="Serve")
-def worker(
-    concurrency: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=256, help="Shards to compute at once; default: WORKER_CONCURRENCY, or one per core."
-        ),
-    ] = None,
-    dask_scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Compute the shards on the cluster of this Dask scheduler (tcp://host:8786); needs the extra [dask].",
-        ),
-    ] = None,
-) -> None:
-    """Run one more worker on the same database."""
-    from service.worker import run_worker  # heavy: the serving side
-
-    settings = _settings()
-    if concurrency is not None:
-        settings = settings.model_copy(update={"worker_concurrency": concurrency})
-    if dask_scheduler is not None:
-        settings = settings.model_copy(update={"dask_scheduler": dask_scheduler})
-    run_worker(settings)
-
-
-@app.command(rich_help_panel="Serve")
-def migrate() -> None:
-    """Bring the database to this version's schema; safe to repeat."""
-    from service.database.embedded import database_url  # heavy: the serving side
-    from service.database.migrate import migrate as to_head
-    from service.errors import ServiceError
-
-    try:
-        to_head(database_url(_settings()))
-    except ServiceError as error:
-        fail(Exit.UNREACHABLE, error.detail)
-    typer.echo("The database is at this version's schema.")
+app.add_typer(serving)
 
 
 @app.command()
@@ -292,19 +227,6 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
-
-
-def _settings() -> "Settings":
-    """The settings of the environment; exits with a clear line where one cannot be used."""
-    from pydantic import ValidationError  # heavy: the serving side
-
-    from service.settings import Settings
-
-    try:
-        return Settings()
-    except ValidationError as error:
-        wrong = [f"{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]
-        fail(Exit.USAGE, "; ".join(wrong))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ a number of generations) makes a group of its own for each of its values.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -17,22 +16,21 @@ from pydantic import ValidationError
 
 from service.errors import InvalidInput
 from service.predictions.engine import compiled, seconds_of, work_of
+from service.predictions.fields import Variant, with_number
 from service.predictions.schemas import PredictionRequest
+from service.predictions.slots import Compiled, slots_of
 from service.theory.corrected import correctable
 from service.theory.mixes.scenarios import is_mixed
-from service.theory.model import Array, Population, Shift, TrainingMix
+from service.theory.model import Array, Population
 from service.theory.plain_prediction import is_plain
 from service.theory.slots import COLUMNS, Columns, Slot
 from service.theory.variations import predictions
 from service.web.pointers import input_errors
 
-Path = tuple[str | int, ...]
-Compiled = tuple[Population, TrainingMix]
 Places = NDArray[np.intp]
 
 _REMEMBERED = 2_000_000  # modes of the compiled groups that are kept
 # Seconds: measured on one core of a cloud machine, rounded up. They only decide what is refused.
-_ROUNDING = 1e-13  # relative, of numbers that are one in theory
 _COMPILATION = 2e-4
 _BY_ITSELF = 1e-3
 _SIDE_BY_SIDE = 3e-8
@@ -40,34 +38,6 @@ _POINT = 1e-5  # of a point side by side, however few its modes are
 _LARGE = 20_000  # modes beyond which points no longer share the processor's cache
 # Mixes of several sources side by side: per point, and per work; order 1 takes four times as long.
 _MIXED_POINT, _MIXED_WORK, _MIXED_ORDER_1 = 1e-4, 2e-8, 3
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A field that varies: ``pointer`` into the request, ``low`` and ``high`` of its values.
-
-    ``whole``: whether they are whole numbers; ``at``: where the client says all this, for errors.
-    """
-
-    pointer: str
-    low: float
-    high: float
-    whole: bool
-    at: str
-
-    @property
-    def path(self) -> Path:
-        """The pointer's steps."""
-        steps = [step.replace("~1", "/").replace("~0", "~") for step in self.pointer.split("/")[1:]]
-        return tuple(int(step) if step.isdecimal() else step for step in steps)
-
-    def replaced(self, base: Mapping[str, Any], value: float) -> dict[str, Any]:
-        """The request with this number in the field. Raises KeyError where it has no such place."""
-        return _with(base, self.path, self.number(value))
-
-    def number(self, value: float) -> int | float:
-        """As the request has it."""
-        return int(value) if self.whole else float(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,17 +132,6 @@ class Family:
         return combinations * _COMPILATION + points * (_BY_ITSELF + seconds_of(population, mix))
 
 
-def holds_whole_numbers(base: Mapping[str, Any], pointer: str) -> bool:
-    """Whether a field of a valid request refuses a number only because it has a fraction."""
-    try:
-        PredictionRequest.model_validate(_with(base, Variant(pointer, 1.5, 1.5, False, "").path, 1.5))
-    except ValidationError as error:
-        return any(one["type"] in {"int_type", "int_from_float"} for one in error.errors())
-    except KeyError:
-        return False
-    return False
-
-
 def family(
     base: Mapping[str, Any],
     variants: Sequence[Variant],
@@ -220,7 +179,12 @@ class _Group:
             return None
         middle = variant.number(variant.low + (variant.high - variant.low) / 3)
         found = [
-            _slots(self.compiled, self._compile(_with(base, variant.path, value)), float(high), float(value))
+            slots_of(
+                self.compiled,
+                self._compile(with_number(base, variant.path, value)),
+                float(high),
+                float(value),
+            )
             for value in ({low, middle} - {high})
         ]
         return found[0] if found and all(slots == found[0] for slots in found) else None
@@ -245,57 +209,6 @@ class _Group:
         return predictions(population, mix, varied, len(values), order=order)
 
 
-def _slots(at_high: Compiled, at_low: Compiled, high: float, low: float) -> tuple[Slot, ...] | None:
-    """The slots that hold the field's value; None where it does something else as well."""
-    (a, mix_a), (b, mix_b) = at_high, at_low
-    same = [
-        _same_array(getattr(a, name), getattr(b, name))
-        for name in ("eigenvalues", "multiplicities", "target_power", "target")
-    ]
-    if not all(same) or len(mix_a.stages) != len(mix_b.stages) or mix_a.keeps_data != mix_b.keeps_data:
-        return None
-    found: list[Slot] = []
-
-    def settled(x: object, y: object, slot: Slot) -> bool:
-        if x == y:
-            return True
-        found.append(slot)
-        return x == high and y == low
-
-    def settled_labels(x: str | Shift, y: str | Shift, slot: Slot) -> bool:
-        if isinstance(x, str) or isinstance(y, str):
-            return x == y
-        if np.array_equal(x.power, y.power):
-            return True
-        found.append(slot)
-        return high > 0 and np.allclose(y.power, (low / high) * x.power, rtol=_ROUNDING, atol=0.0)
-
-    if mix_a.keeps_data or not settled(a.noise_variance, b.noise_variance, Slot("noise_variance")):
-        return None
-    for k, (stage, other) in enumerate(zip(mix_a.stages, mix_b.stages, strict=True)):
-        if (stage.name, stage.width, len(stage.sources)) != (other.name, other.width, len(other.sources)):
-            return None
-        if stage.passes != other.passes:
-            return None
-        if not settled(stage.penalty, other.penalty, Slot("penalty", k)):
-            return None
-        for j, (x, y) in enumerate(zip(stage.sources, other.sources, strict=True)):
-            if x.name != y.name or not settled_labels(x.labels, y.labels, Slot("shift", k, j)):
-                return None
-            if x.covariance_key != y.covariance_key:
-                return None
-            fields: tuple[Literal["samples", "noise_variance", "weight"], ...] = (
-                "samples", "noise_variance", "weight",
-            )  # fmt: skip
-            if not all(settled(getattr(x, name), getattr(y, name), Slot(name, k, j)) for name in fields):
-                return None
-    return tuple(found)
-
-
-def _same_array(x: Array | None, y: Array | None) -> bool:
-    return x is y or (x is not None and y is not None and np.array_equal(x, y))
-
-
 def _grouped(values: Array) -> list[tuple[tuple[float, ...], Places]]:
     """Distinct rows, and where each is."""
     if values.shape[1] == 0 or np.all(values == values[0]):
@@ -304,36 +217,6 @@ def _grouped(values: Array) -> list[tuple[tuple[float, ...], Places]]:
     order = np.argsort(place, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(place))[:-1])
     return [(tuple(row), where) for row, where in zip(distinct.tolist(), members, strict=True)]
-
-
-def _with(base: Mapping[str, Any], path: Path, value: float) -> dict[str, Any]:
-    """A copy of the request with one number replaced; only what is on the way is copied. Raises KeyError."""
-    copy: Any = dict(base)
-    here = copy
-    for step, following in pairwise(path):
-        child = _child(here, step)
-        child = (
-            dict(child) if isinstance(child, Mapping) else list(child) if isinstance(child, list) else None
-        )
-        if child is None:
-            raise KeyError(following)
-        here[step] = child
-        here = child
-    if isinstance(here, list):
-        _child(here, path[-1])
-    elif path[-1] in here and not isinstance(here[path[-1]], int | float | None):
-        raise KeyError(path[-1])
-    here[path[-1]] = value
-    found: dict[str, Any] = copy
-    return found
-
-
-def _child(value: Any, step: str | int) -> Any:
-    if isinstance(value, list) and isinstance(step, int) and step < len(value):
-        return value[step]
-    if isinstance(value, Mapping) and step in value:
-        return value[step]
-    raise KeyError(step)
 
 
 def _reason(error: ValidationError | InvalidInput) -> str:

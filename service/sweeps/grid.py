@@ -7,7 +7,8 @@ from math import ceil, prod
 import numpy as np
 
 from service.errors import InvalidInput
-from service.predictions.variants import Family, Variant, family, holds_whole_numbers
+from service.predictions.fields import Variant, holds_whole_numbers
+from service.predictions.variants import Family, family
 from service.sweeps.schemas import Axis, RangeAxis, SweepRequest
 from service.theory.model import Array, Population
 

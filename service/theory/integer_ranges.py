@@ -8,8 +8,10 @@ and no extremum of it is not seen. An error that is costly is looked at less den
 one. All that is looked at together is asked for together; what is answered is confirmed one by one.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import inf, isqrt, log
 from typing import Final
@@ -22,6 +24,7 @@ _GUIDED_PER_DECADE_OF_MANY: Final = 0.5  # so many samples need no correction
 _FEW: Final = 16  # all numbers up to here are looked at
 _NEAR: Final = (0.9, 0.97, 1.03, 1.1)  # of the ends that a cheaper error has
 _SECTIONS: Final = 8  # of an interval that is closed in on
+_FAR: Final = 3.0  # more than corrections move an error by: see plain_correction.LARGEST
 _EQUAL: Final = 1e-12  # relative: a difference this small is rounding
 _AROUND: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55)  # of a critical number, on either side
 
@@ -64,6 +67,8 @@ class Ranges:
         self._seen: dict[int, float] = {}
         self._confirmed: dict[int, float] = {}
         candidates = _candidates(low, high, critical, guide)
+        if guide is not None:
+            candidates = [n for n in candidates if n in {low, high} or not guide.is_far(n)]
         try:
             self.found = self._searched(candidates)
         except _NotConfirmed:
@@ -146,8 +151,10 @@ class Ranges:
 
     def _edges(self, pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Neighbours between the numbers of each pair that lie on either side of the bound, as these do."""
+        turn = 0
         while any(b - a > 1 for a, b in pairs):
-            inner = [self._between(a, b) for a, b in pairs]
+            turn += 1
+            inner = [self._between(a, b, halved=turn % 3 == 0) for a, b in pairs]
             self._look(n for numbers in inner for n in numbers)
             closer = []
             for (a, b), numbers in zip(pairs, inner, strict=True):
@@ -157,18 +164,21 @@ class Ranges:
             pairs = closer
         return pairs
 
-    def _between(self, a: int, b: int) -> list[int]:
-        """Numbers between a and b, most of them where the error may cross the bound."""
-        if b - a <= _SECTIONS:
+    def _between(self, a: int, b: int, *, halved: bool) -> list[int]:
+        """Numbers between a and b where the error may cross the bound; ``halved``: whether one is to be the middle."""
+        if b - a <= (_SECTIONS if self._errors is not None else 2):
             return list(range(a + 1, b))
-        points = {isqrt(a * b) if a > 0 and b > 4 * a else (a + b) // 2}
-        u, v = self._seen[a], self._seen[b]
+        middle = isqrt(a * b) if a > 0 and b > 4 * a else (a + b) // 2
+        points, u, v = {middle}, self._seen[a], self._seen[b]
         if 0 < u < inf and 0 < v < inf and self.bound > 0:  # nearly a line between logarithms
             share = log(self.bound / u) / log(v / u)
             x = round(a * (b / a) ** share if a > 0 else a + (b - a) * share)
+            if self._errors is None and not halved:
+                return sorted({min(max(n, a + 1), b - 1) for n in (x, x + 1)})
             reach = max((b - a) // 100, 2)
             points.update((x - reach, x - 1, x, x + 1, x + reach))
-        points.update(_sections(a, b)[1::3])
+        if self._errors is not None:
+            points.update(_sections(a, b)[1::3])
         return sorted(n for n in points if a < n < b)
 
     # --- confirmed -------------------------------------------------------------------------------------
@@ -198,6 +208,19 @@ class Ranges:
         if any(self.within(n) != self._inside(n) for n in {self.low, self.high}):
             return False
         return bool(found) or not self.within(self.least()[0])
+
+    def is_far(self, n: int) -> bool:
+        """Whether the error there is so far from the bound, on the same side as around it, that no correction that is
+        one would take it across."""
+        i = bisect_left(self._numbers, n)
+        near = [self._seen[one] for one in self._numbers[max(i - 1, 0) : i + 2]]
+        return all(value > _FAR * self.bound for value in near) or all(
+            value * _FAR < self.bound for value in near
+        )
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        return sorted(self._seen)
 
     # --- questions ------------------------------------------------------------------------------
 

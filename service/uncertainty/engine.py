@@ -12,7 +12,8 @@ import numpy as np
 from scipy.stats import qmc
 
 from service.errors import InvalidInput
-from service.predictions.variants import Family, Variant, family, holds_whole_numbers
+from service.predictions.fields import Variant, holds_whole_numbers
+from service.predictions.variants import Family, family
 from service.theory.model import Array, Population
 from service.theory.slots import COLUMNS
 from service.uncertainty.inputs import Uncertainty, extracted

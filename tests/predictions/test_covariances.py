@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from service.predictions.engine import compiled, predicted
+from service.predictions.fields import Variant
 from service.predictions.schemas import PredictionRequest
-from service.predictions.variants import Variant, family
+from service.predictions.variants import family
 from service.recommendations import answer
 from service.recommendations.evaluation import Evaluator
 from service.recommendations.schemas import RecommendationRequest

@@ -14,18 +14,16 @@ from functools import cached_property
 from math import exp, inf, log, prod
 
 import numpy as np
-from scipy.linalg import lapack
 
 from service.theory.design import Design
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.fixed_point import FixedPoint, Problem, Traces, solve
+from service.theory.matrices.resolvent import Resolvent, is_definite, total_covariance, trace
 from service.theory.model import Array, Mask, Population, Stage
 from service.theory.response import Regime, regime
 
 _ROUNDING = 1e-6
-_DEFINITE = 1e-12
 _SETTLED = 1e-6  # a Newton step costs seconds, and leaves an error of its square
-_ENOUGH = 1e-2  # a product that is what others leave of 1 is right to rounding over this
 _THROUGH = 4
 _NEAR = 3.0  # in ln λ: a guess from further away is none
 
@@ -139,10 +137,10 @@ class StageSolver:
         self.size = population.eigenvalues.size
         design = self.design
         self.used: Mask = (design.samples > 0) & (design.weights > 0)
-        self.used &= np.array([bool(_trace(covariance) > 0) for covariance in self.sigma])
+        self.used &= np.array([bool(trace(covariance) > 0) for covariance in self.sigma])
         self.live = [int(s) for s in np.flatnonzero(self.used)]
         # the fixed point is found in units of the largest variance
-        self.unit = max((_trace(self.sigma[s]) for s in self.live), default=1.0) / self.size
+        self.unit = max((trace(self.sigma[s]) for s in self.live), default=1.0) / self.size
         distinct = {id(self.sigma[s]): self.sigma[s] / self.unit for s in self.live}
         self.scaled = [distinct[id(self.sigma[s])] for s in self.live]
         self._known: dict[float, Array] = {}
@@ -187,12 +185,12 @@ class StageSolver:
 
     @cached_property
     def _definite(self) -> bool:
-        return all(_definite(self.sigma[s]) for s in self.live)
+        return all(is_definite(self.sigma[s]) for s in self.live)
 
     @cached_property
     def rank(self) -> int:
         """Of all covariances in use together."""
-        if any(_definite(self.sigma[s]) for s in self.live):
+        if any(is_definite(self.sigma[s]) for s in self.live):
             return self.size
         total = total_covariance(self.scaled, np.ones(len(self.scaled)), self.size)
         return int(np.linalg.matrix_rank(total, hermitian=True)) if self.live else 0
@@ -207,7 +205,7 @@ class StageSolver:
         def resolve(a: Array, kappa: float) -> Traces:
             return Resolvent.of(self.scaled, a, kappa, self.size).traces
 
-        traces = np.array([_trace(one) for one in self.scaled])
+        traces = np.array([trace(one) for one in self.scaled])
         problem = Problem(traces, shares, design.weights[used], design.total, self.width, resolve)
         start = self._guess(penalty) if kind is Regime.RIDGE else None
         point = solve(problem, kind, penalty / self.unit, start, _SETTLED)
@@ -235,102 +233,6 @@ class StageSolver:
 def respond(population: Population, stage: Stage, penalty: float) -> MatrixResponse:
     """The response of a stage at one penalty, see StageSolver."""
     return StageSolver(population, stage).at(penalty)
-
-
-@dataclass(frozen=True, eq=False)
-class Resolvent:
-    """Q = (Σ_s a_s Σ_s + κ)^-1, shape (d, d), the products Q Σ_s, and their traces."""
-
-    Q: Array
-    products: list[Array]
-    traces: Traces
-
-    @staticmethod
-    def of(covariances: Sequence[Array], a: Array, kappa: float, size: int) -> "Resolvent":
-        """One inverse, and a product for every full covariance but one. Raises NotConverged."""
-        Q = _inverse(covariances, a, kappa, size)
-        products = _products(Q, covariances, a, kappa)
-        # what belongs to the same covariance is the same
-        index = {id(covariance): s for s, covariance in enumerate(covariances)}
-        place = [index[id(covariance)] for covariance in covariances]
-        distinct = sorted(set(place))
-        first, plain = np.zeros(len(covariances)), np.zeros(len(covariances))
-        gram = np.zeros((len(covariances), len(covariances)))
-        for s in distinct:
-            first[s] = float(products[s].trace())
-            doubled = np.einsum("ij,ij->i", products[s], Q)  # the diagonal of Q Σ_s Q
-            plain[s] = float(doubled.sum())
-            for t in distinct:
-                if covariances[t].ndim == 1:
-                    gram[s, t] = gram[t, s] = float(doubled @ covariances[t])
-                elif t <= s and covariances[s].ndim == 2:
-                    gram[s, t] = gram[t, s] = float(np.einsum("ij,ji->", products[s], products[t]))
-        return Resolvent(Q, products, Traces(first[place], gram[np.ix_(place, place)], plain[place]))
-
-
-def _trace(covariance: Array) -> float:
-    return float(covariance.sum() if covariance.ndim == 1 else covariance.trace())
-
-
-def _definite(covariance: Array) -> bool:
-    """Whether all eigenvalues are positive beyond rounding."""
-    if covariance.ndim == 1:
-        return bool(np.all(covariance > 0))
-    shifted = covariance - _DEFINITE * covariance.trace() / len(covariance) * np.eye(len(covariance))
-    _, info = lapack.dpotrf(shifted, lower=1)
-    return bool(info == 0)
-
-
-def total_covariance(covariances: Sequence[Array], a: Array, size: int) -> Array:
-    """Σ_s a_s Σ_s, shape (size, size)."""
-    total = np.zeros((size, size))
-    diagonal = np.einsum("ii->i", total)
-    for factor, covariance in zip(a.tolist(), covariances, strict=True):
-        if covariance.ndim == 1:
-            diagonal += factor * covariance
-        elif factor > 0:
-            total += factor * covariance
-    return total
-
-
-def _inverse(covariances: Sequence[Array], a: Array, kappa: float, size: int) -> Array:
-    total = total_covariance(covariances, a, size)
-    np.einsum("ii->i", total)[:] += kappa
-    # symmetric, so its transpose is the same matrix in the order that LAPACK works in
-    factor_, info = lapack.dpotrf(total.T, lower=1, overwrite_a=1)
-    if info == 0:
-        lower, info = lapack.dpotri(factor_, lower=1, overwrite_c=1)
-    if info != 0:
-        raise NotConverged("the covariances are too close to singular for this penalty")
-    upper = np.triu(lower.T)  # of the transpose, in C order
-    upper += np.triu(upper, 1).T
-    return np.asarray(upper)
-
-
-def _products(Q: Array, covariances: Sequence[Array], a: Array, kappa: float) -> list[Array]:
-    """Q Σ_s; the same covariance once, and the full one that is learned most by Σ_s a_s Q Σ_s + κ Q = 1."""
-    strength: dict[int, float] = {}
-    for factor, covariance in zip(a.tolist(), covariances, strict=True):
-        strength[id(covariance)] = strength.get(id(covariance), 0.0) + factor
-    distinct = {id(covariance): covariance for covariance in covariances}
-    full = [name for name, covariance in distinct.items() if covariance.ndim == 2]
-    learned = {name: strength[name] * float(np.vdot(Q, distinct[name])) for name in full}
-    most = max(full, key=lambda name: learned[name], default=None)
-    if most is not None and learned[most] < _ENOUGH * len(Q):
-        most = None  # too small to be told from the rest
-    known = {
-        name: Q * covariance if covariance.ndim == 1 else Q @ covariance
-        for name, covariance in distinct.items()
-        if name != most
-    }
-    if most is not None:
-        rest = -kappa * Q
-        for name, product in known.items():
-            rest -= strength[name] * product
-        np.einsum("ii->i", rest)[:] += 1.0
-        rest /= strength[most]
-        known[most] = rest
-    return [known[id(covariance)] for covariance in covariances]
 
 
 def _spread(products: Sequence[Array], live: Sequence[int], count: int, size: int) -> tuple[Array, ...]:

@@ -13,7 +13,8 @@ from service.theory.errors import NotConverged, Unsupported
 from service.theory.fixed_point import FixedPoint
 from service.theory.matrices.algebra import dense
 from service.theory.matrices.chain import History, LastFit
-from service.theory.matrices.response import MatrixResponse, StageSolver, total_covariance
+from service.theory.matrices.resolvent import total_covariance
+from service.theory.matrices.response import MatrixResponse, StageSolver
 from service.theory.model import Array, Population, Stage, TrainingMix
 from service.theory.one_covariance import effective_ridge
 from service.theory.penalty_general import minimize_penalty
