@@ -26,6 +26,7 @@ _NEAR: Final = (0.9, 0.97, 1.03, 1.1)  # of the ends that a cheaper error has
 _SECTIONS: Final = 8  # of an interval that is closed in on
 _FAR: Final = 3.0  # more than corrections move an error by: see plain_correction.LARGEST
 _EQUAL: Final = 1e-12  # relative: a difference this small is rounding
+_BESIDE: Final = (0.5, 0.7, 0.85, 0.95, 1.05, 1.15, 1.4, 2.0)  # times a critical number
 _AROUND: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55)  # of a critical number, on either side
 
 
@@ -56,7 +57,7 @@ class Ranges:
         bound: float,
         low: int,
         high: int,
-        critical: Iterable[int] = (),
+        critical: Sequence[int] = (),
         *,
         errors: Callable[[Sequence[int]], Sequence[float]] | None = None,
         open_end: bool = True,
@@ -67,8 +68,9 @@ class Ranges:
         self._seen: dict[int, float] = {}
         self._confirmed: dict[int, float] = {}
         candidates = _candidates(low, high, critical, guide)
-        if guide is not None:
-            candidates = [n for n in candidates if n in {low, high} or not guide.is_far(n)]
+        if guide is not None:  # next to a threshold corrections may cancel
+            kept = {low, high, *_around(critical)}
+            candidates = [n for n in candidates if n in kept or not guide.is_far(n)]
         try:
             self.found = self._searched(candidates)
         except _NotConfirmed:
@@ -239,11 +241,9 @@ class Ranges:
         return n, self.error(n)
 
 
-def _candidates(low: int, high: int, critical: Iterable[int], guide: Ranges | None) -> Sequence[int]:
+def _candidates(low: int, high: int, critical: Sequence[int], guide: Ranges | None) -> Sequence[int]:
     points = {low, high, *range(low, min(low + _FEW, high) + 1)}
-    for n in critical:
-        points.update(n + sign * step for step in _AROUND for sign in (-1, 1))
-        points.update(round(n * factor) for factor in (0.5, 0.7, 0.85, 0.95, 1.05, 1.15, 1.4, 2.0))
+    points.update(_around(critical))
     if guide is not None:
         for one in guide.found:
             for end in (one.first, one.last):
@@ -260,6 +260,11 @@ def _candidates(low: int, high: int, critical: Iterable[int], guide: Ranges | No
         points.add(round(step))
         step *= 10.0 ** (1.0 / (dense if step < _MANY else many))
     return sorted(n for n in points if low <= n <= high)
+
+
+def _around(critical: Iterable[int]) -> set[int]:
+    points = {n + sign * step for n in critical for step in _AROUND for sign in (-1, 1)}
+    return points | {round(n * factor) for n in critical for factor in _BESIDE}
 
 
 def _sections(a: int, b: int) -> list[int]:
