@@ -62,7 +62,8 @@ def predicted(request: schemas.VocabularyRequest, stored: Text | None) -> Vocabu
         found = predict(Question(truth, trained, how, models, asked.ranks))
         return answer(request, truth, schedule, asked, found)
     except Unsupported as error:
-        raise InvalidInput.at("/decoding", "unsupported", f"{error}.") from error
+        where = " (POST /v1/distributions/vocabulary/simulations)" if "simulate" in str(error) else ""
+        raise InvalidInput.at("/decoding", "unsupported", f"{error}{where}.") from error
 
 
 def decoding_of(decoding: schemas.Decoding) -> Decoding:
