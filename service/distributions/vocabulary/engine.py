@@ -22,6 +22,7 @@ POINTS = 31
 MAX_RUNS = 200
 # Seconds of a reported generation, of one after so many changes of the sample size, of a search: rather too many.
 _REPORTED, _CHANGE, SEARCH = 5e-3, 2e-4, 5.0
+_OWN_WAY = 2e-2  # of a reported generation where sizes change: each takes its own way back
 _MOVE, _PROBABILITY = (
     1e-4,
     3e-8,
@@ -33,7 +34,8 @@ def seconds_of(request: schemas.VocabularyRequest) -> float:
     if request.samples is None:
         return len(models_of(request)) * _REPORTED + _seconds_of_decoding(request)
     changes = min(len(request.samples), MAX_RUNS) if isinstance(request.samples, list) else 1
-    return len(models_of(request)) * (_REPORTED + _CHANGE * changes)
+    reported = _REPORTED if changes == 1 else _OWN_WAY
+    return len(models_of(request)) * (reported + _CHANGE * changes)
 
 
 def _seconds_of_decoding(request: schemas.VocabularyRequest) -> float:
