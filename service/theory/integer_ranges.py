@@ -212,10 +212,12 @@ class Ranges:
         return bool(found) or not self.within(self.least()[0])
 
     def is_far(self, n: int) -> bool:
-        """Whether the error there is so far from the bound, on the same side as around it, that no correction that is
-        one would take it across."""
+        """Whether the error there is so far from the bound, on the same side as around it, and from the least, that no
+        correction that is one would take it there."""
         i = bisect_left(self._numbers, n)
         near = [self._seen[one] for one in self._numbers[max(i - 1, 0) : i + 2]]
+        if min(near) <= _FAR * min(self._seen.values()):
+            return False
         return all(value > _FAR * self.bound for value in near) or all(
             value * _FAR < self.bound for value in near
         )
