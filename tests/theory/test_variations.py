@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from service.theory.model import OPTIMAL, REAL, Shift, Source, Stage, TrainingMix
+from service.theory.general import general_prediction
+from service.theory.model import OPTIMAL, REAL, Population, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict
 from service.theory.slots import COLUMNS, Slot
 from service.theory.variations import _at, _row, predictions
@@ -116,3 +117,25 @@ def test_order_one_side_by_side(penalty: float | str, monkeypatch: pytest.Monkey
         for name, value in zip(COLUMNS, row, strict=True):
             assert found.values[name][i] == pytest.approx(value, rel=1e-4, abs=1e-9 * row[1]), (name, i)
         assert found.values["total"][i] == pytest.approx(row[1], rel=1e-10 if penalty != OPTIMAL else 1e-6)
+
+
+@pytest.mark.parametrize("samples", [1e5, 1e7, 1e9, 1e14])
+def test_very_many_samples_of_very_small_weight_side_by_side(samples: float) -> None:
+    """What is left of them is no number to solve from; the general engine's own referee is in test_edges.py."""
+    d = 300
+    population = Population(np.arange(1.0, d + 1) ** -1.5, np.ones(d), np.full(d, 1 / d), 0.3)
+    penalties = np.array([0.3, 1.0, 3.0, 30.0]) / samples
+
+    def mix(penalty: float) -> TrainingMix:
+        light = Source("light", Shift(np.full(d, 0.1 / d)), samples, 0.3, 20.0 / samples)
+        return TrainingMix((Stage("final", (Source("real", REAL, 20.0, 0.3), light), penalty),))
+
+    found = predictions(population, mix(1.0), {Slot("penalty", 0): penalties}, penalties.size)
+    assert not found.problems
+    alone = [general_prediction(population, mix(float(penalty))) for penalty in penalties]
+    for name, expected in (
+        ("total", [one.test_error.total for one in alone]),
+        ("recommended_penalty", [one.regularization.recommended.penalty for one in alone]),
+        ("total_at_recommended", [one.regularization.recommended.total for one in alone]),
+    ):
+        np.testing.assert_allclose(found.values[name], expected, rtol=1e-9)

@@ -5,7 +5,12 @@ With h(g) = Σ_s p_s/(1 + ω_s g), A(g) = Σ_s p_s ω_s/(1 + ω_s g) over the ac
 
     h(g) = ν(θ),   θ A(g) = λ,   and source s learns the share F_s = p_s ω_s/(1 + ω_s g)/A(g).
 
-For one common weight h = A/ω, F_s = T_s/active. Sources and regimes: one_covariance.py, which finds the same roots one
+For one common weight h = A/ω, F_s = T_s/active. Where few of very many samples are used, what is left of them is no
+number to solve from; with u(g) = g A(g) = active/N − h the same is
+
+    u(g) = df1/N.
+
+Sources and regimes: one_covariance.py, which finds the same roots one
 by one; penalty 0 with fewer samples than modes is the limit g -> ∞, where weights drop out.
 """
 
@@ -39,8 +44,9 @@ class Designs:
     def on_grid(self, grid: Grid) -> tuple[Array, Array]:
         """ν and g at the grid's points, shapes (designs, points)."""
         if self._on_grid is None:
-            nu = np.atleast_2d(grid.base.freedom.above_first(self.active[:, None])) / self.total[:, None]
-            self._on_grid = nu, self.response(nu)
+            freedom, total = grid.base.freedom, self.total[:, None]
+            nu = np.atleast_2d(freedom.above_first(self.active[:, None])) / total
+            self._on_grid = nu, self.response(nu, freedom.df1 / total)
         return self._on_grid
 
     @cached_property
@@ -48,8 +54,10 @@ class Designs:
         """T_s/active of the active sources."""
         return np.asarray(self.share * (self.total / self.active)[:, None])
 
-    def response(self, nu: Array) -> Array:
+    def response(self, nu: Array, used: Array) -> Array:
         """g at ν, shapes (designs, points): positive for ν > 0, next to it on the other side of infinity for ν < 0.
+
+        ``used``: df1/N there, ν = active/N − used.
 
         1/h is nearly linear in g, and concave for g > 0, where it lies below its asymptote: Newton's method climbs from
         there to the root. nan where it is not found, far below ν = 0.
@@ -58,20 +66,24 @@ class Designs:
             if self.common.all():
                 return np.asarray((self.share.sum(axis=1)[:, None] / nu - 1.0) / self.largest[:, None])
             w = self.weights[:, :, None]
-            used = np.divide(self.share, self.weights, out=np.zeros_like(self.share), where=self.share > 0)
-            c1 = used.sum(axis=1)
-            c2 = np.divide(used, self.weights, out=np.zeros_like(used), where=self.share > 0).sum(axis=1) / c1
+            some = self.share > 0
+            by_weight = np.divide(self.share, self.weights, out=np.zeros_like(self.share), where=some)
+            c1 = by_weight.sum(axis=1)
+            c2 = np.divide(by_weight, self.weights, out=np.zeros_like(by_weight), where=some).sum(axis=1) / c1
             g = c1[:, None] / nu - c2[:, None]
             pole = -1.0 / np.where(self.share > 0, self.weights, np.inf).min(axis=1)[:, None]
             g = np.where(nu > 0, np.maximum(g, 0.0), np.where(g < 1.5 * pole, g, np.nan))
             pw, target = (self.share * self.weights)[:, None], 1.0 / nu
-            p = self.share[:, None]
+            p, little = self.share[:, None], used < nu
             for _ in range(_STEPS):
                 inverse = 1.0 / (1.0 + w * g[:, None])
                 h = (p @ inverse)[:, 0]
                 error = h * target - 1.0
-                g = g + error * h / (pw @ (inverse * inverse))[:, 0]
-                unsettled = np.abs(error) > _QUADRATIC
+                if little.any():
+                    error = np.where(little, (used - g * (pw @ inverse)[:, 0]) * target, error)
+                step = error * h / (pw @ (inverse * inverse))[:, 0]
+                g = g + step
+                unsettled = np.where(little, np.abs(step) > _QUADRATIC * g, np.abs(error) > _QUADRATIC)
                 if not unsettled.any():
                     break
             return np.where(unsettled | ((nu < 0) & (g > pole)), np.nan, g)
@@ -126,7 +138,8 @@ def solve(population: Population, designs: Designs, penalties: Array) -> tuple[A
     if free.any():
         own = designs.rows(free)
         theta[free] = 0.0
-        shares[free] = own.shares(own.response(((own.active - rank) / own.total)[:, None]))[:, :, 0]
+        nu, used = (own.active - rank) / own.total, rank / own.total
+        shares[free] = own.shares(own.response(nu[:, None], used[:, None]))[:, :, 0]
     few = (penalties == 0) & (designs.active > 0) & (designs.active < rank)
     if few.any():
         own = designs.rows(few)
@@ -151,7 +164,9 @@ def _ridge(population: Population, designs: Designs, penalties: Array) -> tuple[
         spread = theta * (Q * Q).dot(population.weight)  # Σ S U
         nu = designs.above(df1, theta * left, population.rank)
         slope = spread / designs.total * np.vecdot(a, w * q) / A + np.vecdot(a, q)
-        step = (np.vecdot(p, q) - nu) / slope
+        used = df1 / designs.total
+        left_over = np.where(used < nu, used - g * A, np.vecdot(p, q) - nu)
+        step = left_over / slope
         settled = np.abs(step) <= _QUADRATIC * g
         proposal = g + step
         g = np.where(proposal > 0, proposal, g / 8.0)

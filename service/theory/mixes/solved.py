@@ -48,10 +48,9 @@ class Solved:
         """Shares and penalties at effective ridges of the last stage, one or one for each scenario."""
         population = self.population
         Q = 1.0 / (population.eigenvalues + theta[:, None])
-        nu = self.designs.above(
-            Q.dot(population.weight), theta * Q.dot(population.multiplicities), population.rank
-        )[:, None]
-        g = self.designs.response(nu)
+        df1, left = Q.dot(population.weight), theta * Q.dot(population.multiplicities)
+        nu = self.designs.above(df1, left, population.rank)
+        g = self.designs.response(nu[:, None], (df1 / self.designs.total)[:, None])
         shares = self.designs.shares(g)[:, :, 0]
         return np.broadcast_to(shares, (theta.size, shares.shape[1])), theta * self.designs.scale(g)[:, 0]
 
