@@ -26,7 +26,7 @@ install: $(VENV)/.installed  ## Create .venv and install what the service needs,
 develop: $(VENV)/.developing  ## The same with what its tests and checks need
 
 test: develop  ## Run all tests on an embedded database of their own
-	$(PYTHON) -m pytest
+	$(PYTHON) -m tests
 
 lint: develop  ## Style, types, import contracts
 	$(VENV)/bin/ruff check .
