@@ -24,6 +24,8 @@ from service.theory.recursion import Recursion
 
 _LEAST: Final = 1e-40  # of s: where the search for v begins
 _REACH: Final = 0.999  # and ends: almost all is shrunk away
+_TINY: Final = 1e-290
+_STEPS: Final = 2000  # of a bisection from 1e-40, where the interpolation does not help
 _POINTS: Final = np.concatenate([np.geomspace(_LEAST, 0.1, 160), np.linspace(0.11, _REACH, 40)])
 
 
@@ -51,16 +53,23 @@ class FlatStage:
         return min(1.0, self.samples / self.modes)
 
     def least(self) -> float | None:
-        """v of the least error, None where that is not between penalties that are neither 0 nor almost infinite."""
-        if self.error == 0 == self.overlap:
-            return self._bayes() if self.noise > 0 else None
+        """v of the least error, None where that is not between penalties that are neither 0 nor almost infinite, or
+        errors are next to the least numbers there are."""
+        v = self._bayes() if self.error == 0 == self.overlap else self._searched()
+        if v is None or not _LEAST * self.most <= v <= _REACH * self.most:
+            return None
+        return v if _TINY < self.total(v) < inf else None
+
+    def _searched(self) -> float | None:
         v = self.most * _POINTS
         falls = self._slope(v) > 0  # the error, with v
         turns = np.flatnonzero(falls[:-1] & ~falls[1:])
         if turns.size != 1 or not falls[0]:
             return None
         i = int(turns[0])
-        return float(brentq(self._slope, float(v[i]), float(v[i + 1]), xtol=1e-300, rtol=1e-14))
+        return float(
+            brentq(self._slope, float(v[i]), float(v[i + 1]), xtol=1e-300, rtol=1e-14, maxiter=_STEPS)
+        )
 
     def range(self, v: float, excess: float) -> tuple[float, float]:
         """Penalties λ/σ around the best one, at ``v``, up to which the error is at most so much more, relative.
@@ -73,7 +82,7 @@ class FlatStage:
             return self.total(x) / limit - 1.0
 
         def crossing(outside: float) -> float:
-            return float(brentq(above, outside, v, xtol=1e-300, rtol=1e-13))
+            return float(brentq(above, outside, v, xtol=1e-300, rtol=1e-13, maxiter=_STEPS))
 
         least, most = _LEAST * self.most, _REACH * self.most
         low = self.penalty(crossing(least)) if above(least) > 0 else 0.0
@@ -100,8 +109,10 @@ class FlatStage:
         room = max(self.samples - self.modes, 0.0) + self.modes * v  # T − d S
         return self.ridge(v) * room / self.samples
 
-    def _bayes(self) -> float:
+    def _bayes(self) -> float | None:
         """Of true labels: the positive root of w·w v² + (w·w |1 − T/d| + noise) v − s noise."""
+        if self.noise == 0:
+            return None
         b = self.signal * abs(1.0 - self.samples / self.modes) + self.noise
         return 2.0 * self.most * self.noise / (b + sqrt(b * b + 4.0 * self.signal * self.most * self.noise))
 

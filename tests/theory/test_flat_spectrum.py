@@ -81,3 +81,15 @@ def test_it_is_what_the_general_engine_says(samples: float, generations: int) ->
     assert mine.flat_range.low == pytest.approx(other.flat_range.low, rel=1e-3)
     assert mine.flat_range.high == pytest.approx(other.flat_range.high, rel=1e-3)
     assert mine.cost_of_clean_choice == pytest.approx(other.cost_of_clean_choice, rel=1e-4, abs=1e-9)
+
+
+def test_what_is_beyond_the_range_is_left_to_others() -> None:
+    """Hardly anything learned, next to no penalty, ends of a range thirty decades below the best penalty."""
+    assert FlatStage(60.0, 80.0, 0.0, 0.0, 1e-300, 1.0).least() is None
+    assert FlatStage(60.0, 80.0, 0.0, 0.0, 1.0, 0.0).least() is None
+    assert FlatStage(60.0, 80.0, 0.0, 0.0, 1e-320, 1e-320).least() is None
+    wide = FlatStage(8.0, 930614482924885.0, 0.0, 0.0, 1.2e19, 1500.0)
+    v = wide.least()
+    assert v is not None
+    low, high = wide.range(v, 0.01)
+    assert low < wide.penalty(v) < high
