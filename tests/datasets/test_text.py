@@ -143,7 +143,7 @@ def test_a_description_is_of_the_counts(tmp_path: Path) -> None:
     assert {one.pointer: one.origin for one in found.provenance}["/frequencies"] == "measured"
 
 
-@pytest.mark.skipif(not WIKITEXT.exists(), reason="wikitext-2 is not there (COLLAPSE_TEST_DATA)")
+@pytest.mark.skipif(not WIKITEXT.exists(), reason=f"no wikitext-2 under COLLAPSE_TEST_DATA ({WIKITEXT})")
 def test_wikitext(tmp_path: Path) -> None:
     data = (WIKITEXT / "valid.txt.gz").read_bytes()
     found = describe_text(ingested(tmp_path, data), TextOptions(tokens="whitespace"))
