@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from service.distributions.vocabulary.engine import predicted
 from service.distributions.vocabulary.schemas import VocabularyRequest
 from service.distributions.vocabulary.simulation import VOCABULARY, VocabularySimulationRequest
@@ -113,9 +111,12 @@ def main() -> None:
     print(
         "| quantity | replicates | seconds of simulation | times the prediction |\n| --- | --- | --- | --- |"
     )
-    spread = outcomes.std(axis=1, ddof=1) / np.abs(outcomes.mean(axis=1))
-    for row, relative in zip(planned.points[0]["rows"], spread, strict=True):
-        replicates = max((relative / ACCURACY) ** 2, 1.0)
+    rows = zip(planned.points[0]["rows"], outcomes.mean(axis=1), outcomes.std(axis=1, ddof=1), strict=True)
+    for row, mean, deviation in rows:
+        if mean == 0.0:
+            print(f"| {row['quantity']} | 0 in all {REPLICATES} that were run | | |")
+            continue
+        replicates = max((deviation / mean / ACCURACY) ** 2, 1.0)
         total = replicates * seconds
         print(f"| {row['quantity']} | {replicates:.0f} | {total:.1f} | {total / prediction:.0f} |")
 

@@ -55,6 +55,8 @@ def merged(
     values: NDArray[np.int64], types: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
     """The distinct values, largest first, and how many types have each; None where each has one. Raises ValueError."""
+    if types is None and np.all(values[1:] < values[:-1]):
+        return values, None  # as most are given
     if types is None:
         distinct, occurrences = np.unique(values, return_counts=True)
     else:

@@ -165,7 +165,7 @@ def truncated(vocabulary: Vocabulary, kept: int) -> Vocabulary:
     used = inside > 0
     p = vocabulary.probabilities[used] / float(inside @ vocabulary.probabilities)
     types = inside[used]
-    return Vocabulary(p, types, float(kept), -float(types @ xlogy(p, p)), listed=vocabulary.listed)
+    return Vocabulary(p, types, float(kept), listed=vocabulary.listed)
 
 
 def _iterated(

@@ -16,6 +16,9 @@ from service.theory.model import Array
 
 _NEGLIGIBLE: Final = 1e-17
 _MANY: Final = 200.0  # founders from which E p^A is next to nothing but for types that nearly all is of
+_NOTHING: Final = (
+    1490.0  # E z^A is 0 from E A ln z = −1490 on: half of it is left by the law's spread at most
+)
 _WIDTH: Final = 9.0  # standard deviations of a normal law that are kept
 
 
@@ -60,7 +63,7 @@ class Founders:
         """1 − E (1 − p)^A without cancellation, so that it is right for the rarest types too."""
         p = np.asarray(p, dtype=float)
         if self.weights is None:
-            return np.asarray(-np.expm1(self._exponent(p)))
+            return self.fates(p)[1]
         # 1 − z^a = p Σ_{j < a} z^j: positive terms only
         z = 1.0 - p
         tail = np.cumsum(self.weights[::-1])[::-1]  # P(A ≥ first + j)
@@ -76,22 +79,26 @@ class Founders:
         """``absent`` and ``present``."""
         if self.weights is not None:
             return self.absent(p), self.present(p)
-        exponent = self._exponent(p)
-        return np.exp(exponent), -np.expm1(exponent)
+        exponent = self._exponent(np.asarray(p, dtype=float))
+        absent = np.exp(exponent)
+        present, likely = np.array(1.0 - absent), exponent > -0.5  # where that would cancel
+        present[likely] = -np.expm1(exponent[likely])
+        return absent, present
 
     def alike(self, p: Array) -> Array | None:
         """E p^A, the probability that all founders are of a type of probability p; None: not known of this law."""
         p = np.asarray(p, dtype=float)
         if self.variance == 0.0 or (self.weights is None and self.mean >= _MANY):
-            with np.errstate(divide="ignore"):
-                return np.exp(self._of_power(np.log(p)))
+            value = np.zeros_like(p)
+            ruling = p > np.exp(-_NOTHING / self.mean)
+            value[ruling] = np.exp(self._of_power(np.log(p[ruling])))
+            return value
         if self.weights is None:
             return None
         summed = np.zeros_like(p)
         for weight in self.weights[::-1]:
             summed = summed * p + weight
-        value: Array = summed * p**self.first
-        return value
+        return np.asarray(summed * p**self.first)
 
     def _exponent(self, p: Array) -> Array:
         """ln E (1 − p)^A of a normal law."""

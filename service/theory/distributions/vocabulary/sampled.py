@@ -1,6 +1,6 @@
 """Plain sampling: every reported generation of a vocabulary in expectation, and how far each number can be trusted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Final
 
@@ -10,7 +10,7 @@ from service.theory.distributions.accuracy import Accuracy, Caution, approximate
 from service.theory.distributions.schedule import Models
 from service.theory.distributions.vocabulary import ancestors, refreshed, retained
 from service.theory.distributions.vocabulary.diversity import generations_to, kinship, kinship_limit
-from service.theory.distributions.vocabulary.entropy import expected_entropy
+from service.theory.distributions.vocabulary.entropy import Entropies
 from service.theory.distributions.vocabulary.founders import Founders
 from service.theory.distributions.vocabulary.levels import Vocabulary
 from service.theory.distributions.vocabulary.moments import Fresh
@@ -27,7 +27,7 @@ FEWEST_FOUNDERS: Final = 9.0
 """Founders below which their law, taken as normal, is not answered with (measured error: 3e-3 in P(gone) at 9)."""
 
 SURVIVAL: Final = ("surviving_types", "missing_mass", "gone", "founders", "one_type_left")
-_FOR_EVER: Final = 10**15
+_FOR_EVER: Final = 10**30
 
 
 def predict_sampled(
@@ -40,11 +40,12 @@ def predict_sampled(
     """
     related = kinship(training, models)
     lineages, last = _all_founders(training, models)
+    entropies = Entropies(vocabulary)
     found = tuple(
-        Generation(int(model) - 1, _state(vocabulary, founders, float(phi), ranks))
+        Generation(int(model) - 1, _state(vocabulary, entropies, founders, float(phi), ranks))
         for model, founders, phi in zip(models, lineages, related, strict=True)
     )
-    limit = _state(vocabulary, last, kinship_limit(training), ranks)
+    limit = _state(vocabulary, entropies, last, kinship_limit(training), ranks)
     half = generations_to(training, 0.5) - 1.0 if vocabulary.simpson < 1.0 else inf
     return VocabularyPrediction(
         truth_state(vocabulary, ranks),
@@ -60,22 +61,23 @@ def state_after(
     vocabulary: Vocabulary, training: Training, model: int | None, ranks: tuple[int, ...] = ()
 ) -> State:
     """The state of one model, or of infinitely many generations (None), as ``predict_sampled`` has it."""
+    entropies = Entropies(vocabulary)
     if model is None:
-        return _state(vocabulary, _last_founders(training), kinship_limit(training), ranks)
+        return _state(vocabulary, entropies, _last_founders(training), kinship_limit(training), ranks)
     models = np.array([model])
     (founders,) = _founders(training, models)
-    return _state(vocabulary, founders, float(kinship(training, models)[0]), ranks)
+    return _state(vocabulary, entropies, founders, float(kinship(training, models)[0]), ranks)
 
 
 def _all_founders(training: Training, models: Models) -> tuple[list[Founders], Founders]:
     """Founders of the models, and of infinitely many generations, in one pass where sizes are equal."""
     if isinstance(training, FreshReal) and len(training.schedule.sizes) == 1 and training.shares()[0] > 0.0:
-        *lineages, last = _founders(training, np.append(models, _FOR_EVER))
+        *lineages, last = _founders(training, [*models, _FOR_EVER])
         return lineages, last
     return list(_founders(training, models)), _last_founders(training)
 
 
-def _founders(training: Training, models: Models) -> Iterator[Founders]:
+def _founders(training: Training, models: Sequence[int] | Models) -> Iterator[Founders]:
     match training:
         case Replace(schedule):
             if schedule.ends[-1] - schedule.repetitions[-1] <= 1:  # all equal, but for the first one perhaps
@@ -114,7 +116,9 @@ def _last_founders(training: Training) -> Founders:
             return next(_founders(training, np.array([1])))
 
 
-def _state(vocabulary: Vocabulary, founders: Founders, related: float, ranks: tuple[int, ...]) -> State:
+def _state(
+    vocabulary: Vocabulary, entropies: Entropies, founders: Founders, related: float, ranks: tuple[int, ...]
+) -> State:
     levels = vocabulary.condensed
     p = levels.probabilities
     known = _is_known(founders)
@@ -125,7 +129,7 @@ def _state(vocabulary: Vocabulary, founders: Founders, related: float, ranks: tu
         diversity=(1.0 - related) * (1.0 - vocabulary.simpson),
         surviving_types=levels.total(present) if known else None,
         missing_mass=levels.total(p * absent) if known else None,
-        entropy=expected_entropy(vocabulary, founders, related) if known else None,
+        entropy=entropies.expected(founders, related) if known else None,
         one_type_left=None if alike is None else min(levels.total(alike), 1.0),
         founders=founders.mean if known else None,
         gone=tuple(founders.absent(asked).tolist()) if known else (None,) * len(ranks),
@@ -178,7 +182,7 @@ def _accuracy(training: Training, lineages: list[Founders]) -> tuple[Accuracy, .
         found += [exact(q, "P(gone) = E (1 − p)^A with the exact law of the founders A.") for q in SURVIVAL]
     first = isinstance(training, Replace) and len(lineages) == 1 and lineages[0].variance == 0.0
     if known:
-        error = 1e-7 if first else _ENTROPY_ERROR[type(training)]
+        error = 1e-9 if first else _ENTROPY_ERROR[type(training)]
         found.append(approximate("entropy", error, "Symmetric Dirichlet families of the exact mean square."))
     return tuple(found)
 

@@ -1,12 +1,15 @@
 """Expected entropy against the exact chain of one type and against Monte Carlo, within the stated closure error."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 
 from service.theory.distributions.schedule import Schedule
-from service.theory.distributions.vocabulary import ancestors, entropy
+from service.theory.distributions.vocabulary import ancestors
 from service.theory.distributions.vocabulary.diversity import kinship
-from service.theory.distributions.vocabulary.entropy import expected_entropy
+from service.theory.distributions.vocabulary.entropy import Entropies
 from service.theory.distributions.vocabulary.founders import Founders
 from service.theory.distributions.vocabulary.levels import from_counts, zipf
 from service.theory.distributions.vocabulary.training import Replace
@@ -17,7 +20,7 @@ def _predicted(counts: np.ndarray, samples: int, models: int) -> float:
     training = Replace(Schedule.constant(samples, models))
     (founders,) = ancestors.by_model(samples, [models])
     related = float(kinship(training, np.array([models]))[0])
-    return expected_entropy(from_counts(counts), founders, related)
+    return Entropies(from_counts(counts)).expected(founders, related)
 
 
 def _by_chain(counts: np.ndarray, samples: int, models: int) -> float:
@@ -62,7 +65,7 @@ def test_plug_in_of_a_sample_of_millions() -> None:
         from scipy.stats import binom
 
         total += float(binom.pmf(c, samples, x) @ (-c / samples * np.log(c / samples)))
-    found = expected_entropy(zipf(types, 1.1), Founders.certain(samples), 1 / samples)
+    found = Entropies(zipf(types, 1.1)).expected(Founders.certain(samples), 1 / samples)
     assert found == pytest.approx(total, rel=1e-9)
 
 
@@ -75,16 +78,35 @@ def test_a_sample_of_two_types_by_the_binomial_law(p: float) -> None:
     x = np.arange(1, samples) / samples
     inner = binom.pmf(np.arange(1, samples), samples, p) @ (-x * np.log(x) - (1 - x) * np.log1p(-x))
     counts = np.array([p, 1 - p]) * 1e6
-    found = expected_entropy(from_counts(counts), Founders.certain(samples), 1 / samples)
+    found = Entropies(from_counts(counts)).expected(Founders.certain(samples), 1 / samples)
     assert found == pytest.approx(inner, rel=1e-7, abs=1e-12)
+
+
+@pytest.mark.parametrize("founders", [2, 37])
+@pytest.mark.parametrize("kappa", [0.02, 1.0, 40.0])
+@pytest.mark.parametrize("p", [0.003, 0.4, 0.999])
+def test_unequal_families_by_the_binomial_law(founders: int, kappa: float, p: float) -> None:
+    """Σ p {ψ(κA + 1) − E ψ(κ(J + 1) + 1)}, J ~ Binomial(A − 1, p), of two types."""
+    from scipy.special import digamma
+    from scipy.stats import binom
+
+    j = np.arange(founders)
+    expected = sum(
+        q
+        * float(
+            binom.pmf(j, founders - 1, q) @ (digamma(kappa * founders + 1) - digamma(kappa * (j + 1) + 1))
+        )
+        for q in (p, 1 - p)
+    )
+    related = (kappa + 1) / (kappa * founders + 1)
+    found = Entropies(from_counts(np.array([p, 1 - p]))).expected(Founders.certain(founders), related)
+    assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_interpolation_is_far_below_the_closure_error() -> None:
     vocabulary = zipf(None, 1.05)
     (founders,) = ancestors.by_model(10**4, [300])
     related = float(kinship(Replace(Schedule.constant(10**4, 300)), np.array([300]))[0])
-    kappa = entropy._evenness(founders, related)
-    direct = vocabulary.total(
-        vocabulary.probabilities * entropy._surprise(founders, kappa, vocabulary.probabilities)
-    )
-    assert expected_entropy(vocabulary, founders, related) == pytest.approx(direct, rel=1e-6)
+    level_by_level = SimpleNamespace(even=vocabulary)
+    direct = Entropies(cast(Any, level_by_level)).expected(founders, related)
+    assert Entropies(vocabulary).expected(founders, related) == pytest.approx(direct, rel=1e-9)

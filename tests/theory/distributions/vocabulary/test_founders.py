@@ -103,6 +103,16 @@ def test_kingman(time: float) -> None:
     assert founders.mean == pytest.approx(series, rel=2e-6)
 
 
+@pytest.mark.parametrize(("real", "rel"), [(5, 1e-6), (1000, 1e-4)])
+def test_few_fresh_samples_among_very_many(real: int, rel: float) -> None:
+    """E R for ever grows with the samples M as Ewens's law does: 2m per e-fold, however rare a lineage's end is."""
+    thousand, most = (
+        next(refreshed.by_model(samples, Fresh(real / samples, stratified=True), [10**30])).mean
+        for samples in (10**15, 10**18)
+    )
+    assert most - thousand == pytest.approx(2 * real * np.log(1000.0), rel=rel)
+
+
 def test_strides_are_steps() -> None:
     """A stride of generations is the same as one after the other."""
     for samples, fresh in ((10**7, NO_FRESH), (10**7, Fresh(2e-3, True)), (10**5, Fresh(1e-4, False))):

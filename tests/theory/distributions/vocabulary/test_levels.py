@@ -1,5 +1,7 @@
 """Sums over a vocabulary's levels against sums over its types."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -95,6 +97,25 @@ def test_many_distinct_counts_are_condensed_for_sums_alone(types: int, seed: int
         smooth = np.exp(samples * np.log1p(-levels.probabilities))
         assert levels.total(smooth * levels.probabilities) == pytest.approx(float(absent @ p), rel=1e-9)
         assert levels.total(1.0 - smooth) == pytest.approx(float((1.0 - absent).sum()), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        np.append(
+            10**12 + np.arange(50_000, 0, -1), 1
+        ),  # all but one in one interval, a millionth wide or less
+        10**17 + 16 * np.arange(50_000, 0, -1),
+        np.append(10**18, np.arange(30_000, 9_999, -1)),
+        np.unique(np.exp(np.linspace(0.0, 41.4, 60_000)).astype(np.int64))[::-1],
+    ],
+)
+def test_condensed_lists_of_every_width(counts: np.ndarray) -> None:
+    vocabulary = from_counts(counts)
+    p = counts.astype(float) / math.fsum(counts)
+    assert vocabulary.condensed.probabilities.min() > 0
+    assert vocabulary.simpson == pytest.approx(math.fsum(p * p), rel=2e-12)
+    assert vocabulary.entropy == pytest.approx(-math.fsum(p * np.log(p)), abs=3e-10)
 
 
 def test_counts_that_hold_nothing() -> None:
