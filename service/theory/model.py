@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from service.theory.condensed import Condensation
     from service.theory.grid import Grid
     from service.theory.leverage import Leverages
 
@@ -52,17 +53,37 @@ class Population:
 
         return Grid(self)
 
+    @cached_property
+    def condensation(self) -> "Condensation | None":
+        """The same in fewer modes, made once; None where that is not worth it."""
+        from service.theory.condensed import condensation  # as above
+
+        return condensation(self)
+
+    @property
+    def condensed(self) -> "Population":
+        """The same in as few modes as sums need, see condensed.py."""
+        return self if self.condensation is None else self.condensation.population
+
     def with_noise(self, noise_variance: float) -> "Population":
         """The same with other label noise, which nothing that is made once depends on."""
         changed = replace(self, noise_variance=noise_variance)
         changed.__dict__.update({**self.__dict__, "noise_variance": noise_variance})
+        found = changed.__dict__.get("condensation")
+        if found is not None:
+            own = found.population.with_noise(noise_variance)
+            changed.__dict__["condensation"] = replace(found, population=own)
         return changed
 
     @property
     def bytes(self) -> int:
         """What it takes in memory with all that is made once of it, about."""
-        vectors = 10 * self.eigenvalues.nbytes
-        return vectors + self.grid.bytes if self.rank > 0 else vectors
+        found = 10 * self.eigenvalues.nbytes
+        if self.rank > 0:
+            found += self.grid.bytes
+        if self.condensation is not None:
+            found += self.condensation.bytes
+        return found
 
     @cached_property
     def weight(self) -> Array:

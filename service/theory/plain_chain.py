@@ -107,6 +107,8 @@ class _Batch:
         No shrinkage S of a model m lowers Σ σ E (S m − w)² by more than Σ σ E[m w]²/E m².
         """
         past, population = self.past, self.population
+        if population.target_power.min() < 0 or population.multiplicities.min() < 0:
+            return None  # condensed modes are of no use for quotients
         overlap = population.target_power + past.cross
         most = (overlap * overlap / past.model).dot(population.weight)[:, 0]
         useless = most <= _ROUNDING * population.signal

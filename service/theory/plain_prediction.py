@@ -85,8 +85,11 @@ def plain_prediction(population: Population, mix: TrainingMix, order: Literal[0,
 
     ``order`` 1: with the finite-size correction where that has a closed form and is small.
     """
-    given = scenario(population, mix)
-    found = regular_outcome(population, given) or outcomes(population, given)
+    given, full = scenario(population, mix), population
+    population = full.condensed
+    found = regular_outcome(population, given)
+    if found is None:
+        population, found = full, outcomes(full, given)
     if not found.regular[0]:
         return None
     if order == 1 and np.isfinite(found.best.penalty[0]):

@@ -11,6 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.theory.condensed import Condensation
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.mixes.scenarios import is_mixed
 from service.theory.mixes.varied import side_by_side
@@ -41,15 +42,19 @@ def predictions(
     table = {name: np.full(points, np.nan) for name in COLUMNS}
     problems: dict[int, str] = {}
     left = np.arange(points)
-    if is_plain(population, mix) and all(slot.field != "weight" for slot in variations):
-        left = np.flatnonzero(~_side_by_side(population, mix, variations, table, order))
-    if is_mixed(population, mix):
-        step = max(1, _CHUNK // population.eigenvalues.size)
-        rest = [
-            _by_chunk(population, mix, variations, left[i : i + step], table, order)
-            for i in range(0, left.size, step)
-        ]
-        left = np.concatenate([left[:0], *rest])
+    unweighted = all(slot.field != "weight" for slot in variations)
+    # what is not regular on few modes may be on all of them
+    for condensation in dict.fromkeys((population.condensation, None)):
+        if unweighted and left.size > 0 and is_plain(population, mix):
+            left = _side_by_side(population, mix, variations, left, table, order, condensation)
+        if is_mixed(population, mix):
+            own = population if condensation is None else condensation.population
+            step = max(1, _CHUNK // own.eigenvalues.size)
+            rest = [
+                _by_chunk(population, mix, variations, left[i : i + step], table, order, condensation)
+                for i in range(0, left.size, step)
+            ]
+            left = np.concatenate([left[:0], *rest])
     for i in left.tolist():
         own_population, own_mix = _at(population, mix, variations, i)
         try:
@@ -69,10 +74,18 @@ def _by_chunk(  # noqa: PLR0917
     rows: NDArray[np.intp],
     table: dict[str, Array],
     order: Literal[0, 1],
+    condensation: Condensation | None,
 ) -> NDArray[np.intp]:
     """Fill these rows of the table, all at once, where the mixes are regular; returns the others."""
     varied = {slot: values[rows] for slot, values in variations.items()}
-    columns, regular = side_by_side(population, mix, varied, order)
+    columns, regular = side_by_side(population, mix, varied, order, condensation)
+    return _filled(table, rows, columns, regular)
+
+
+def _filled(
+    table: dict[str, Array], rows: NDArray[np.intp], columns: Mapping[str, Array], regular: Mask
+) -> NDArray[np.intp]:
+    """Fill these rows of the table where ``regular``; returns the others."""
     regular = np.broadcast_to(regular, rows.size)
     for name, values in columns.items():
         table[name][rows[regular]] = np.broadcast_to(values, rows.size)[regular]
@@ -122,23 +135,24 @@ def _at(
 # --- plain recursions -----------------------------------------------------------------------------
 
 
-def _side_by_side(
+def _side_by_side(  # noqa: PLR0917
     population: Population,
     mix: TrainingMix,
     variations: Mapping[Slot, Array],
+    rows: NDArray[np.intp],
     table: dict[str, Array],
     order: Literal[0, 1],
-) -> Mask:
-    """Fill the table where the scenarios are regular, and say where."""
-    scenarios, empty = _scenarios(population, mix, variations)
+    condensation: Condensation | None,
+) -> NDArray[np.intp]:
+    """Fill these rows of the table where the scenarios are regular; returns the others."""
+    varied = {slot: values[rows] for slot, values in variations.items()}
+    scenarios, empty = _scenarios(population, mix, varied)
+    if condensation is not None:
+        population = condensation.population
     found = outcomes(population, scenarios)
     if order == 1:
         found = corrected_outcomes(population, scenarios, found)
-    points = next(iter(table.values())).size
-    regular = np.broadcast_to(found.regular, points) & ~empty
-    for name, values in _columns(scenarios, found).items():
-        table[name][regular] = np.broadcast_to(values, points)[regular]
-    return np.asarray(regular)
+    return _filled(table, rows, _columns(scenarios, found), found.regular & ~empty)
 
 
 def _scenarios(

@@ -34,9 +34,19 @@ def mixed_prediction(population: Population, mix: TrainingMix, order: Literal[0,
 
     ``order`` 1: with the finite-size correction where that is small.
     """
+    mixes = Mixes.of(population, mix)
+    found = _prediction(population.condensed, mix, mixes.condensed(population.condensation), order)
+    if found is None and population.condensation is not None:
+        found = _prediction(population, mix, mixes, order)
+    return found
+
+
+def _prediction(
+    population: Population, mix: TrainingMix, mixes: Mixes, order: Literal[0, 1]
+) -> Prediction | None:
     try:
         with np.errstate(all="ignore"):  # what overflows or is not defined is not regular
-            one = _One(population, mix)
+            one = _One(population, mix, mixes)
             try:
                 return one.prediction(order)
             except NotSmall:
@@ -50,10 +60,10 @@ class _NotRegular(Exception):
 
 
 class _One:
-    def __init__(self, population: Population, mix: TrainingMix) -> None:
+    def __init__(self, population: Population, mix: TrainingMix, mixes: Mixes) -> None:
         self.population, self.mix, self.final = population, mix, mix.stages[-1]
-        self.mixes, self.real = Mixes.of(population, mix), _real_fit(population, mix)
-        self.batch = Batch(population, self.mixes, self.real)
+        self.mixes, self.real = mixes, _real_fit(population, mix)
+        self.batch = Batch(population, mixes, self.real)
 
     def prediction(self, order: Literal[0, 1]) -> Prediction:
         """See ``mixed_prediction``. Raises NotSmall in order 1."""

@@ -4,7 +4,7 @@ Arrays have one row for all scenarios, or one for each: shapes (scenarios or 1, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.theory.chain import TRUTH, label_indices
+from service.theory.condensed import Condensation
 from service.theory.model import OPTIMAL, REAL, Array, Population, Shift, Stage, TrainingMix
 
 Indices = NDArray[np.intp]
@@ -152,6 +153,13 @@ class Mixes:
         numbers, real = [Numbers.of(stage) for stage in mix.stages], real_source(mix)
         noise = np.array([population.noise_variance]) if real is None else numbers[-1].noise[:, real]
         return Mixes(links, powers, numbers, noise)
+
+    def condensed(self, condensation: Condensation | None) -> "Mixes":
+        """The same on the condensed population."""
+        if condensation is None:
+            return self
+        nothing = np.empty((1, 0, condensation.population.eigenvalues.size))
+        return replace(self, powers=[condensation.power(x) if x.size else nothing for x in self.powers])
 
 
 def real_source(mix: TrainingMix) -> int | None:

@@ -6,6 +6,7 @@ left to the caller, who looks at it one by one.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from math import isnan
 from typing import Final, Literal
 
 import numpy as np
@@ -33,13 +34,17 @@ def totals(population: Population, mixes: Sequence[TrainingMix], order: Literal[
     for i, mix in enumerate(mixes):
         if is_mixed(population, mix):
             groups.setdefault(tuple(_structure(stage) for stage in mix.stages), []).append(i)
-    step = max(1, _CHUNK // population.eigenvalues.size)
-    for members in groups.values():
-        if len(members) == 1 and is_plain(population, mixes[members[0]]):
-            continue  # by itself it is faster
-        for k in range(0, len(members), step):
-            rows = members[k : k + step]
-            found[rows] = _side_by_side(population, [mixes[i] for i in rows], order)
+    for condensation in dict.fromkeys((population.condensation, None)):
+        own = population if condensation is None else condensation.population
+        step = max(1, _CHUNK // own.eigenvalues.size)
+        for members in groups.values():
+            if len(members) == 1 and is_plain(population, mixes[members[0]]):
+                continue  # by itself it is faster
+            left = [i for i in members if isnan(found[i])]  # not regular on few modes
+            for k in range(0, len(left), step):
+                rows = left[k : k + step]
+                stacked = _stacked(population, [mixes[i] for i in rows]).condensed(condensation)
+                found[rows] = _side_by_side(own, stacked, len(rows), order)
     return found
 
 
@@ -49,15 +54,15 @@ def _structure(stage: Stage) -> Hashable:
     return stage.name, tuple(labels)
 
 
-def _side_by_side(population: Population, mixes: Sequence[TrainingMix], order: Literal[0, 1]) -> Array:
+def _side_by_side(population: Population, mixes: Mixes, count: int, order: Literal[0, 1]) -> Array:
     with np.errstate(all="ignore"):  # what overflows or is not defined is not regular
-        batch = Batch(population, _stacked(population, mixes))
+        batch = Batch(population, mixes)
         fits, penalty, regular = _last(batch)
         total = batch.last.at(fits)
         regular = regular & (total < np.inf) & batch.roomy(fits)
         if order == 1:
             total = _corrected(batch, fits, penalty, total)
-        return np.broadcast_to(np.where(regular & np.isfinite(total), total, np.nan), len(mixes))
+        return np.broadcast_to(np.where(regular & np.isfinite(total), total, np.nan), count)
 
 
 def _last(batch: Batch) -> tuple[Fits, Array, Mask]:

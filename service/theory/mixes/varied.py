@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from service.theory.condensed import Condensation
 from service.theory.mixes.outcomes import Outcomes, outcomes
 from service.theory.mixes.scenarios import Mixes, Numbers, real_source
 from service.theory.model import Array, Mask, Population, TrainingMix
@@ -14,13 +15,22 @@ from service.theory.slots import Slot
 
 
 def side_by_side(
-    population: Population, mix: TrainingMix, variations: Mapping[Slot, Array], order: Literal[0, 1]
+    population: Population,
+    mix: TrainingMix,
+    variations: Mapping[Slot, Array],
+    order: Literal[0, 1],
+    condensation: Condensation | None = None,
 ) -> tuple[dict[str, Array], Mask]:
-    """COLUMNS of a mix that ``is_mixed`` takes with these numbers in its slots, and where they hold; (points or 1,)."""
+    """COLUMNS of a mix that ``is_mixed`` takes with these numbers in its slots, and where they hold; (points or 1,).
+
+    ``condensation``: of the population, where its modes are to be few.
+    """
     varied = {
         slot: values[:1] if np.all(values == values[0]) else values for slot, values in variations.items()
     }
-    mixes = _mixes(population, mix, varied)
+    mixes = _mixes(Mixes.of(population, mix).condensed(condensation), mix, varied)
+    if condensation is not None:
+        population = condensation.population
     found = outcomes(population, mixes, order)
     regular = found.regular
     if order == 1:
@@ -30,9 +40,8 @@ def side_by_side(
     return _columns(found), regular
 
 
-def _mixes(population: Population, mix: TrainingMix, varied: Mapping[Slot, Array]) -> Mixes:
+def _mixes(base: Mixes, mix: TrainingMix, varied: Mapping[Slot, Array]) -> Mixes:
     """The mixes with these numbers in their slots."""
-    base = Mixes.of(population, mix)
     stages = [
         Numbers(
             _replaced(base.numbers[k].samples, varied, "samples", k),
