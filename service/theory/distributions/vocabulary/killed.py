@@ -18,20 +18,31 @@ _SMALL: Final = 12  # numbers of lineages from which on generations are taken ma
 _ENDED: Final = 60.0  # no lineage is left after 60/share generations: e^-60
 
 
+class Step:
+    """One generation back: from a sample of size M, part of which is fresh, among as many ``parents``."""
+
+    def __init__(self, samples: int, fresh: Fresh, parents: int) -> None:
+        size = samples + 1
+        self.thin = thinning(samples, fresh)  # [k, left]
+        self.falls = np.zeros((size, size))
+        self.falls[0, 0] = 1.0
+        self.falls[1:, 1:] = occupancy(samples, parents)
+        k = np.arange(size)
+        self.together = np.minimum(k[:, None] + k[None, :], size)  # [r, left]: k = left + r, or none
+        self.ending = np.vstack([self.thin, np.zeros(size)])[self.together, k]  # P(r of left + r end)
+        self.ended = np.maximum(k[:, None] - k[None, :], 0).astype(float)
+        self.far = _Strides()
+        # generations by which every lineage has ended
+        self.end = int(min(_ENDED / fresh.share, 1e17)) if fresh.share > 0.0 else 10**17
+
+
 class KilledLineages:
     """The lineages' chain with fresh samples: distribution of k, moments of R, E z^R and 1 − E z^R, all by k."""
 
-    def __init__(self, samples: int, fresh: Fresh, u: Array) -> None:
+    def __init__(self, samples: int, u: Array) -> None:
         size = samples + 1
-        self._u = u
-        self._thin = thinning(samples, fresh)  # [k, left]
-        self._falls = np.zeros((size, size))
-        self._falls[0, 0] = 1.0
-        self._falls[1:, 1:] = occupancy(samples, samples)
         k = np.arange(size)
-        self._together = np.minimum(k[:, None] + k[None, :], size)  # [r, left]: k = left + r, or none
-        self._ending = np.vstack([self._thin, np.zeros(size)])[self._together, k]  # P(r of left + r end)
-        self._ended = np.maximum(k[:, None] - k[None, :], 0).astype(float)
+        self._u = u
         # z^k about its middle, so that neither end overflows
         self._up = np.exp(-u[:, None] * (k - samples // 2))
         self._chance = -np.expm1(-u[:, None] * k)  # 1 − z^k
@@ -41,27 +52,25 @@ class KilledLineages:
         self._alive, self._scale = np.zeros((u.size, size)), -u * samples
         self._alive[:, -1] = 1.0
         self._lost = np.zeros((u.size, size))  # E [1 − z^R; k]
-        self._far = _Strides()
-        self._end = int(min(_ENDED / fresh.share, 1e17))  # generations by which every lineage has ended
 
-    def back(self, generations: int) -> None:
-        """So many generations further back."""
-        left = min(generations, self._end)
+    def back(self, step: Step, generations: int) -> None:
+        """So many generations further back, all alike."""
+        left = min(generations, step.end)
         while left > 0 and self._size > 1:
-            if self._size > _SMALL:
-                self._step()
+            if self._size > _SMALL or left < _SMALL:
+                self._step(step)
                 left -= 1
             else:
-                left -= self._stride(left)
+                left -= self._stride(step, left)
             self._trim()
 
     @property
     def _size(self) -> int:
         return self._alive.shape[1]
 
-    def _step(self) -> None:
+    def _step(self, step: Step) -> None:
         size = self._size
-        thin, falls, ended = (m[:size, :size] for m in (self._thin, self._falls, self._ended))
+        thin, falls, ended = (m[:size, :size] for m in (step.thin, step.falls, step.ended))
         second, first, law = self._moments
         drawn = np.stack([
             second @ thin + 2.0 * first @ (thin * ended) + law @ (thin * ended**2),
@@ -69,20 +78,21 @@ class KilledLineages:
             law @ thin,
         ])  # fmt: skip
         # 1 − z^(R + r) = (1 − z^R) z^r + (1 − z^r): positive terms, so small p keep all digits
-        joint = (
-            np.append(law, 0.0)[np.minimum(self._together[:size, :size], size)] * self._ending[:size, :size]
-        )
+        joint = np.append(law, 0.0)[np.minimum(step.together[:size, :size], size)] * step.ending[:size, :size]
         up = self._up[:, :size]
         lost = ((self._lost * up) @ thin) / up + self._chance[:, :size] @ joint
-        self._alive = (((self._alive @ thin) / up) @ falls) * up
+        alive = (self._alive @ thin) / up
+        largest = alive.max(axis=1)
+        self._alive = ((alive / largest[:, None]) @ falls) * up
+        self._scale = self._scale + np.log(largest)
         self._lost, self._moments = lost @ falls, drawn @ falls
 
-    def _stride(self, most: int) -> int:
+    def _stride(self, step: Step, most: int) -> int:
         """As many generations at once as a power of the step has; returns their number."""
         size = self._size
-        if not self._far.ready:
-            self._far = _Strides.of(*self._blocks(size))
-        power, count = self._far.largest(size, most)
+        if not step.far.holds(size):
+            step.far = _Strides.of(*self._blocks(step, size))
+        power, count = step.far.largest(size, most)
         transforms, moments = power
         both = np.concatenate([self._lost, np.broadcast_to(self._moments[2], self._lost.shape)], axis=1)
         both = (both[:, None, :] @ transforms)[:, 0, :]
@@ -92,9 +102,9 @@ class KilledLineages:
         self._moments = (self._moments.ravel() @ moments).reshape(3, size)
         return count
 
-    def _blocks(self, size: int) -> tuple[Array, Array]:
+    def _blocks(self, step: Step, size: int) -> tuple[Array, Array]:
         """One generation as a matrix: of (1 − z^R, 1) for every z, and of (R², R, 1)."""
-        thin, falls, ended = (m[:size, :size] for m in (self._thin, self._falls, self._ended))
+        thin, falls, ended = (m[:size, :size] for m in (step.thin, step.falls, step.ended))
         up = np.exp(-self._u[:, None, None] * ended)
         plain = thin @ falls
         transforms = np.zeros((self._u.size, 2, size, 2, size))
@@ -143,10 +153,9 @@ class _Strides:
         """Of the step given by blocks: (nodes, 2, k, 2, left) and (3, k, 3, left)."""
         return cls([(transforms, moments)])
 
-    @property
-    def ready(self) -> bool:
-        """Whether there are any."""
-        return bool(self._powers)
+    def holds(self, size: int) -> bool:
+        """Whether there are any, of as many numbers of lineages."""
+        return bool(self._powers) and self._powers[-1][0].shape[2] >= size
 
     def largest(self, size: int, most: int) -> tuple[tuple[Array, Array], int]:
         """The largest power of at most ``most`` generations, of ``size`` numbers of lineages, and its exponent.

@@ -1,22 +1,25 @@
 """Founders of a model when every generation brings fresh real samples: where a lineage is a real sample, it ends."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
 from service.theory.distributions.schedule import Schedule
 from service.theory.distributions.vocabulary.founders import Founders
-from service.theory.distributions.vocabulary.killed import KilledLineages
+from service.theory.distributions.vocabulary.killed import KilledLineages, Step
 from service.theory.distributions.vocabulary.moments import Fresh, Lineages, across, back
 from service.theory.model import Array
 
-EXACT_SAMPLES: Final = 150
-"""Sample size up to which the founders' law is computed without approximation, for equal sizes."""
+EXACT_SAMPLES: Final = 300
+"""Sample size up to which the founders' law is computed without approximation."""
+
+MOST_WAYS: Final = 1000
+"""Models that are asked about × changes of the sizes up to which that is done where sizes change."""
 
 _NODES: Final = 128
 _MOSTLY: Final = 0.999
@@ -100,40 +103,80 @@ def by_model(samples: int, fresh: Fresh, models: Iterable[int]) -> Iterator[Foun
         yield Founders(state.founders_mean, state.founders_variance)
 
 
-def of_schedule(schedule: Schedule, shares: tuple[float, ...], model: int, *, stratified: bool) -> Founders:
-    """Founders of model n where sizes differ; ``shares``: fresh ones of each run. By moments."""
-    counts = schedule.counts(model)
-    runs = [
-        (size, share, int(count))
-        for size, share, count in zip(schedule.sizes, shares, counts, strict=True)
-        if count > 0
-    ]
+def of_schedule(
+    schedule: Schedule, shares: tuple[float, ...], models: Iterable[int], *, stratified: bool, largest: int
+) -> Iterator[Founders]:
+    """Founders of the models n where sizes differ; ``shares``: fresh ones of each run. Exact up to ``largest`` samples.
+
+    Every model has its own way back.
+    """
+    chains = _Ways(EXACT_SAMPLES) if max(schedule.sizes) <= largest else None
+    for model in models:
+        counts = schedule.counts(model)
+        runs = [
+            (size, Fresh(share, stratified), int(count))
+            for size, share, count in zip(schedule.sizes, shares, counts, strict=True)
+            if count > 0
+        ]
+        yield _by_moments(runs) if chains is None else chains.back(runs)
+
+
+def largest_exact(models: int, runs: int) -> int:
+    """Sample size up to which the law is exact where sizes change and so many models are asked about."""
+    return EXACT_SAMPLES if models * (runs + 10) <= MOST_WAYS else 0
+
+
+def _by_moments(runs: Sequence[tuple[int, Fresh, int]]) -> Founders:
     state = Lineages(float(runs[-1][0]))
-    for i, (size, share, count) in reversed(list(enumerate(runs))):
-        fresh = Fresh(share, stratified)
+    for i, (size, fresh, count) in reversed(list(enumerate(runs))):
         state, _ = back(state, size, count - 1, fresh)
         if i > 0:  # the oldest of this size, whose parents are a sample of another size
             state = across(state, float(size), float(runs[i - 1][0]), fresh)
     return Founders(state.founders_mean, state.founders_variance)
 
 
+class _Ways:
+    """Exact ways back through changing sizes up to ``samples``, whose generations are prepared once."""
+
+    def __init__(self, samples: int) -> None:
+        self._range = _Range(1e-5 / samples, -log(_SMALL_Z))
+        self._steps = dict[tuple[int, Fresh, int], Step]()
+
+    def back(self, runs: Sequence[tuple[int, Fresh, int]]) -> Founders:
+        """By E [z^R; k lineages left] for many z at once; R: those that ended in a fresh sample."""
+        chain = KilledLineages(runs[-1][0], self._range.nodes())
+        for i, (size, fresh, count) in reversed(list(enumerate(runs))):
+            chain.back(self._step(size, fresh, size), count - 1)
+            if i > 0:
+                chain.back(self._step(size, fresh, runs[i - 1][0]), 1)
+        return _transformed(chain, self._range)
+
+    def _step(self, *of: Any) -> Step:
+        if of not in self._steps:
+            self._steps[of] = Step(*of)
+        return self._steps[of]
+
+
 def _exact(samples: int, fresh: Fresh, models: Iterable[int]) -> Iterator[Founders]:
-    """By E [z^R; k lineages left] for many z at once, exactly; R: those that ended in a fresh sample."""
+    """Where sizes are equal one way back has them all."""
     over = _Range(1e-5 / samples, -log(_SMALL_Z))
-    u = over.nodes()
-    chain = KilledLineages(samples, fresh, u)
-    at = 1
+    chain, step, at = KilledLineages(samples, over.nodes()), Step(samples, fresh, samples), 1
     for model in models:
-        chain.back(model - at)
+        chain.back(step, model - at)
         at = model
-        mean, variance, log_absent, present = chain.ended()
-        yield TransformedFounders(
-            mean,
-            variance,
-            range=over,
-            log_absent=_series(np.log(-log_absent / u)),
-            log_present=_series(np.log(present / -np.expm1(-u))),
-        )
+        yield _transformed(chain, over)
+
+
+def _transformed(chain: KilledLineages, over: _Range) -> TransformedFounders:
+    mean, variance, log_absent, present = chain.ended()
+    u = over.nodes()
+    return TransformedFounders(
+        mean,
+        variance,
+        range=over,
+        log_absent=_series(np.log(-log_absent / u)),
+        log_present=_series(np.log(present / -np.expm1(-u))),
+    )
 
 
 def _series(values: Array) -> Array:

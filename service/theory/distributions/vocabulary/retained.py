@@ -18,7 +18,7 @@ from service.theory.distributions.vocabulary.moments import Fresh, Lineages, acr
 from service.theory.distributions.vocabulary.training import Retained
 from service.theory.model import Array
 
-EXACT_SAMPLES: Final = 150
+EXACT_SAMPLES: Final = 300
 _NONE: Final = 1e-15  # expected lineages besides the retained tokens that are none
 
 

@@ -92,10 +92,10 @@ def _founders(training: Training, models: Sequence[int] | Models) -> Iterator[Fo
                 fresh = Fresh(training.shares()[0], training.stratified)
                 yield from refreshed.by_model(schedule.last, fresh, map(int, models))
             else:
-                yield from (
-                    refreshed.of_schedule(schedule, training.shares(), int(n), stratified=training.stratified)
-                    for n in models
-                )
+                yield from refreshed.of_schedule(
+                    schedule, training.shares(), map(int, models), stratified=training.stratified,
+                    largest=refreshed.largest_exact(len(models), len(schedule.sizes)),
+                )  # fmt: skip
         case Retained():
             yield from retained.by_model(training, map(int, models))
         case Accumulate(schedule):
@@ -167,15 +167,16 @@ def _accuracy(training: Training, lineages: list[Founders]) -> tuple[Accuracy, .
     found = [exact("diversity", basis), exact("spread", basis)]
     normal = [one for one in lineages if one.variance > 0.0 and not _by_value(one)]
     known = [one for one in lineages if _is_known(one)]
-    if (
-        isinstance(training, Retained) or (isinstance(training, FreshReal) and any(training.real))
-    ) and normal:
+    with_real = isinstance(training, Retained) or (isinstance(training, FreshReal) and any(training.real))
+    if with_real and normal:
         error = max((0.3 / one.mean**2 for one in normal if _is_known(one)), default=0.0)
         basis = (
             "Founders' number taken as normal; absolute error of P(gone), at most 0.3 / founders², measured."
         )
         found += [approximate(q, error, basis) for q in SURVIVAL]
-    elif isinstance(training, Replace | FreshReal) and not _is_exact(training, len(lineages)):
+    elif (
+        isinstance(training, Replace | FreshReal) and not with_real and not _is_exact(training, len(lineages))
+    ):
         basis = "Founders' law normal above 200 of them, exact below; absolute error of P(gone), measured."
         found += [approximate(q, 2e-6, basis) for q in SURVIVAL]
     else:

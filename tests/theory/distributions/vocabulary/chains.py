@@ -25,6 +25,22 @@ def gone_by_chain(p: float, samples: int, models: int, real: int | None = None, 
     return float(law[0])
 
 
+def gone_by_sizes(p: float, sizes: list[int], real: list[int], *, stratified: bool) -> float:
+    """P(type gone from the last model) where samples and real ones among them change."""
+    law = binom.pmf(np.arange(sizes[0] + 1), sizes[0], p)
+    for before, size, m in zip(sizes, sizes[1:], real[1:], strict=False):
+        j, after = np.arange(size + 1), np.zeros(size + 1)
+        for count in np.flatnonzero(law > 0):
+            x = count / before
+            if stratified:
+                drawn = binom.pmf(np.arange(m + 1), m, p)
+                after += law[count] * np.convolve(binom.pmf(np.arange(size - m + 1), size - m, x), drawn)
+            else:
+                after += law[count] * binom.pmf(j, size, m / size * p + (1 - m / size) * x)
+        law = after
+    return float(law[0])
+
+
 def moments_by_chain(p: float, samples: int, models: int) -> tuple[float, float]:
     """E x² and E[−x ln x] of a type's frequency x in model n, in pure replacement."""
     j = np.arange(samples + 1)

@@ -1,5 +1,7 @@
 """The law of the founders against the chain of a single type, Kingman's series and the exact law of small samples."""
 
+from itertools import groupby
+
 import mpmath
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from service.theory.distributions.schedule import Schedule
 from service.theory.distributions.vocabulary import ancestors, refreshed
 from service.theory.distributions.vocabulary.founders import Founders
 from service.theory.distributions.vocabulary.moments import NO_FRESH, Fresh, Lineages, across, back
-from tests.theory.distributions.vocabulary.chains import founders_by_chain, gone_by_chain
+from tests.theory.distributions.vocabulary.chains import founders_by_chain, gone_by_chain, gone_by_sizes
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,30 @@ def test_gone_with_fresh_samples_is_the_chain_of_one_type(
     expected = gone_by_chain(p, samples, models, real, share)
     assert founders.absent(np.array(p)) == pytest.approx(expected, rel=1e-9)
     assert founders.present(np.array(p)) == pytest.approx(1 - expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+@pytest.mark.parametrize(
+    ("sizes", "real"),
+    [
+        ([300] * 3, [300, 60, 60]),  # the largest that is exact
+        ([60, 1, 2, 149, 2], [60, 0, 0, 70, 1]),
+        ([20] * 30 + [7, 90], [20] + [0] * 30 + [30]),  # a long stretch without real samples
+        ([25] * 3 + [12] * 15, [25] * 3 + [1] * 15),
+    ],
+)
+def test_gone_where_sizes_and_real_samples_change(
+    sizes: list[int], real: list[int], stratified: bool
+) -> None:
+    runs = [(pair, len(list(run))) for pair, run in groupby(zip(sizes, real, strict=True))]
+    schedule = Schedule(tuple(size for (size, _), _ in runs), tuple(count for _, count in runs))
+    shares = tuple(m / size for (size, m), _ in runs)
+    models = [len(sizes) - 1, len(sizes)]
+    found = refreshed.of_schedule(schedule, shares, models, stratified=stratified, largest=300)
+    for founders, n in zip(found, models, strict=True):
+        for p in (0.01, 0.6):
+            expected = gone_by_sizes(p, sizes[:n], real[:n], stratified=stratified)
+            assert founders.absent(np.array(p)) == pytest.approx(expected, rel=1e-9, abs=1e-13)
 
 
 @pytest.mark.parametrize(("samples", "real", "models"), [(12, 2, 6), (9, 4, 3), (7, 1, 12)])
@@ -144,7 +170,9 @@ def test_sizes_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     big = ancestors.of_schedule(Schedule((10**6, 10**6), (10, 90)), 100)
     (other,) = ancestors.by_model(10**6, [100])
     assert big.mean == pytest.approx(other.mean, rel=1e-8)
-    fresh = refreshed.of_schedule(Schedule((10**5, 10**5), (5, 20)), (0.1, 0.1), 25, stratified=True)
+    fresh = next(
+        refreshed.of_schedule(Schedule((10**5, 10**5), (5, 20)), (0.1, 0.1), [25], stratified=True, largest=0)
+    )
     (same,) = refreshed.by_model(10**5, Fresh(0.1, True), [25])
     assert (fresh.mean, fresh.variance) == pytest.approx((same.mean, same.variance), rel=1e-6)
 
