@@ -3,7 +3,9 @@
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from scipy.stats import binom
 
 from tests.web.asking import assert_problem
 
@@ -38,6 +40,21 @@ async def test_mixtures_lose_their_rare_components(http_without_database: httpx.
     assert answer["final"]["surviving_components"] == pytest.approx(2 - rare["lost"], abs=0.01)
     large = (await ask(http_without_database, "mixture", **{**body, "samples": 10**9})).json()
     assert large["validity"]["method"] == "approximate"
+
+
+async def test_a_component_of_many_samples_is_exact_while_that_is_affordable(
+    http_without_database: httpx.AsyncClient,
+) -> None:
+    """E[variance] at generation 0 by the law of the count N: Σ_N P(N) (1 − 1/N)."""
+    body = {"samples": 1100, "weights": [0.2, 0.8], "separation": 10.0, "at": [0]}
+    few, many = [
+        (await ask(http_without_database, "mixture", generations=n, **body)).json() for n in (3, 2000)
+    ]
+    n = np.arange(1, 1101)
+    expected = float(binom.pmf(n, 1100, 0.2) @ (1.0 - 1.0 / n))
+    assert few["final"]["components"][0]["variance"] == pytest.approx(expected, rel=1e-11)
+    assert few["validity"]["method"] == "exact"
+    assert many["validity"]["method"] == "approximate"
 
 
 @pytest.mark.parametrize(

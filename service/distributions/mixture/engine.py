@@ -30,6 +30,8 @@ MAX_RUNS = 200
 _PER_WORK, _STATE, _FRESH = 1e-9, 1e-4, 1.0
 _MATRIX: Final = 3e-7  # of an entry of the chain's matrix
 SEARCH: Final = 4.0
+_LONGEST_CHAIN: Final = 2000
+"""Samples up to which the exact chain is taken where its work is affordable, beyond ``LARGEST_CHAIN``."""
 CLEAR = 6.0
 """Separation from which the hard assignment stands for EM refits."""
 TRUSTED = 8.0
@@ -88,8 +90,12 @@ def _components(
     """Every component, in the order of the request."""
     workflow = request.workflow
     if isinstance(workflow, Replace):
-        known = {weight: component(weight, request.samples, models) for weight in set(request.weights)}
-        few = request.samples > LARGEST_CHAIN and request.samples * min(request.weights) < FEWEST
+        chained = _chain_work(request) > 0
+        known = {
+            weight: component(weight, request.samples, models, chained=chained)
+            for weight in set(request.weights)
+        }
+        few = not chained and request.samples * min(request.weights) < FEWEST
         return [known[weight] for weight in request.weights], _accuracies(request), (_FEW,) if few else ()
     weights = np.array(request.weights)
     found = weights_with_real(weights, training_of(request, workflow), models)
@@ -140,14 +146,15 @@ def _check(request: MixtureRequest) -> None:
 
 def _chain_work(request: MixtureRequest) -> int:
     """Of the exact chain of counts, where it is taken."""
-    if request.samples > LARGEST_CHAIN or not isinstance(request.workflow, Replace):
+    if request.samples > _LONGEST_CHAIN or not isinstance(request.workflow, Replace):
         return 0
-    return (request.generations + 1) * request.samples**2 * len(set(request.weights))
+    work = (request.generations + 1) * request.samples**2 * len(set(request.weights))
+    return work if request.samples <= LARGEST_CHAIN or work <= MAX_WORK else 0
 
 
 def _accuracies(request: MixtureRequest) -> list[Accuracy]:
     found = [exact("weight_variance", "multinomial resampling")]
-    if request.samples <= LARGEST_CHAIN:
+    if _chain_work(request):
         return [
             *found,
             exact("lost", "binomial chain of counts"),

@@ -22,7 +22,7 @@ from service.theory.distributions.vocabulary.training import FreshReal
 from service.theory.model import Array
 
 LARGEST_CHAIN: Final = 1000
-"""Samples up to which the chain of counts is summed exactly."""
+"""Samples up to which the chain of counts is summed exactly, unless more are asked for."""
 FEWEST: Final = 6.0
 """Expected samples of a component from which the closed form of its variance was measured."""
 
@@ -39,8 +39,10 @@ class Component:
     variance: Array
 
 
-def component(weight: float, samples: int, models: Models) -> Component:
-    """One component of true weight w under replacement with M samples in every fit; exact up to ``LARGEST_CHAIN``.
+def component(weight: float, samples: int, models: Models, *, chained: bool | None = None) -> Component:
+    """One component of true weight w under replacement with M samples in every fit.
+
+    ``chained``: by the exact chain of counts, M² operations a fit; None: up to ``LARGEST_CHAIN`` samples.
 
     Var w_n = w(1 − w)[1 − (1 − 1/M)^n]. Beyond, E[var 1(alive)] ≈ 1 − y + (1 + y) e^{−2/y}, y = n/(M w); NaN below M w
     = ``FEWEST``, where it was never measured.
@@ -48,9 +50,9 @@ def component(weight: float, samples: int, models: Models) -> Component:
     with np.errstate(divide="ignore"):
         lost_share = -np.expm1(models * np.log1p(-1.0 / samples))
     drift: Array = weight * (1 - weight) * lost_share
-    if samples <= LARGEST_CHAIN:
-        alive, kept = _chain(weight, samples, models)
-        return Component(1.0 - alive, drift, kept)
+    if samples <= LARGEST_CHAIN if chained is None else chained:
+        lost, kept = _chain(weight, samples, models)
+        return Component(lost, drift, kept)
     lost = np.array(
         [
             float(founders.absent(np.array([weight]))[0])
@@ -123,22 +125,26 @@ def closure_error(weight: float, samples: int) -> float:
 
 
 def _chain(weight: float, samples: int, models: Models) -> tuple[Array, Array]:
-    """P(alive) and E[Π(1 − 1/N_i) 1(alive)] by the binomial chain of counts N = 1 … M: a row vector times P per fit."""
+    """P(lost) and E[Π(1 − 1/N_i) 1(alive)] by the binomial chain of counts N = 1 … M: a row vector times P per fit."""
     counts = np.arange(1, samples + 1)
     transition = _transition(samples)
     shrink = 1.0 - 1.0 / counts
+    with np.errstate(divide="ignore"):
+        dies = np.exp(samples * np.log1p(-counts / samples))
+        gone = float(np.exp(samples * np.log1p(-weight)))
     first = binom.pmf(counts, samples, weight)
     # both vectors at once; repeated squaring would cost M³ where a step costs M²
     law, kept = first, first * shrink
-    alive, variance = np.empty(len(models)), np.empty(len(models))
+    lost, variance = np.empty(len(models)), np.empty(len(models))
     found = 0
     for model in range(1, int(models[-1]) + 1):
         if model > 1:
+            gone += float(law @ dies)
             law, kept = law @ transition, (kept @ transition) * shrink
         if model == models[found]:
-            alive[found], variance[found] = law.sum(), kept.sum()
+            lost[found], variance[found] = gone, kept.sum()
             found += 1
-    return alive, variance
+    return lost, variance
 
 
 @lru_cache(maxsize=2)

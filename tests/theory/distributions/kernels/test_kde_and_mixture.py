@@ -10,6 +10,7 @@ from numpy.random import default_rng
 from service.theory.distributions import kde, mixture
 from service.theory.distributions.kde import Bandwidth, integrated_squared_error, limit, spread
 from service.theory.distributions.schedule import Mix, Schedule
+from service.theory.distributions.vocabulary import ancestors
 
 
 def constant(samples: int, real: float = 0.0, *, independent: bool = False) -> Mix:
@@ -138,6 +139,14 @@ def test_components_by_simulation() -> None:
     ):  # fmt: skip
         assert abs(sample.mean() - value) < 4 * sample.std() / replicates**0.5
     assert found.lost[0] == pytest.approx(0.8**15, rel=1e-10)
+
+
+def test_a_component_that_is_hardly_ever_lost() -> None:
+    """P(lost) keeps its digits: (1 − w)^M at first, the founders' E (1 − w)^A later."""
+    found = mixture.component(0.4, 200, np.array([1, 3]))
+    (founders,) = ancestors.by_model(200, [3])
+    expected = [0.6**200, float(founders.absent(np.array(0.4)))]
+    assert found.lost == pytest.approx(expected, rel=1e-11, abs=0.0)
 
 
 def test_beyond_the_chain_the_closed_form_stays_within_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
