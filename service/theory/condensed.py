@@ -47,13 +47,17 @@ class Pieces:
 
     kept: NDArray[np.intp]
     others: NDArray[np.intp]
-    starts: NDArray[np.intp]
+    starts: list[int]
     polynomials: Array
 
     def summed(self, masses: Array) -> Array:
-        """What of a mass per mode, shape (modes,), the nodes stand for."""
-        sums = np.add.reduceat(self.polynomials * masses[self.others], self.starts, axis=1)
-        return np.concatenate([masses[self.kept], (_COEFFICIENTS @ sums).T.ravel()])
+        """What of masses per mode, shape (masses, modes), the nodes stand for, (masses, nodes)."""
+        count, others = len(masses), masses[:, self.others]
+        sums = np.empty((len(self.starts), count, _NODES))
+        for k, (a, b) in enumerate(zip(self.starts, [*self.starts[1:], self.others.size], strict=True)):
+            others[:, a:b].dot(self.polynomials[:, a:b].T, out=sums[k])
+        nodes = sums.dot(_COEFFICIENTS.T).swapaxes(0, 1).reshape(count, sums.shape[0] * _NODES)
+        return np.concatenate([masses[:, self.kept], nodes], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +76,8 @@ class Condensation:
     def power(self, power: Array) -> Array:
         """What of ``power``, a number per mode, shape (…, modes), sums over modes see at each node, (…, nodes)."""
         masses = power * self.multiplicities
-        found = [self.pieces.summed(row) for row in masses.reshape(-1, masses.shape[-1])]
-        return np.reshape(found, (*power.shape[:-1], -1)) / self.population.multiplicities
+        found = self.pieces.summed(masses.reshape(-1, masses.shape[-1]))
+        return np.asarray(found.reshape(*power.shape[:-1], found.shape[1]) / self.population.multiplicities)
 
 
 def condensation(population: Population) -> Condensation | None:
@@ -97,10 +101,10 @@ def condensation(population: Population) -> Condensation | None:
     kept, others = np.flatnonzero(~among), np.flatnonzero(among)
     others = others[np.argsort(piece[others], kind="stable")]
     sizes = counts[dense]
-    starts = np.cumsum(sizes) - sizes
+    starts = (np.cumsum(sizes) - sizes).tolist()
     pieces = Pieces(kept, others, starts, _chebyshev(2.0 * (place[others] - piece[others]) - 1.0))
     points = low + width * (np.flatnonzero(dense)[:, None] + 0.5 * (_POINTS + 1.0))
-    mass, power = (pieces.summed(part) for part in (m, m * population.target_power))
+    mass, power = pieces.summed(np.array([m, m * population.target_power]))
     mass[mass == 0] = _ALMOST_NONE
     nodes = np.concatenate([sigma[kept], np.exp(points).ravel()])
     few = Population(nodes, mass, power / mass, population.noise_variance)
@@ -113,11 +117,14 @@ def condensation(population: Population) -> Condensation | None:
 
 
 def _chebyshev(x: Array) -> Array:
-    """T_k(x), k = 0 … nodes − 1, shape (k, x)."""
+    """T_k(x), k = 0 … nodes − 1, shape (k, x): T_{n+k} = 2 T_n T_k − T_{n−k}."""
     found = np.empty((_NODES, x.size))
     found[0], found[1] = 1.0, x
-    twice = x + x
-    for k in range(2, _NODES):
-        np.multiply(twice, found[k - 1], out=found[k])
-        found[k] -= found[k - 2]
+    n = 1
+    while n < _NODES - 1:
+        more = min(n, _NODES - 1 - n)
+        new = found[n + 1 : n + 1 + more]
+        np.multiply(2.0 * found[n], found[1 : more + 1], out=new)
+        new -= found[n - more : n][::-1]
+        n += more
     return found

@@ -98,7 +98,7 @@ def effective_samples_at(population: Population, noise: Array, errors: Array) ->
         samples = population.rank * (1.0 - errors / population.signal) * (1.0 + noise / errors)
         return samples, (errors > 0) & (errors < population.signal)
     if errors.size == noise.size == 1:
-        found = _regular_effective_samples(population, float(noise[0]), float(errors[0]))
+        found = regular_effective_samples(population, float(noise[0]), float(errors[0]))
         if found is not None:
             return np.array([found]), np.ones(1, dtype=bool)
     theta, regular = _fewest(grid.log_theta, grid.base, noise, errors)
@@ -119,22 +119,26 @@ def effective_samples_at(population: Population, noise: Array, errors: Array) ->
     return df2 * (noise + errors) / np.where(room > 0, room, 1.0) * np.exp(gain), regular
 
 
-def _regular_effective_samples(population: Population, noise: float, error: float) -> float | None:
-    """The same for one noise and error, None where the optimum is not regular on the population's own grid."""
+def regular_effective_samples(population: Population, noise: float, error: float) -> float | None:
+    """The same for one noise and error, None where the optimum is not regular on the population's own grid, or known
+    in closed form."""
     grid = population.grid
-    freedom = grid.base.freedom
-    rate = (error - grid.base.signal) / (freedom.df2 * (noise + error))
-    allowed = rate * freedom.df1 <= 1.0
-    best = int(np.where(allowed, rate, -_INFINITE).argmax())
-    if rate[-1] >= 0 or best == 0 or not allowed[best - 1 :].all():
+    if grid.size == 1:
         return None
-    theta, least, _ = interpolated_minimum(grid.log_theta, -rate, best)
+    freedom = grid.base.freedom
+    rate = (grid.base.signal - error) / (freedom.df2 * (noise + error))  # −1/N
+    allowed = rate * freedom.df1 >= -1.0
+    best = int(np.where(allowed, rate, _INFINITE).argmin())
+    if rate[-1] <= 0 or best == 0 or not allowed[best - 1 :].all():
+        return None
+    theta, least, _ = interpolated_minimum(grid.log_theta, rate, best)
     if not least < 0:
         return None
-    Q = 1.0 / (population.eigenvalues + theta)
-    square = Q * Q
+    total = population.eigenvalues + theta
+    square = 1.0 / (total * total)
     df2, _, _, left = grid.base_rows.dot(square).tolist()
-    (h3, c3), (h4, c4) = grid.rate_rows.dot(square * Q).tolist(), grid.rate_rows.dot(square * square).tolist()
+    h3, c3 = grid.rate_rows.dot(square / total).tolist()
+    h4, c4 = grid.rate_rows.dot(square * square).tolist()
     room = error - theta * theta * left
     if not (room > 0 and df2 > 0):
         return None

@@ -6,9 +6,8 @@ side; where the curve has further minima, penalties beyond it may be as good aga
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import exp, log
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
@@ -29,8 +28,7 @@ _FAR: Final = 1e6
 _TINY: Final = 1e-290
 
 
-@dataclass(frozen=True)
-class Ends:
+class Ends(NamedTuple):
     """Effective ridges between which the error stays within the limit; None where the grid does not show the end."""
 
     low: float | None
@@ -39,25 +37,24 @@ class Ends:
 
 def interpolated_ends(points: Array, values: Array, theta: float, limit: float) -> Ends:
     """Where ``values`` at the grid's ``points``, through eight of them each, cross ``limit`` around ``theta``."""
-    outside = values > limit
-    above = int(np.searchsorted(points, theta))  # first point of the grid beyond the best
-    up, down = outside[above:], outside[:above][::-1]
-    high = above + int(up.argmax()) if up.any() else None
-    low = above - 1 - int(down.argmax()) if down.any() else None
-    return Ends(
-        None if low is None else _crossing(points, values, low, limit),
-        None if high is None else _crossing(points, values, high - 1, limit),
-    )
+    numbers: list[float] = values.tolist()
+    above = int(points.searchsorted(theta))  # first point of the grid beyond the best
+    low, high = above - 1, above
+    while low >= 0 and not numbers[low] > limit:
+        low -= 1
+    while high < len(numbers) and not numbers[high] > limit:
+        high += 1
+    return Ends(_crossing(points, numbers, low, limit), _crossing(points, numbers, high - 1, limit))
 
 
-def _crossing(points: Array, values: Array, left: int, limit: float) -> float | None:
+def _crossing(points: Array, values: list[float], left: int, limit: float) -> float | None:
     """θ between the points ``left`` and ``left`` + 1 where the interpolant is ``limit``; None where there is none."""
-    start = min(max(left - 3, 0), values.size - _NODES.size)  # off the middle next to an end
-    around = values[start : start + _NODES.size] - limit
-    if start < 0 or left + 1 >= values.size or not np.isfinite(around).all():
+    start = min(max(left - 3, 0), len(values) - _NODES.size)  # off the middle next to an end
+    if start < 0 or not 0 <= left < len(values) - 1:
         return None
-    a, b = float(around[left - start]), float(around[left - start + 1])
-    if a * b > 0 or a == b:
+    around = [value - limit for value in values[start : start + _NODES.size]]
+    a, b = around[left - start], around[left - start + 1]
+    if not (sum(map(abs, around)) < np.inf) or a * b > 0 or a == b:
         return None
     c: list[float] = _INTERPOLATION.dot(around).tolist()
     nearest = left - start - 3.0

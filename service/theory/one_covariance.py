@@ -101,10 +101,10 @@ def _bracket(population: Population, design: Design, penalty: float) -> tuple[fl
     high = float(grid.theta[above])
     if values[above - 1] <= 0 or penalty <= 0:
         return low, (low * high) ** 0.5, high
-    return low, _interpolated(grid, values, above, penalty) or (low * high) ** 0.5, high
+    return low, interpolated_ridge(grid, values, above, penalty) or (low * high) ** 0.5, high
 
 
-def _interpolated(grid: Grid, values: Array, above: int, penalty: float) -> float | None:
+def interpolated_ridge(grid: Grid, values: Array, above: int, penalty: float) -> float | None:
     """θ where λ is ``penalty``, by inverse interpolation of ln θ over ln λ, next to the root; None too near an end."""
     if not (np.isfinite(values[above - 1]) and np.isfinite(values[above])):
         return None  # λ/θ is beyond the range of doubles here

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from service.theory.model import Array, Population
+from service.theory.model import Population
 from service.theory.plain_correction import NEGLIGIBLE, NotSmall, added, continued
 from service.theory.plain_origins import PlainFits, plain_origins
 from service.theory.scenarios import Scenarios
@@ -35,30 +35,34 @@ class CorrectedFit(NamedTuple):
 
 
 def corrected_fits(
-    population: Population, given: Scenarios, run_ridges: Sequence[Array], run_rooms: Array, ridges: Array
+    population: Population,
+    given: Scenarios,
+    run_ridges: Sequence[float],
+    run_rooms: Sequence[float],
+    ridges: Sequence[float],
 ) -> list[CorrectedFit]:
-    """The last stage of the only scenario at these effective ridges, shape (fits,).
+    """The last stage of the only scenario at these effective ridges.
 
-    ``run_ridges``: of each run of generators; ``run_rooms``: samples − second-order degrees of freedom, shape
-    (1, runs). Raises NotSmall.
+    ``run_ridges``: of each run of generators; ``run_rooms``: samples − second-order degrees of freedom. Raises
+    NotSmall.
     """
-    rooms, samples = run_rooms[0].tolist(), given.run_samples[0].tolist()
+    samples = given.run_samples[0].tolist()
     with np.errstate(all="ignore"):  # what overflows is not small
         runs = [
-            (length, PlainFits(population, run_ridges[k], run_rooms[:, k]))
-            for k, length in enumerate(given.runs)
+            (length, PlainFits(population, np.array([ridge]), np.array([room])))
+            for length, ridge, room in zip(given.runs, run_ridges, run_rooms, strict=True)
         ]
         if not within_reach(population, sum(length for length, fits in runs if fits.biased)):
             raise NotSmall
-        last = PlainFits.of(population, given.samples, ridges)
+        last = PlainFits.of(population, given.samples, np.array(ridges))
         found = plain_origins(population, runs, last)
     noise, past_noise = float(given.noise[0]), given.generator_noise[0]
     # with the corrections' absolute values, which do not cancel
     values = found.truth[0] + noise * found.noise[0] + found.past[0] @ past_noise
     moved = np.abs(found.truth[1]) + noise * np.abs(found.noise[1]) + np.abs(found.past[1]) @ past_noise
     fits = []
-    for i in range(ridges.size):
-        spare = [*zip(samples, rooms, strict=True), (float(given.samples[0]), float(last.room[i]))]
+    for i in range(len(ridges)):
+        spare = [*zip(samples, run_rooms, strict=True), (float(given.samples[0]), float(last.room[i]))]
         if min(r for _, r in spare) < 1.0:
             raise NotSmall
         value = float(values[i])

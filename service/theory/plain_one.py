@@ -4,25 +4,80 @@ Where something is not regular (optima at an end of their range or next to it, l
 plain_chain.py must look, which knows more of what may be the case.
 """
 
-from math import exp
-from typing import Final
+from math import exp, isnan
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
-from service.theory.effective_samples import effective_samples
+from service.theory.effective_samples import effective_samples, regular_effective_samples
 from service.theory.flat_spectrum import FlatStage
 from service.theory.flatness import EXCESS, interpolated_ends
 from service.theory.model import Array, Population
 from service.theory.penalty import CLOSE, interpolated_minimum
-from service.theory.plain_chain import INTERPOLATION, Points
+from service.theory.plain_chain import INTERPOLATION
 from service.theory.recursion import Fits, Recursion
-from service.theory.ridges import effective_ridges
-from service.theory.scenarios import Outcomes, Scenarios
+from service.theory.ridges import one_effective_ridge
+from service.theory.scenarios import Outcomes, Point, Scenarios
 
-_REGULAR: Final = np.ones(1, dtype=bool)
+_INFINITE: Final = float("inf")
 
 
-def regular_outcome(population: Population, scenario: Scenarios) -> Outcomes | None:
+class Fit(NamedTuple):
+    """The last stage at one penalty, see scenarios.Point."""
+
+    penalty: float
+    total: float
+    bias: float
+    variance: float
+    mismatch: float
+    room: float
+    noise_responses: list[float]
+
+    @classmethod
+    def of(cls, point: Point) -> Self:
+        """The only one of these."""
+        numbers = (float(part[0]) for part in (
+            point.penalty, point.total, point.bias, point.variance, point.mismatch, point.room
+        ))  # fmt: skip
+        return cls(*numbers, point.noise_responses[0].tolist())
+
+
+class Outcome(NamedTuple):
+    """What the theory says about one recursion, see scenarios.Outcomes; ``ends``: penalties and errors where its grid
+    shows the error one per cent above the least."""
+
+    given: Fit
+    best: Fit
+    clean_penalty: float
+    clean_total: float
+    total_at_clean: float
+    effective_samples: float
+    run_rooms: list[float]
+    run_ridges: list[float]
+    ridges: tuple[float, float, float]
+    past: Recursion
+    ends: list[tuple[float, float]]
+
+    @classmethod
+    def of(cls, found: Outcomes) -> Self:
+        """The only one of these."""
+        given, best, clean = (float(ridge[0]) for ridge in found.ridges)
+        return cls(
+            Fit.of(found.given),
+            Fit.of(found.best),
+            float(found.clean_penalty[0]),
+            float(found.clean_total[0]),
+            float(found.total_at_clean[0]),
+            float(found.effective_samples[0]),
+            found.run_rooms[0].tolist(),
+            [float(ridge[0]) for ridge in found.run_ridges],
+            (given, best, clean),
+            found.past,
+            [],
+        )
+
+
+def regular_outcome(population: Population, scenario: Scenarios) -> Outcome | None:
     """The outcome of the only scenario with the ends of its flat optimum, None where not all of it is regular."""
     with np.errstate(all="ignore"):  # what overflows or is not defined is not regular
         return _One(population, scenario).outcome()
@@ -30,150 +85,188 @@ def regular_outcome(population: Population, scenario: Scenarios) -> Outcomes | N
 
 class _One:
     def __init__(self, population: Population, scenario: Scenarios) -> None:
-        self.population, self.scenario = population, scenario
-        s = scenario
-        runs = len(s.runs)
-        samples, penalties = [*s.run_samples[0], s.samples[0]], [*s.run_penalties[0], s.penalty[0]]
-        self.theta = effective_ridges(population, np.array(samples), np.array(penalties))
-        fits = [Fits(population, self.theta[k : k + 1], s.run_samples[:, k]) for k in range(runs)]
-        self.rooms = np.array([[fit.room[0] for fit in fits]])
-        self.past = Recursion(population, list(zip(s.runs, fits, strict=True)), s.generator_noise)
-        self.flat_penalties: list[float] | None = None  # the best ones of a flat spectrum, exactly
+        self.population, s = population, scenario
+        self.samples, self.penalty = s.samples.item(), s.penalty.item()
+        self.noise, self.real_noise = s.noise.item(), s.real_noise.item()
+        self.few = population.rank > 2 * self.samples  # see freedom.py
+        self.excess = self.samples - population.rank
+        self.run_ridges: list[float] = []
+        self.run_rooms: list[float] = []
+        runs = []
+        fitted = zip(s.runs, s.run_samples[0].tolist(), s.run_penalties[0].tolist(), strict=True)
+        for k, (length, samples, penalty) in enumerate(fitted):
+            theta = one_effective_ridge(population, samples, penalty)
+            fits = Fits(population, np.array([theta]), s.run_samples[:, k])
+            runs.append((length, fits))
+            self.run_ridges.append(theta)
+            self.run_rooms.append(fits.room.item())
+        self.past = Recursion(population, runs, s.generator_noise)
+        # what is summed with Q²
+        self.rows = np.concatenate([population.grid.base_rows, self.past.moments[0]])
 
-    def outcome(self) -> Outcomes | None:
+    def outcome(self) -> Outcome | None:
         """See ``regular_outcome``."""
-        population, s, grid = self.population, self.scenario, self.population.grid
+        population, grid = self.population, self.population.grid
         optima = self._optima()
         if optima is None:
             return None
-        (best, least), (clean, clean_least), curve = optima
-        given = float(self.theta[-1])
-        if chosen := bool(np.isnan(s.penalty[0])):
-            given = best
-        ends = interpolated_ends(grid.theta, curve, best, (1.0 + EXCESS) * least)
-        far = [] if ends.low is None or ends.high is None else [ends.low, ends.high]
-        theta = np.array([given, best, clean, *far])
-        points = Points(population, s, self.past, theta)
-        if self.flat_penalties is not None:
-            points.penalties[1:3] = self.flat_penalties
-        total, best_total, total_at_clean = points.totals[:3].tolist()
-        clean_total = float(points.bias[2] + points.variance[2])
+        best, least, clean, clean_least, curve, penalties = optima
+        chosen = isnan(self.penalty)
+        given = best if chosen else one_effective_ridge(population, self.samples, self.penalty)
+        low, high = interpolated_ends(grid.theta, curve, best, (1.0 + EXCESS) * least)
+        theta = [given, best, clean]
+        if low is not None and high is not None:
+            theta += low, high
+        (at_given, at_best, at_clean, *ends), responses = self._at(theta, 2)
+        error, clean_error = at_best.total, at_clean.bias + at_clean.variance
         regular = (
-            total < np.inf
-            and best_total < population.signal
-            and abs(best_total - least) <= INTERPOLATION * best_total
-            and abs(clean_total - clean_least) <= INTERPOLATION * clean_total
+            at_given.total < _INFINITE
+            and error < population.signal
+            and abs(error - least) <= INTERPOLATION * error
+            and abs(clean_error - clean_least) <= INTERPOLATION * clean_error
         )
         if not regular:
             return None
-        samples = effective_samples(population, float(s.real_noise[0]), None, best_total)
-        responses, penalties = points.noise_responses(2), points.penalties
-        return Outcomes(
-            _REGULAR,
-            points.point(slice(0, 1), penalties[:1] if chosen else s.penalty, responses),
-            points.point(slice(1, 2), penalties[1:2], responses),
-            penalties[2:3],
-            np.array([clean_total]),
-            np.array([total_at_clean]),
-            np.array([samples]),
-            self.rooms,
-            tuple(self.theta[k : k + 1] for k in range(len(s.runs))),
-            (theta[:1], theta[1:2], theta[2:3]),
+        samples = regular_effective_samples(population, self.real_noise, error)
+        if samples is None:
+            samples = effective_samples(population, self.real_noise, None, error)
+        best_penalty, clean_penalty = penalties or (at_best.penalty, at_clean.penalty)
+        return Outcome(
+            at_given._replace(penalty=best_penalty if chosen else self.penalty, noise_responses=responses[0]),
+            at_best._replace(penalty=best_penalty, noise_responses=responses[1]),
+            clean_penalty,
+            clean_error,
+            at_clean.total,
+            samples,
+            self.run_rooms,
+            self.run_ridges,
+            (given, best, clean),
             self.past,
-            (penalties[3:], points.totals[3:]) if far else None,
+            [(end.penalty, end.total) for end in ends],
         )
 
-    def _optima(self) -> tuple[tuple[float, float], tuple[float, float], Array] | None:
-        """θ and value of the least errors of the mix and of the clean stage, and the mix's error on the grid.
+    def _at(self, theta: list[float], answered: int = 0) -> tuple[list[Fit], list[list[float]]]:
+        """The last stage at effective ridges, and the noise responses of the first ``answered`` of them."""
+        population, samples, noise, real_noise = self.population, self.samples, self.noise, self.real_noise
+        Q = 1.0 / (population.eigenvalues + np.array(theta)[:, None])
+        squares = Q * Q
+        found, drives = [], []
+        for x, sums in zip(theta, squares.dot(self.rows.T).tolist(), strict=True):
+            df2, spread, left2, left, second, cross, model = sums
+            spread, square = x * spread, x * x
+            left1, left = spread + square * left2, square * left
+            room = samples - df2 if self.few else self.excess + (left1 + spread)
+            ratio = df2 / room if room else _INFINITE
+            penalty = x * (samples - (df2 + spread) if self.few else self.excess + left1) / samples
+            total = second - 2.0 * x * cross + left + ratio * (square * model + noise)
+            found.append(
+                Fit(
+                    penalty,
+                    total,
+                    left * (1.0 + ratio),
+                    ratio * real_noise,
+                    ratio * (noise - real_noise),
+                    room,
+                    [],
+                )
+            )
+            drives.append([ratio * square])
+        if not answered or not self.past.blocks:
+            return found, [[]] * answered
+        drive = np.array(drives[:answered])
+        gradient = squares[:answered] * (population.weight * (population.eigenvalues**2 + drive))
+        return found, self.past.noise_responses(gradient[None])[0].tolist()
 
-        None unless both lie well inside the range of penalties, and the mix's well below that of predicting zero.
-        """
-        population, s, grid = self.population, self.scenario, self.population.grid
+    def _optima(self) -> "_Optima | None":
+        """None unless both lie well inside the range of penalties, and the mix's well below that of predicting zero."""
+        population, grid = self.population, self.population.grid
         base, theta, freedom = grid.base, grid.theta, grid.base.freedom
-        samples, noise, real_noise = float(s.samples[0]), float(s.noise[0]), float(s.real_noise[0])
+        samples, noise, real_noise = self.samples, self.noise, self.real_noise
         first = int(freedom.above_first(samples).searchsorted(0.0))  # from here on a penalty >= 0 leads
         if first == theta.size:
             return None
         room = freedom.above_second(samples)
         ratio = freedom.df2 / room
-        of_second, of_cross, of_model = grid.products(self.past.moments[0])
-        mix = of_second - 2.0 * theta * of_cross + base.signal + ratio * (theta * theta * of_model + noise)
+        of_second, of_cross, of_model = grid.products(self.rows[4:])
+        mix = of_second - grid.twice * of_cross + base.signal + ratio * (grid.square * of_model + noise)
         clean = base.signal + ratio * (base.signal + real_noise)
         # below penalty 0 they go on smoothly, as far as room is left
         roomless = int(room.searchsorted(0.0, side="right"))
         mix[:roomless] = clean[:roomless] = np.inf
         if population.eigenvalues.size == 1:
             mix[:first] = np.inf
-            flat = self._flat()
-            return None if flat is None else (*flat, mix)
+            return self._flat(mix)
         found = []
         for curve in (mix, clean):
             i = first + int(curve[first:].argmin())
             if i == first:
                 return None
             found.append(interpolated_minimum(grid.log_theta, curve, i))
-        places, (least, clean_least), bends = zip(*found, strict=True)
+        (best, least, bend), (clean_best, clean_least, clean_bend) = found
         # where label noise alone exceeds the minimum at smaller θ, penalty 0 is not the best
-        if not (ratio[first] * noise > least and ratio[first] * real_noise > clean_least):
-            at_zero, clean_at_zero = self._at_zero()
-            if not (at_zero > least and clean_at_zero > clean_least):
+        peak = float(ratio[first])
+        if not (peak * noise > least and peak * real_noise > clean_least):
+            fits, _ = self._at([one_effective_ridge(population, samples, 0.0)])
+            if not (fits[0].total > least and fits[0].bias + fits[0].variance > clean_least):
                 return None
-        if not least < (1.0 - INTERPOLATION) * population.signal:
+        if not (least < (1.0 - INTERPOLATION) * population.signal and bend > 0 and clean_bend > 0):
             return None
         mix[:first] = np.inf
-        best = self._settled(places[0], bends[0], noise, self.past.moments[0])
-        clean_best = self._settled(places[1], bends[1], real_noise, None)
-        if best is None or clean_best is None:
-            return None
-        return (best, least), (clean_best, clean_least), mix
+        slope, clean_slope = self._slopes(best, clean_best)
+        step, clean_step = -slope / bend, -clean_slope / clean_bend
+        if not (abs(step) <= CLOSE and abs(clean_step) <= CLOSE):
+            return None  # one step does not do, see penalty.settled
+        return _Optima(best * exp(step), least, clean_best * exp(clean_step), clean_least, mix, None)
 
-    def _flat(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
-        """θ and value of both least errors where all modes have one variance; see flat_spectrum.py."""
-        population, past, s = self.population, self.past, self.scenario
-        sigma, samples = float(population.eigenvalues[0]), float(s.samples[0])
-        mix = FlatStage.of(population, past, samples, float(s.noise[0]))
-        clean = FlatStage(population.rank, samples, 0.0, 0.0, population.signal, float(s.real_noise[0]))
+    def _flat(self, curve: Array) -> "_Optima | None":
+        """Where all modes have one variance; see flat_spectrum.py."""
+        population, samples = self.population, self.samples
+        sigma = float(population.eigenvalues[0])
+        mix = FlatStage.of(population, self.past, samples, self.noise)
+        clean = FlatStage(population.rank, samples, 0.0, 0.0, population.signal, self.real_noise)
         v, clean_v = mix.least(), clean.least()
         if v is None or clean_v is None:
             return None
-        theta = np.array([sigma * mix.ridge(v), sigma * clean.ridge(clean_v)])
-        self.flat_penalties = [sigma * mix.penalty(v), sigma * clean.penalty(clean_v)]
-        points = Points(population, s, past, theta)
-        values = float(points.totals[0]), float(points.bias[1] + points.variance[1])
-        return (float(theta[0]), values[0]), (float(theta[1]), values[1])
+        theta = [sigma * mix.ridge(v), sigma * clean.ridge(clean_v)]
+        (at_best, at_clean), _ = self._at(theta)
+        return _Optima(
+            theta[0], at_best.total, theta[1], at_clean.bias + at_clean.variance, curve,
+            (sigma * mix.penalty(v), sigma * clean.penalty(clean_v)),
+        )  # fmt: skip
 
-    def _settled(self, theta: float, bend: float, noise: float, moments: Array | None) -> float | None:
-        """See penalty.settled; None where one step does not do. ``moments``: None on real labels."""
-        step = -self._slope(theta, noise, moments) / bend if bend > 0 else np.inf
-        return theta * exp(step) if abs(step) <= CLOSE else None
-
-    def _slope(self, theta: float, noise: float, moments: Array | None) -> float:
-        """See plain_chain.slopes."""
-        population, samples, rows = (
-            self.population,
-            float(self.scenario.samples[0]),
-            self.population.grid.base_rows,
-        )
-        total = population.eigenvalues + theta
+    def _slopes(self, mix: float, clean: float) -> tuple[float, float]:
+        """Derivatives by ln θ of the error of the mix at one θ and of the clean stage at another; see
+        plain_chain.slopes."""
+        population = self.population
+        total = population.eigenvalues + np.array([[mix], [clean]])
         squares = 1.0 / (total * total)
-        cubes = squares / total
-        square, twice = theta * theta, 2.0 * theta
-        df2, spread, left, signal = rows.dot(squares).tolist()
-        df2_falls, _, _, signal_falls = rows.dot(cubes).tolist()
-        bias_rises, m, m_falls = square * (2.0 * signal - twice * signal_falls), signal, signal_falls
-        if moments is not None:
-            _, b, m = moments.dot(squares).tolist()
-            a_falls, b_falls, m_falls = moments.dot(cubes).tolist()
-            bias_rises -= twice * (a_falls + b - twice * b_falls)
-        room = samples - df2
-        if population.rank <= 2 * samples:
-            room = (samples - population.rank) + 2.0 * theta * spread + square * left
-        drive_rises, drive = square * (2.0 * m - twice * m_falls), square * m + noise
-        rises = drive_rises - twice * df2_falls / df2 * samples / room * drive
-        return float(bias_rises + df2 / room * rises)
+        sums = squares.dot(self.rows.T).tolist()
+        falls = (squares / total).dot(self.rows.T).tolist()
+        # true labels: E e = 0, and what is left of a model is what is left of the target
+        sums[1][4:], falls[1][4:] = (0.0, 0.0, sums[1][3]), (0.0, 0.0, falls[1][3])
+        return (
+            self._slope(mix, self.noise, sums[0], falls[0]),
+            self._slope(clean, self.real_noise, sums[1], falls[1]),
+        )
 
-    def _at_zero(self) -> tuple[float, float]:
-        """The errors of the mix and of the clean stage at penalty 0, nan at its threshold."""
-        theta = effective_ridges(self.population, self.scenario.samples, np.zeros(1))
-        points = Points(self.population, self.scenario, self.past, theta)
-        return float(points.totals[0]), float(points.bias[0] + points.variance[0])
+    def _slope(self, theta: float, noise: float, sums: list[float], falls: list[float]) -> float:
+        """From the sums of ``rows`` with Q² and Q³."""
+        df2, spread, left, signal, _, b, m = sums
+        df2_falls, _, _, signal_falls, a_falls, b_falls, m_falls = falls
+        square, twice = theta * theta, 2.0 * theta
+        bias_rises = square * (2.0 * signal - twice * signal_falls) - twice * (a_falls + b - twice * b_falls)
+        room = self.samples - df2 if self.few else self.excess + twice * spread + square * left
+        drive_rises, drive = square * (2.0 * m - twice * m_falls), square * m + noise
+        return bias_rises + df2 / room * (drive_rises - twice * df2_falls / df2 * self.samples / room * drive)
+
+
+class _Optima(NamedTuple):
+    """θ and value of the least errors of the mix and of the clean stage, the mix's error on the grid, and the penalties
+    there where they are known better than by θ."""
+
+    best: float
+    least: float
+    clean: float
+    clean_least: float
+    curve: Array
+    penalties: tuple[float, float] | None

@@ -15,7 +15,7 @@ from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.plain_chain import outcomes
 from service.theory.plain_corrected import CorrectedFit, corrected_fits
 from service.theory.plain_correction import NotSmall, left_over
-from service.theory.plain_one import regular_outcome
+from service.theory.plain_one import Fit, Outcome, regular_outcome
 from service.theory.response import Regime, regime
 from service.theory.results import (
     Baseline,
@@ -27,7 +27,7 @@ from service.theory.results import (
     SourceNoise,
     assemble,
 )
-from service.theory.scenarios import Outcomes, Point, Scenarios
+from service.theory.scenarios import Scenarios
 
 _BEST: Final = float("nan")
 
@@ -89,14 +89,14 @@ def plain_prediction(population: Population, mix: TrainingMix, order: Literal[0,
     population = full.condensed
     found = regular_outcome(population, given)
     if found is None:
-        population, found = full, outcomes(full, given)
-    if not found.regular[0]:
-        return None
-    if order == 1 and np.isfinite(found.best.penalty[0]):
-        ridges = np.concatenate(found.ridges)
-        same = int(ridges[0] == ridges[1])  # the recommended penalty is the given one
+        population, irregular = full, outcomes(full, given)
+        if not irregular.regular[0]:
+            return None
+        found = Outcome.of(irregular)
+    if order == 1 and found.best.penalty < np.inf:
+        same = int(found.ridges[0] == found.ridges[1])  # the recommended penalty is the given one
         try:
-            fits = corrected_fits(population, given, found.run_ridges, found.run_rooms, ridges[same:])
+            fits = corrected_fits(population, given, found.run_ridges, found.run_rooms, found.ridges[same:])
             fits = [fits[0], *fits] if same else fits
             return _prediction(population, mix, given, found, fits)
         except NotSmall:
@@ -108,24 +108,24 @@ def _prediction(
     population: Population,
     mix: TrainingMix,
     given: Scenarios,
-    found: Outcomes,
+    found: Outcome,
     fits: list[CorrectedFit] | None,
 ) -> Prediction:
     """``fits``: of order 1, at the given, the recommended and the clean-optimal penalty."""
     final, generators = mix.stages[-1], mix.stages[:-1]
-    T, penalty = float(given.samples[0]), float(found.given.penalty[0])
-    rooms = [*found.run_rooms[0].tolist(), float(found.given.room[0])]
+    T, penalty = given.samples.item(), found.given.penalty
+    rooms = [*found.run_rooms, found.given.room]
     samples = [*given.run_samples[0].tolist(), T]
     if fits is None:
         error, at_best = (_decomposition(generators, point) for point in (found.given, found.best))
-        clean_total, total_at_clean = float(found.clean_total[0]), float(found.total_at_clean[0])
+        clean_total, total_at_clean = found.clean_total, found.total_at_clean
         expected, moved = 1.0 / max(min(rooms), 1.0), None
     else:
-        noise, real_noise = float(given.noise[0]), float(given.real_noise[0])
+        noise, real_noise = given.noise.item(), given.real_noise.item()
         error, at_best = (_corrected(generators, fit, noise, real_noise) for fit in fits[:2])
         clean_total, total_at_clean = fits[2].bias + fits[2].by_noise * real_noise, fits[2].total
         expected, moved = left_over(fits[0].moved, fits[0].room, fits[0].closeness), fits[0].moved
-    best_clean = Best(float(found.clean_penalty[0]), clean_total)
+    best_clean = Best(found.clean_penalty, clean_total)
     baseline = Baseline(T, error.bias + error.variance, error.bias, error.variance, best_clean)
     regimes: list[Regime] = []
     for run, size, ridge in zip(given.runs, samples, given.run_penalties[0].tolist(), strict=False):
@@ -139,12 +139,12 @@ def _prediction(
         population.signal,
         Regularization(
             penalty,
-            Best(float(found.best.penalty[0]), at_best.total),
+            Best(found.best.penalty, at_best.total),
             _flat_range(population, given, found),
             at_best,
             best_clean.penalty,
             max(total_at_clean - at_best.total, 0.0),
-            float(found.effective_samples[0]),
+            found.effective_samples,
         ),
         population.noise_variance,
         min(room / size for room, size in zip(rooms, samples, strict=True)),
@@ -157,12 +157,8 @@ def _prediction(
 def _corrected(
     generators: tuple[Stage, ...], fit: CorrectedFit, noise: float, real_noise: float
 ) -> Decomposition:
-    by_source = []
-    for stage, by_noise in zip(generators, fit.past, strict=True):
-        source = stage.sources[0]
-        by_source.append(SourceNoise(stage.name, source.name, source.noise_variance * by_noise))
     return assemble(
-        fit.total, fit.bias, fit.by_noise * real_noise, tuple(by_source),
+        fit.total, fit.bias, fit.by_noise * real_noise, _by_source(generators, fit.past),
         shift=0.0, mismatch=fit.by_noise * (noise - real_noise),
     )  # fmt: skip
 
@@ -171,14 +167,14 @@ def _resolved(mix: TrainingMix, penalty: float) -> TrainingMix:
     return replace(mix, stages=(*mix.stages[:-1], replace(mix.stages[-1], penalty=penalty)))
 
 
-def _flat_range(population: Population, given: Scenarios, found: Outcomes) -> FlatRange:
+def _flat_range(population: Population, given: Scenarios, found: Outcome) -> FlatRange:
     """As interpolated where the exact error there vouches for it, else by search."""
-    least, grid = float(found.best.total[0]), population.grid
-    if found.ends is not None:
-        penalties, totals = found.ends
-        if all(vouched(total, (1.0 + EXCESS) * least) for total in totals.tolist()):
-            return FlatRange(*penalties.tolist())
-    if population.eigenvalues.size == 1 and found.best.penalty[0] < np.inf:
+    least, grid = found.best.total, population.grid
+    if found.ends:
+        (low, at_low), (high, at_high) = found.ends
+        if vouched(at_low, (1.0 + EXCESS) * least) and vouched(at_high, (1.0 + EXCESS) * least):
+            return FlatRange(low, high)
+    if population.eigenvalues.size == 1 and found.best.penalty < np.inf:
         stage = FlatStage.of(population, found.past, float(given.samples[0]), float(given.noise[0]))
         v, sigma = stage.least(), float(population.eigenvalues[0])
         if v is not None:
@@ -194,20 +190,19 @@ def _flat_range(population: Population, given: Scenarios, found: Outcomes) -> Fl
 
     return flat_range(
         grid, curve, values, penalty,
-        theta=float(found.ridges[1][0]) if found.best.penalty[0] < np.inf else np.inf,
+        theta=found.ridges[1] if found.best.penalty < np.inf else np.inf,
         least=least, lowest=effective_ridge(population, design, 0.0),
     )  # fmt: skip
 
 
-def _decomposition(generators: tuple[Stage, ...], point: Point) -> Decomposition:
-    return assemble(
-        float(point.total[0]),
-        float(point.bias[0]),
-        float(point.variance[0]),
-        tuple(
-            SourceNoise(stage.name, stage.sources[0].name, value * stage.sources[0].noise_variance)
-            for stage, value in zip(generators, point.noise_responses[0].tolist(), strict=True)
-        ),
-        shift=0.0,
-        mismatch=float(point.mismatch[0]),
-    )
+def _decomposition(generators: tuple[Stage, ...], fit: Fit) -> Decomposition:
+    by_source = _by_source(generators, fit.noise_responses)
+    return assemble(fit.total, fit.bias, fit.variance, by_source, shift=0.0, mismatch=fit.mismatch)
+
+
+def _by_source(generators: tuple[Stage, ...], responses: list[float]) -> tuple[SourceNoise, ...]:
+    found = []
+    for stage, response in zip(generators, responses, strict=True):
+        source = stage.sources[0]
+        found.append(SourceNoise(stage.name, source.name, source.noise_variance * response))
+    return tuple(found)

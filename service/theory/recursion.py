@@ -27,21 +27,20 @@ class Fits:
     """Fits at effective ridges θ; arrays over modes have shape (fits, 1, modes), numbers (fits,)."""
 
     def __init__(self, population: Population, theta: Array, samples: Array) -> None:
-        self.samples, self.biased = samples, bool(theta.any())
+        self.samples, self.biased = samples, bool(theta.any() if theta.size > 1 else theta.item())
         column = theta[:, None, None]
         Q = 1.0 / (population.eigenvalues + column)
         S = self.S = population.eigenvalues * Q
         self.U = column * Q
         self.SS, self.gain = S * S, S * Q
         self.residual = population.weight * (self.U * self.U)
-        few = population.rank > 2 * samples
-        if few.all():
-            self.room: Array = samples - self.SS[:, 0].dot(population.multiplicities)
-        else:
-            left = (self.U * (1.0 + S))[:, 0].dot(population.multiplicities)
-            self.room = (samples - population.rank) + left
-            if few.any():
-                self.room = np.where(few, samples - self.SS[:, 0].dot(population.multiplicities), self.room)
+        rank, m = population.rank, population.multiplicities
+        least, most = (samples.item(),) * 2 if samples.size == 1 else (samples.min(), samples.max())
+        if rank <= 2 * most:  # else there are few samples in each fit, see freedom.py
+            self.room: Array = (samples - rank) + theta * (Q + self.gain)[:, 0].dot(m)
+        if rank > 2 * least:
+            few = samples - self.SS[:, 0].dot(m)
+            self.room = few if rank > 2 * most else np.where(rank > 2 * samples, few, self.room)
         self._blocks: dict[int, _Powers] = {}
 
     def unlearned(self, generations: int) -> Array:
@@ -136,27 +135,28 @@ class Recursion:
         self.population, self.noise = population, noise
         signal = population.target_power
         self.blocks: list[tuple[int, Fits, _Powers]] = []
-        lost: Array | float = 0.0  # 1 − Π S
+        lost: Array = np.zeros((1, 1, 1))  # 1 − Π S
         at = 0
         for length, fits in runs:
             forgotten = fits.unlearned(length)
-            lost = lost + forgotten * (1.0 - lost)
+            lost = forgotten if at == 0 else lost + forgotten * (1.0 - lost)
             most = max(1, min(_BLOCK, _MEMORY // fits.SS.size))
             for begin in range(0, length, most):
                 size = min(most, length - begin)
                 self.blocks.append((at + begin, fits, fits.powers(size)))
             at += length
         known: Array = signal[None, None]  # (Π S)² w²
-        spread: Array = np.zeros(known.shape)  # the fluctuation's variance
+        self.model, self.second = known, np.zeros(known.shape)
         for start, fits, block in self.blocks:
             size = block.response.shape[-1]
-            left = (fits.residual * (known + spread)) @ block.powers.swapaxes(1, 2)
+            left = (fits.residual * self.model) @ block.powers.swapaxes(1, 2)
             drive = (noise[:, None, start : start + size] + left) @ block.response
-            spread = block.all * spread + fits.gain * (drive[..., ::-1] @ block.powers)
+            spread = fits.gain * (drive[..., ::-1] @ block.powers)  # the fluctuation's variance
+            self.second = spread if start == 0 else block.all * self.second + spread
             known = block.all * known
-        self.cross: Array = -(lost * signal) if runs else np.zeros(known.shape)
-        self.second: Array = spread - lost * self.cross
-        self.model: Array = known + spread
+            self.model = known + self.second
+        self.cross: Array = -lost * signal
+        self.second = self.second - lost * self.cross
 
     @cached_property
     def moments(self) -> Array:

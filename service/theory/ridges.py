@@ -9,7 +9,7 @@ from service.theory.design import Design
 from service.theory.errors import NotConverged
 from service.theory.grid import STEP, Grid
 from service.theory.model import Array, Mask, Population
-from service.theory.one_covariance import effective_ridge
+from service.theory.one_covariance import effective_ridge, interpolated_ridge
 
 _STEPS: Final = 6
 _CUBIC: Final = 1e-5  # a Halley step this small (relative) leaves an error of its third power
@@ -33,10 +33,17 @@ def effective_ridges(population: Population, samples: Array, penalties: Array) -
     return found
 
 
+def one_effective_ridge(population: Population, samples: float, penalty: float) -> float:
+    """The same of one pair."""
+    if penalty == 0 and samples >= population.rank:
+        return 0.0 if samples > population.rank else np.nan
+    return _one(population, samples, penalty) or _alone(population, samples, penalty)
+
+
 def _solved(population: Population, samples: Array, penalties: Array) -> Array:
     if samples.size <= _FEW:
         pairs = zip(samples.tolist(), penalties.tolist(), strict=True)
-        return np.array([_one(population, *pair) or _alone(population, *pair) for pair in pairs])
+        return np.array([one_effective_ridge(population, *pair) for pair in pairs])
     solved, settled = _halley(population.grid, samples, penalties)
     if not settled.all():
         for i in np.flatnonzero(~settled):
@@ -59,10 +66,13 @@ def _one(population: Population, samples: float, penalty: float) -> float | None
     above = int(table.searchsorted(scaled, side="right"))
     high = min(max(above, 1), grid.theta.size - 1)
     below, start = float(table[high - 1]), float(grid.theta[high - 1])
-    share = 0.5
-    if below > 0 and scaled > 0:
+    if not (below > 0 and scaled > 0):
+        theta = start * exp(0.5 * STEP)
+    elif 0 < above < grid.theta.size:
+        theta = interpolated_ridge(grid, table, above, scaled) or start
+    else:
         share = log(scaled / below) / log(float(table[high]) / below)
-    theta = start * exp(min(STEP * share, _FARTHEST))
+        theta = start * exp(min(STEP * share, _FARTHEST))
     for _ in range(_STEPS):
         Q = 1.0 / (sigma + theta)
         QQ = Q * Q

@@ -66,7 +66,6 @@ class Outcomes:
     there, ``effective_samples``: real samples of the same least error. ``run_rooms``: see Point, of each run of
     generators, shape (scenarios, runs); ``run_ridges``: their effective ridges, each of shape (scenarios or 1,).
     ``ridges``: those of the last stage at the given, the best and the clean-optimal penalty. ``past``: the generators.
-    ``ends``: of a single scenario, penalties and errors where its grid shows the error one per cent above the least.
     """
 
     regular: Mask
@@ -80,4 +79,3 @@ class Outcomes:
     run_ridges: tuple[Array, ...]
     ridges: tuple[Array, Array, Array]
     past: Recursion
-    ends: tuple[Array, Array] | None = None

@@ -65,28 +65,35 @@ class Designs:
         with np.errstate(all="ignore"):
             if self.common.all():
                 return np.asarray((self.share.sum(axis=1)[:, None] / nu - 1.0) / self.largest[:, None])
-            w = self.weights[:, :, None]
-            some = self.share > 0
-            by_weight = np.divide(self.share, self.weights, out=np.zeros_like(self.share), where=some)
-            c1 = by_weight.sum(axis=1)
-            c2 = np.divide(by_weight, self.weights, out=np.zeros_like(by_weight), where=some).sum(axis=1) / c1
-            g = c1[:, None] / nu - c2[:, None]
-            pole = -1.0 / np.where(self.share > 0, self.weights, np.inf).min(axis=1)[:, None]
+            w, (slope, offset, pole, products) = self.weights[:, :, None], self._asymptote
+            g = slope / nu - offset
             g = np.where(nu > 0, np.maximum(g, 0.0), np.where(g < 1.5 * pole, g, np.nan))
-            pw, target = (self.share * self.weights)[:, None], 1.0 / nu
-            p, little = self.share[:, None], used < nu
+            p, target, little = self.share[:, None], 1.0 / nu, used < nu
+            some = bool(little.any())
             for _ in range(_STEPS):
                 inverse = 1.0 / (1.0 + w * g[:, None])
                 h = (p @ inverse)[:, 0]
                 error = h * target - 1.0
-                if little.any():
-                    error = np.where(little, (used - g * (pw @ inverse)[:, 0]) * target, error)
-                step = error * h / (pw @ (inverse * inverse))[:, 0]
+                if some:
+                    error = np.where(little, (used - g * (products @ inverse)[:, 0]) * target, error)
+                step = error * h / (products @ (inverse * inverse))[:, 0]
                 g = g + step
-                unsettled = np.where(little, np.abs(step) > _QUADRATIC * g, np.abs(error) > _QUADRATIC)
+                unsettled = np.abs(error) > _QUADRATIC
+                if some:
+                    unsettled = np.where(little, np.abs(step) > _QUADRATIC * g, unsettled)
                 if not unsettled.any():
                     break
             return np.where(unsettled | ((nu < 0) & (g > pole)), np.nan, g)
+
+    @cached_property
+    def _asymptote(self) -> tuple[Array, Array, Array, Array]:
+        """a and b of g ~ a/ν − b, its last pole, shapes (designs, 1), and p ω, shape (designs, 1, sources)."""
+        weights = np.where(self.share > 0, self.weights, np.inf)
+        by_weight = self.share / weights
+        slope = by_weight.sum(axis=1, keepdims=True)
+        offset = (by_weight / weights).sum(axis=1, keepdims=True) / slope
+        pole = -1.0 / weights.min(axis=1, keepdims=True)
+        return slope, offset, pole, (self.share * self.weights)[:, None]
 
     def scale(self, g: Array) -> Array:
         """A, shapes (designs, points)."""

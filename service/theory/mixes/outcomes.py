@@ -121,9 +121,9 @@ class Batch:
     def _slopes(self, theta: Array, mixes: int) -> Array:
         """Derivatives by ln θ of the errors of mixes and, below them, of the real fits."""
         near = apart(theta[:mixes])
-        totals = self.last.at(
-            self.fits([(x, self.solved.shares_at(x)[0]) for x in near.reshape(2, -1)], mixes)
-        )
+        sides = near[None] if len(self.designs.active) == 1 else near.reshape(2, -1)
+        kinds = [(side, self.solved.shares_at(side)[0]) for side in sides]
+        totals = self.last.at(self.fits(kinds, sides.shape[1]))
         real = self.real.at(apart(theta[mixes:]).reshape(2, -1))
         real_totals = real.bias + real.ratio * self.real.noise
         return np.concatenate([difference(totals), difference(real_totals)])
@@ -221,7 +221,12 @@ class Batch:
 
     def fits(self, kinds: list[tuple[Array, Array]], rows: int) -> Fits:
         """Of the last stage: ``rows`` scenarios of each kind of effective ridges and shares."""
-        theta = np.concatenate([np.broadcast_to(theta, rows) for theta, _ in kinds])
-        shares = np.concatenate([np.broadcast_to(shares, (rows, shares.shape[1])) for _, shares in kinds])
+        theta = np.concatenate([_repeated(theta, rows) for theta, _ in kinds])
+        shares = np.concatenate([_repeated(shares, rows) for _, shares in kinds])
         designs = self.designs if len(self.designs.active) == 1 else self.designs.repeated(len(kinds))
         return Fits(self.population, designs, theta, shares)
+
+
+def _repeated(values: Array, rows: int) -> Array:
+    """As many rows of values that have one for all, or one for each."""
+    return values if len(values) == rows else np.broadcast_to(values, (rows, *values.shape[1:]))

@@ -158,8 +158,13 @@ class Mixes:
         """The same on the condensed population."""
         if condensation is None:
             return self
-        nothing = np.empty((1, 0, condensation.population.eigenvalues.size))
-        return replace(self, powers=[condensation.power(x) if x.size else nothing for x in self.powers])
+        rows = np.concatenate([power.reshape(-1, power.shape[-1]) for power in self.powers])
+        found, powers, start = condensation.power(rows), [], 0
+        for power in self.powers:
+            end = start + power.shape[0] * power.shape[1]
+            powers.append(found[start:end].reshape(*power.shape[:2], found.shape[-1]))
+            start = end
+        return replace(self, powers=powers)
 
 
 def real_source(mix: TrainingMix) -> int | None:

@@ -52,7 +52,9 @@ class Solved:
         nu = self.designs.above(df1, left, population.rank)
         g = self.designs.response(nu[:, None], (df1 / self.designs.total)[:, None])
         shares = self.designs.shares(g)[:, :, 0]
-        return np.broadcast_to(shares, (theta.size, shares.shape[1])), theta * self.designs.scale(g)[:, 0]
+        if len(shares) < theta.size:
+            shares = np.broadcast_to(shares, (theta.size, shares.shape[1]))
+        return shares, theta * self.designs.scale(g)[:, 0]
 
     def given(self, theta: Array, shares: Array, penalties: Array) -> tuple[Array, Array, Array]:
         """Effective ridges, shares and penalties as given; where the best is asked for, these."""
