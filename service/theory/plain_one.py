@@ -36,10 +36,15 @@ class Fit(NamedTuple):
     @classmethod
     def of(cls, point: Point) -> Self:
         """The only one of these."""
-        numbers = (float(part[0]) for part in (
-            point.penalty, point.total, point.bias, point.variance, point.mismatch, point.room
-        ))  # fmt: skip
-        return cls(*numbers, point.noise_responses[0].tolist())
+        return cls(
+            float(point.penalty[0]),
+            float(point.total[0]),
+            float(point.bias[0]),
+            float(point.variance[0]),
+            float(point.mismatch[0]),
+            float(point.room[0]),
+            point.noise_responses[0].tolist(),
+        )
 
 
 class Outcome(NamedTuple):

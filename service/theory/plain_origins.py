@@ -30,7 +30,8 @@ from service.theory.model import Array, Population
 class PlainFits:
     """Fits at effective ridges θ > 0, or all of them at 0 with samples to spare; every mode has variance.
 
-    ``theta``, ``room`` = T − df2: shape (fits,). What is made of them here has shape (fits, …, modes).
+    ``theta``, ``room`` = T − df2: shape (fits,). What is made of them here has shape (fits, …, modes), or twice the
+    modes where it is about both weights of a Step.
     """
 
     @staticmethod
@@ -48,12 +49,12 @@ class PlainFits:
         m, column = population.multiplicities, theta[:, None, None]
         fits, modes = theta.size, population.eigenvalues.size
         Q = 1.0 / (population.eigenvalues + column)
-        S = self.S = population.eigenvalues * Q
+        S = population.eigenvalues * Q
         W = 1.0 / room
         self.W = W[:, None]
         QS = Q * S
         if not self.biased:
-            self.by_square = QS.swapaxes(1, 2)
+            self.summed = np.concatenate([QS, np.zeros(QS.shape)], axis=2).swapaxes(1, 2)
             return
         power = population.target_power
         U = column * Q
@@ -63,27 +64,31 @@ class PlainFits:
         G2 = 2.0 * G - 3.0 * (SSU * S).dot(m)[:, 0]
         X = W * W * G
         XY = X[:, None, None] - W[:, None, None] * S
-        self.SS, self.SU2 = SS, 2.0 * SU
-        tilt = SU * XY
-        self.tilt, self.tilt2 = tilt, 2.0 * tilt
-        self.pull = S * UU * (3.0 * XY - X[:, None, None])
-        self.basis = np.empty((fits, 3, modes))
-        residual, by_S, by_SS = (self.basis[:, k : k + 1] for k in range(3))
+        tilt = self.tilt = SU * XY
+        pull = S * UU * (3.0 * XY - X[:, None, None])
+        self.kept, self.turned = np.concatenate([SS, S], axis=2), 2.0 * SU
+        self.added = np.empty((fits, 1, 2, modes))
+        twice = 2.0 * tilt
+        np.subtract(twice, pull, out=self.added[:, :, 0])
+        np.subtract(self.added[:, :, 0], pull, out=self.added[:, :, 1])
+        self.basis = np.empty((fits, 3, 2 * modes))
+        residual, by_S, by_SS = (self.basis[:, k : k + 1, :modes] for k in range(3))
         np.multiply(population.weight, UU, out=residual)
         np.multiply(residual, S, out=by_S)
         np.multiply(residual, SS, out=by_SS)
-        self.basis_power = self.basis.dot(power)[:, :, None]
-        # what weights of E e² are summed with: Q S, Q S², Q S³, and of the target: U², pull
-        square = np.empty((fits, 5, modes))
+        np.multiply(self.basis[..., :modes], 2.0, out=self.basis[..., modes:])
+        self.basis_power = self.basis[..., :modes].dot(power)[:, :, None]
+        # what weights are summed with: of E e² Q S, Q S², Q S³; of both what the target is, and its change
+        summed = np.zeros((fits, 5, 2 * modes))
+        square, cross = summed[..., :modes], summed[..., modes:]
         square[:, :1] = QS
         np.multiply(QS, S, out=square[:, 1:2])
         np.multiply(QS, SS, out=square[:, 2:3])
         np.multiply(UU, power, out=square[:, 3:4])
-        np.multiply(self.pull, power, out=square[:, 4:])
-        cross = np.empty((fits, 2, modes))
-        np.multiply(U, power, out=cross[:, :1])
-        np.multiply(tilt, power, out=cross[:, 1:])
-        self.by_square, self.by_cross = square.swapaxes(1, 2), cross.swapaxes(1, 2)
+        np.multiply(pull, -power, out=square[:, 4:])
+        np.multiply(U, -power, out=cross[:, 3:4])
+        np.multiply(tilt, power, out=cross[:, 4:])
+        self.summed = summed.swapaxes(1, 2)
         # dX + η X, −dW − 2 (W + X) η and 3 W η from the first three of these sums
         WW, none = W * W, np.zeros(fits)
         dW = np.array([2.0 * WW * W * G, -2.0 * WW, none])
@@ -97,67 +102,60 @@ class PlainFits:
 class Step:
     """One fit, passed backward.
 
-    ``square``, ``cross``: derivatives of the final error by E e² and E[e w] of its model, per mode; value and what
-    order 1 adds, shape (2, recursions, points, modes). ``truth``: what the final error would owe to the target if the
-    fit's labels were real, shape (2, recursions, points). ``field``: coefficients of the weights handed on in
+    ``weights``: derivatives of the final error by E e² of its model, per mode, and behind them by E[e w]; value and
+    what order 1 adds, shape (2, recursions, points, 2 modes). ``truth``: what the final error would owe to the target
+    if the fit's labels were real, shape (2, recursions, points). ``field``: coefficients of the weights handed on in
     ``PlainFits.basis``, of which the first is the derivative by the label noise, shape (2, recursions, points, 3 or 1).
     """
 
     fits: PlainFits
-    square: Array
-    cross: Array
+    weights: Array
     field: Array
     truth: Array
 
     @staticmethod
     def last(population: Population, fits: PlainFits) -> "Step":
         """The last fit of each recursion, from the test error itself; shape (2, fits, 1, …)."""
-        shape = (2, fits.room.size, 1, population.eigenvalues.size)
-        square = np.zeros(shape)
-        square[0] = population.weight
-        return Step.of(fits, square, np.zeros(shape))
+        modes = population.eigenvalues.size
+        weights = np.zeros((2, fits.room.size, 1, 2 * modes))
+        weights[0, ..., :modes] = population.weight
+        return Step.of(fits, weights)
 
     @staticmethod
-    def of(fits: PlainFits, square: Array, cross: Array) -> "Step":
+    def of(fits: PlainFits, weights: Array) -> "Step":
         """With these weights of the fit's model."""
-        sums = square @ fits.by_square
+        sums = weights @ fits.summed
         if not fits.biased:
             field = fits.W[:, :, None] * sums
             field[1] += fits.W[:, :, None] * field[0]
-            return Step(fits, square, cross, field, np.zeros(field.shape[:-1]))
-        crossed = cross @ fits.by_cross
+            return Step(fits, weights, field, np.zeros(field.shape[:-1]))
         field = np.zeros((*sums.shape[:-1], 3))
         field[..., 0] = fits.W * sums[..., 0]
         field[1] += sums[0, ..., :3] @ fits.driven
-        truth = (field @ fits.basis_power)[..., 0] + sums[..., 3] - crossed[..., 0]
-        truth[1] += crossed[0, ..., 1] - sums[0, ..., 4]
-        return Step(fits, square, cross, field, truth)
+        truth = (field @ fits.basis_power)[..., 0] + sums[..., 3]
+        truth[1] += sums[0, ..., 4]
+        return Step(fits, weights, field, truth)
 
     def before(self, fits: PlainFits) -> "Step":
         """The fit whose model the labels come from; ``fits``: one for all points, or one for each recursion."""
-        square, cross = self._handed()
-        modes = square.shape[-1]
-        shape = (2, fits.room.size, -1, modes)
-        return Step.of(fits, square.reshape(shape), cross.reshape(shape))
+        handed = self._handed()
+        return Step.of(fits, handed.reshape(2, fits.room.size, -1, handed.shape[-1]))
 
-    def _handed(self) -> tuple[Array, Array]:
+    def _handed(self) -> Array:
         """The weights of the model that the labels come from."""
-        fits, square, cross = self.fits, self.square, self.cross
+        fits, weights = self.fits, self.weights
         if not fits.biased:
-            return square, cross
+            return weights
+        modes = weights.shape[-1] // 2
+        square = weights[..., :modes]
         handed = self.field @ fits.basis
-        handed[1] -= square[0] * fits.pull
-        twice = square[0] * fits.tilt2
-        new_square = fits.SS * square
-        new_square += handed
-        new_square[1] += twice
-        new_cross = fits.S * cross
-        handed += handed
-        handed -= fits.SU2 * square
-        new_cross += handed
-        new_cross[1] += twice
-        new_cross[1] += fits.tilt * cross[0]
-        return new_square, new_cross
+        handed += weights * fits.kept
+        cross = handed[..., modes:]
+        cross -= square * fits.turned
+        change = handed[1].reshape(*handed.shape[1:-1], 2, modes)
+        change += square[0][..., None, :] * fits.added
+        cross[1] += weights[0, ..., modes:] * fits.tilt
+        return handed
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,32 +68,27 @@ class Designs:
             w, (slope, offset, pole, products) = self.weights[:, :, None], self._asymptote
             g = slope / nu - offset
             g = np.where(nu > 0, np.maximum(g, 0.0), np.where(g < 1.5 * pole, g, np.nan))
-            p, target, little = self.share[:, None], 1.0 / nu, used < nu
-            some = bool(little.any())
+            target, little = 1.0 / nu, used < nu
             for _ in range(_STEPS):
                 inverse = 1.0 / (1.0 + w * g[:, None])
-                h = (p @ inverse)[:, 0]
-                error = h * target - 1.0
-                if some:
-                    error = np.where(little, (used - g * (products @ inverse)[:, 0]) * target, error)
-                step = error * h / (products @ (inverse * inverse))[:, 0]
+                h, A = (products @ inverse).swapaxes(0, 1)
+                error = np.where(little, (used - g * A) * target, h * target - 1.0)
+                step = error * h / (products[:, 1:] @ (inverse * inverse))[:, 0]
                 g = g + step
-                unsettled = np.abs(error) > _QUADRATIC
-                if some:
-                    unsettled = np.where(little, np.abs(step) > _QUADRATIC * g, unsettled)
+                unsettled = np.where(little, np.abs(step) > _QUADRATIC * g, np.abs(error) > _QUADRATIC)
                 if not unsettled.any():
                     break
             return np.where(unsettled | ((nu < 0) & (g > pole)), np.nan, g)
 
     @cached_property
     def _asymptote(self) -> tuple[Array, Array, Array, Array]:
-        """a and b of g ~ a/ν − b, its last pole, shapes (designs, 1), and p ω, shape (designs, 1, sources)."""
+        """a and b of g ~ a/ν − b, its last pole, shapes (designs, 1); p and p ω, shape (designs, 2, sources)."""
         weights = np.where(self.share > 0, self.weights, np.inf)
         by_weight = self.share / weights
         slope = by_weight.sum(axis=1, keepdims=True)
         offset = (by_weight / weights).sum(axis=1, keepdims=True) / slope
         pole = -1.0 / weights.min(axis=1, keepdims=True)
-        return slope, offset, pole, (self.share * self.weights)[:, None]
+        return slope, offset, pole, np.array([self.share, self.share * self.weights]).swapaxes(0, 1)
 
     def scale(self, g: Array) -> Array:
         """A, shapes (designs, points)."""

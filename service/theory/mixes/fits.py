@@ -69,7 +69,7 @@ class Fits:
     @cached_property
     def shares_and_weighting(self) -> Array:
         """F and F²/T, shape (fits, 2, sources)."""
-        return np.stack([self.shares, self.weighting], axis=1)
+        return np.array([self.shares, self.weighting]).swapaxes(0, 1)
 
     @cached_property
     def weighted(self) -> Array:

@@ -123,12 +123,17 @@ class LastStage:
             qF = 0.5 * self.double * (w[:, self.links.first] * second + w[:, self.links.second] * first)
             pairs, overlaps = products[:, :n], products[:, n : 2 * n]
             cross, models = products[:, 2 * n : 2 * n + k], products[:, 2 * n + k :]
-            blend, drawn = (FF * pairs).sum(axis=1), (qF * pairs).sum(axis=1)
-            lost = (F * cross).sum(axis=1)
+            blend, drawn = _summed(FF, pairs), _summed(qF, pairs)
+            lost = _summed(F, cross)
             bias = bias + blend - 2.0 * theta * lost
-            overlap = (w * (overlaps[:, self.links.own] + cross)).sum(axis=1)
-            overlap = overlap - (qF * overlaps).sum(axis=1) - phi * lost
-            spread = (w * pairs[:, self.links.own]).sum(axis=1) - 2.0 * drawn + phi * blend
+            overlap = _summed(w, overlaps[:, self.links.own] + cross)
+            overlap = overlap - _summed(qF, overlaps) - phi * lost
+            spread = _summed(w, pairs[:, self.links.own]) - 2.0 * drawn + phi * blend
             residual = residual + np.maximum(spread, 0.0) + 2.0 * theta * overlap
-            residual = residual + theta * theta * (w * models).sum(axis=1)
+            residual = residual + theta * theta * _summed(w, models)
         return np.asarray(bias + amplified * (residual + noise))
+
+
+def _summed(a: Array, b: Array) -> Array:
+    """Σ a b over the second of three axes."""
+    return np.asarray(np.vecdot(a.swapaxes(1, 2), b.swapaxes(1, 2)))

@@ -51,7 +51,7 @@ def _add(  # noqa: PLR0917
     vectors[:, 4] = mixed[:, 0]
     if links.shifted:
         F, q = fits.shares[:, links.shifted], fits.weighting[:, links.shifted]
-        vectors[:, :3] += np.stack([F * F, F * q, q], axis=1) @ powers
+        vectors[:, :3] += np.array([F * F, F * q, q]).swapaxes(0, 1) @ powers
     (bb, dd, ss, _, _), (_, d, s, c, t), (_, _, own, cross, _) = (
         vectors @ fits.weighted.swapaxes(1, 2)
     ).T  # by S², SU, U²

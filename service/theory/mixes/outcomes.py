@@ -142,9 +142,9 @@ class Batch:
         best, n = optima.theta, optima.theta.size
         shares, penalties = self.solved.shares_at(np.concatenate([best, far]))
         given, given_shares, penalty = self.solved.given(best, shares[:n], penalties[:n])
-        own = self.real.at(optima.real_theta)
-        thetas = self._real_ridges(penalty, penalties[:n], own.theta)
+        thetas = self._real_ridges(penalty, penalties[:n], optima.real_theta)
         real = self.real.at(thetas)
+        own = real.part(2, slice(0, optima.real_theta.size))
         kinds = [(given, given_shares), (best, shares[:n]), self.solved.at(own.penalty[clean])]
         kinds += [(far[k : k + 1], shares[n + k : n + k + 1]) for k in range(far.size)]
         fits = self.fits(kinds, self.count)
@@ -177,8 +177,11 @@ class Batch:
 
     def _real_ridges(self, given: Array, best: Array, own: Array) -> Array:
         """Effective ridges of the real fits at the given and the best penalties and at their own; (3, real fits)."""
-        given, best, own = np.broadcast_arrays(given, best, own)
-        return np.concatenate([self.real.ridges(np.stack([given, best])), own[None]])
+        penalties = np.empty((2, max(given.size, best.size, own.size)))
+        penalties[0], penalties[1] = given, best
+        found = np.empty((3, penalties.shape[1]))
+        found[:2], found[2] = self.real.ridges(penalties), own
+        return found
 
     def _errors(self, order: Literal[0, 1], fits: Fits, totals: Array, parts: CleanParts) -> list[Errors]:
         """At the given, the best and the clean-optimal penalty; of the last in order 0 the total alone matters."""

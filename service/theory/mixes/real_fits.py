@@ -23,6 +23,12 @@ class RealPoints:
     ratio: Array
     penalty: Array
 
+    def part(self, kind: int, fits: slice) -> "RealPoints":
+        """Of arrays of shape (kinds, fits), one kind's."""
+        return RealPoints(
+            self.theta[kind, fits], self.bias[kind, fits], self.ratio[kind, fits], self.penalty[kind, fits]
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class RealFits:

@@ -64,26 +64,28 @@ class Stage:
     # --- linear maps --------------------------------------------------------------------------------
 
     def _columns(self, pairs: Array, models: Array) -> Array:
-        """Pairs and, with two orders, models; from shapes (fits, columns, modes)."""
-        return self._shaped(pairs if self.orders == 1 else np.concatenate([pairs, models], axis=1))
+        """Pairs and models; from shapes (fits, columns, modes)."""
+        return self._shaped(np.concatenate([pairs, models], axis=1))
 
     @cached_property
     def _by_weight(self) -> Array:
         """What a unit of g adds to each column: of g ē²."""
         fits = self.fits
         pairs = self.forms[:, _ONE, :, None] * fits.powers[:, 2, None]
+        if self.orders == 1:
+            return self._shaped(pairs)
         return self._columns(pairs, self.models[:, 0, :, None] * (-2.0 * fits.U * fits.S)[:, None])
 
     @cached_property
     def _by_drive(self) -> Array:
         """What a unit of β adds to each column: of σm Σ_s B_2,s (e_s − ē)²."""
         fits, b2, weighted = self.fits, self.sums[:, 1, None], self.fits.weighted_powers
-        coefficients = np.stack(
-            [self.forms[:, _OWN2], -2.0 * self.forms[:, _TWO], b2 * self.forms[:, _ONE]], axis=-1
-        )
-        pairs = coefficients @ weighted[:, :3]
-        by_truth = np.stack([2.0 * self.models[:, 1], -2.0 * b2 * self.models[:, 0]], axis=-1)
-        return self._columns(pairs, (by_truth @ weighted[:, :2]) * fits.U[:, None])
+        coefficients = np.array([self.forms[:, _OWN2], -2.0 * self.forms[:, _TWO], b2 * self.forms[:, _ONE]])
+        pairs = coefficients.transpose(1, 2, 0) @ weighted[:, :3]
+        if self.orders == 1:
+            return self._shaped(pairs)
+        by_truth = np.array([2.0 * self.models[:, 1], -2.0 * b2 * self.models[:, 0]])
+        return self._columns(pairs, (by_truth.transpose(1, 2, 0) @ weighted[:, :2]) * fits.U[:, None])
 
     @cached_property
     def _by_probe(self) -> Array:
@@ -132,9 +134,9 @@ class Stage:
         _, _, alpha, _, total, s2r = (part[:, None] for part in self._constants)
         b2 = self.sums[:, 1, None]
         a = s2r * models[:, 2] + alpha * models[:, 1]
-        coefficients = np.stack([a, -models[:, 1] - models[:, 0] * total, models[:, 0] * b2], axis=-1)
+        coefficients = np.array([a, -models[:, 1] - models[:, 0] * total, models[:, 0] * b2])
         by_truth = fits.U * fits.S * (total - b2 * fits.S)
-        return self._shaped(coefficients @ fits.powers[:, 1:4]), self._shaped(by_truth)
+        return self._shaped(coefficients.transpose(1, 2, 0) @ fits.powers[:, 1:4]), self._shaped(by_truth)
 
     # --- passing back -------------------------------------------------------------------------------
 
