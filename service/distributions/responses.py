@@ -21,6 +21,13 @@ class QuantityValidity(Answer):
     basis: str
 
 
+class NotApplicable(Answer):
+    """Why a field is null that nothing is wrong with: it does not exist for this request."""
+
+    pointer: str = Field(description="The field, as a path in the answer without list indices.")
+    reason: str
+
+
 class Validity(Answer):
     """How far the numbers can be trusted: overall (the worst quantity), and each quantity by itself."""
 
@@ -31,6 +38,9 @@ class Validity(Answer):
     quantities: list[QuantityValidity]
     assumptions: list[Assumption]
     warnings: list[ValidityWarning]
+    not_applicable: list[NotApplicable] = Field(
+        description="Fields that are null by the nature of the request."
+    )
 
 
 class DistributionPrediction(Answer):

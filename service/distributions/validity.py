@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from math import isfinite, isinf
 
-from service.distributions.responses import QuantityValidity, Validity
+from service.distributions.responses import NotApplicable, QuantityValidity, Validity
 from service.predictions.responses import Assumption, ValidityWarning
 from service.theory.distributions.accuracy import Accuracy, Caution
 
@@ -13,6 +13,7 @@ class Reasons:
 
     def __init__(self, cautions: Iterable[Caution]) -> None:
         self._cautions = list(cautions)
+        self._not_applicable = dict[str, str]()
 
     def value(self, value: float, quantity: str) -> float | None:
         """The number; null where it is infinite or there is no formula, with a warning about ``quantity``."""
@@ -26,6 +27,14 @@ class Reasons:
                 Caution("divergent", f"{quantity} is infinite or beyond double precision here.", quantity)
             )
         return None
+
+    def absent(self, pointer: str, reason: str) -> None:
+        """Say why the field ``pointer`` does not exist for this request."""
+        self._not_applicable.setdefault(pointer, reason)
+
+    def not_applicable(self) -> list[NotApplicable]:
+        """Every field that does not exist."""
+        return [NotApplicable(pointer=pointer, reason=why) for pointer, why in self._not_applicable.items()]
 
     def warnings(self) -> list[ValidityWarning]:
         """Every caution, each once."""
@@ -57,4 +66,5 @@ def validity(
         ],
         assumptions=[Assumption(name=name, status="unchecked", consequence=text) for name, text in assumptions],
         warnings=reasons.warnings(),
+        not_applicable=reasons.not_applicable(),
     )  # fmt: skip

@@ -55,15 +55,40 @@ def answer(request: EstimatorRequest, schedule: Schedule, walk: Walk) -> respons
         )  # fmt: skip
 
     curve = [row(index) for index in range(len(walk.models))]
+    growth, optimum = _growth(request, walk.limit), _optimum(request)
+    _say_what_is_absent(reasons, columns, walk.limit, growth, optimum)
     return responses.EstimatorPrediction(
         **head(KIND, request),
         final=curve[-1],
         curve=curve,
         limit=None if walk.limit == inf else walk.limit,
-        growth=_growth(request, walk.limit),
-        optimal_weight=_optimum(request),
+        growth=growth,
+        optimal_weight=optimum,
         validity=validity(accuracies, reasons, ASSUMPTIONS),
     )
+
+
+def _say_what_is_absent(
+    reasons: Reasons,
+    columns: dict[str, Array],
+    limit: float,
+    growth: str,
+    optimum: responses.OptimalWeight | None,
+) -> None:
+    if limit == inf:
+        reasons.absent("limit", growth)
+    if "log_variance" not in columns:
+        reasons.absent("log_variance", "It is known of the exponential scale under replace.")
+    if "extinction" not in columns:
+        reasons.absent("extinction", "Only a Poisson mean can be fitted as zero; it is known under replace.")
+    if optimum is None:
+        reasons.absent("optimal_weight", "There are no fresh real samples to weigh.")
+        return
+    if optimum.real_per_synthetic is None:
+        reasons.absent("optimal_weight/real_per_synthetic", "There are no synthetic samples.")
+    for name in ("error_variance", "real_only_error_variance"):
+        if getattr(optimum, name) is None:
+            reasons.absent(f"optimal_weight/{name}", "So few real samples determine nothing: it is infinite.")
 
 
 def parameters_of(request: EstimatorRequest) -> int:

@@ -63,6 +63,21 @@ def answer(
         relaxation_generations=point.relaxation,
     )
     rates = _rates(request, truth, schedule, reasons)
+    if point.relaxation is None:
+        reasons.absent(
+            "fixed_point/relaxation_generations",
+            "It is not approached at a rate: pools come to rest like "
+            "1/generation, and unbiased replacing never does.",
+        )
+    for name, given in (("mean_generation", half.mean), ("typical_generation", half.typical)):
+        if given is None:
+            reasons.absent(f"half_life/{name}", "The variance never falls to half the true one.")
+    for name, fits in (("mean_fits", half.mean_fits), ("typical_fits", half.typical_fits)):
+        if fits is None:
+            reasons.absent(
+                f"half_life/{name}",
+                "Real numbers of fits are given for replacing at one sample size, where the variance falls.",
+            )
     return responses.GaussianPrediction(
         **head(KIND, request),
         dimension=truth.dimension,
@@ -85,6 +100,9 @@ def _rates(
 ) -> responses.GaussianEigenvalueRates:
     """Of replacement; elsewhere there are none."""
     if not isinstance(request.workflow, Replace):
+        why = "Eigenvalues vanish at a rate only where every model replaces the one before."
+        for name in ("largest", "smallest"):
+            reasons.absent(f"eigenvalue_rates/{name}", why)
         return responses.GaussianEigenvalueRates(largest=None, smallest=None)
     unbiased = request.estimator == "unbiased"
     largest, smallest = lyapunov_exponents(truth, float(schedule.last), unbiased=unbiased)
@@ -138,6 +156,11 @@ class _Rows:
 
         def value(name: str, scale: float = 1.0) -> float | None:
             return reasons.value(scale * getattr(curve, name)[index], field_of(name))
+
+        if np.isnan(curve.log_mean[index]):
+            reasons.absent(
+                "typical_variance", "It is the exponential of log_variance_mean: see the warning there."
+            )
 
         def spread(name: str) -> float | None:
             return reasons.value(sqrt(getattr(curve, name)[index]), field_of(name))

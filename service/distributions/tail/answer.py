@@ -53,6 +53,11 @@ def answer(
     def error(value: float, quantity: str) -> float | None:
         return reasons.value(value if isnan(value) else min(value + floor, 1.0), quantity)
 
+    if prediction.plateau is None:
+        reasons.absent(
+            "plateau", "Every item is learnt in the end: no cut, no memory and no generations bound that."
+        )
+
     laws = zip(curve, prediction.curve_errors, prediction.curve_laws, strict=True)
     points = [
         responses.TailPoint(

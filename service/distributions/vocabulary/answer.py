@@ -43,7 +43,15 @@ def answer(
         )
         for one in prediction.generations
     ]
-    half = prediction.diversity_half_life
+    half, reasons = prediction.diversity_half_life, states.reasons
+    if half == inf:
+        reasons.absent("diversity_half_life", "Diversity never falls to half of what it is at first.")
+    if schedule is None:
+        reasons.absent("samples", "Infinitely many.")
+    if isinf(truth.types):
+        reasons.absent("truth/types", "Infinitely many.")
+    if truth.exponent is None:
+        reasons.absent("truth/exponent", "The vocabulary is a list, not a Zipf law.")
     return responses.VocabularyPrediction(
         **head(KIND, request),
         truth=responses.VocabularyTruth(
@@ -73,11 +81,11 @@ class States:
         """The quantities of one state."""
         return {
             "diversity": self._value(state.diversity),
-            "surviving_types": self._value(state.surviving_types),
+            "surviving_types": self._count("surviving_types", state.surviving_types),
             "missing_mass": self._value(state.missing_mass),
             "entropy": self._value(state.entropy),
             "one_type_left": self._value(state.one_type_left),
-            "founders": self._value(state.founders),
+            "founders": self._count("founders", state.founders),
             "gone": [
                 responses.Gone(
                     rank=rank,
@@ -89,6 +97,11 @@ class States:
                 for (rank, token, p), value, spread in zip(self._asked, state.gone, state.spread, strict=True)
             ],
         }
+
+    def _count(self, name: str, value: float | None) -> float | None:
+        if value is not None and isinf(value):
+            self.reasons.absent(name, "Infinitely many.")
+        return self._value(value)
 
     def _value(self, value: float | None) -> float | None:
         # What is unknown has its caution already; infinitely many types or founders are said to be null.

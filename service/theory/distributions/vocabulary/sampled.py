@@ -1,6 +1,7 @@
 """Plain sampling: every reported generation of a vocabulary in expectation, and how far each number can be trusted."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Final
 
@@ -53,7 +54,7 @@ def predict_sampled(
         limit,
         half,
         _accuracy(training, lineages),
-        _cautions(lineages),
+        _cautions(lineages, last),
     )
 
 
@@ -201,7 +202,16 @@ def _is_exact(training: Replace | FreshReal, models: int) -> bool:
     return max(sizes) <= (ancestors.EXACT_SAMPLES if equal else ancestors.largest_exact(models))
 
 
-def _cautions(lineages: list[Founders]) -> tuple[Caution, ...]:
+def _cautions(lineages: list[Founders], last: Founders) -> tuple[Caution, ...]:
+    """Of the reported models, and of infinitely many generations (``last``) where only there something is missing."""
+    found = _missing(lineages)
+    reported = {one.quantity for one in found}
+    return (*found, *(
+        replace(one, quantity=f"limit/{one.quantity}") for one in _missing([last]) if one.quantity not in reported
+    ))  # fmt: skip
+
+
+def _missing(lineages: list[Founders]) -> tuple[Caution, ...]:
     unlike = [one for one in lineages if _is_known(one) and one.alike(np.ones(1)) is None]
     found: tuple[Caution, ...] = ()
     if unlike:
