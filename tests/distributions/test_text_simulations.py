@@ -75,7 +75,9 @@ def test_a_token_is_followed_by_its_string() -> None:
 
 
 def test_where_there_is_no_formula_it_is_said() -> None:
-    found = vocabulary_result({**VOCABULARY_BODY, "decoding": {"temperature": 0.8}, "replicates": 2})
+    found = vocabulary_result(
+        {**VOCABULARY_BODY, "decoding": {"temperature": 0.8, "top_p": 0.9}, "replicates": 2}
+    )
     assert all(one.prediction is None and one.no_prediction for one in found.measured)
     assert all(one.mean is not None for one in found.measured)
 

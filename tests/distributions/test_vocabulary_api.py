@@ -120,7 +120,7 @@ REFUSED: list[Any] = [
     ({"vocabulary": {"kind": "zipf", "types": None, "exponent": 1.0}}, "/vocabulary"),
     ({"vocabulary": {"kind": "counts", "values": [1, 2], "types": [1]}}, "/vocabulary"),
     ({"vocabulary": {"kind": "counts", "values": [0]}}, "/vocabulary"),
-    ({"decoding": {"temperature": 0.9}}, "/decoding"),
+    ({"decoding": {"temperature": 0.9, "top_k": 50}}, "/decoding"),
     ({"decoding": {"top_p": 0.9}}, "/decoding"),
     ({"decoding": {"top_k": 900}}, "/decoding"),
     ({"decoding": {"top_k": 3}, "workflow": {"kind": "accumulate"}}, "/decoding"),

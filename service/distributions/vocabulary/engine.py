@@ -16,6 +16,7 @@ from service.theory.distributions.vocabulary.decoding import Decoding
 from service.theory.distributions.vocabulary.levels import MAX_LEVELS
 from service.theory.distributions.vocabulary.nucleus import MAX_LISTED, MAX_WORK
 from service.theory.distributions.vocabulary.prediction import Question, predict, predict_plentiful
+from service.theory.distributions.vocabulary.tempered import MAX_STEPS
 from service.theory.errors import Unsupported
 
 POINTS = 31
@@ -23,6 +24,7 @@ MAX_RUNS = 200
 # Seconds of a reported generation, of one after so many changes of the sample size, of a search: rather too many.
 _REPORTED, _CHANGE, SEARCH = 5e-3, 2e-4, 5.0
 _OWN_WAY = 2e-2  # of a reported generation where sizes change: each takes its own way back
+_STEP = 3e-4  # of a generation at a temperature, at most
 _MOVE, _PROBABILITY = (
     1e-4,
     3e-8,
@@ -35,7 +37,8 @@ def seconds_of(request: schemas.VocabularyRequest) -> float:
         return len(models_of(request)) * _REPORTED + _seconds_of_decoding(request)
     changes = min(len(request.samples), MAX_RUNS) if isinstance(request.samples, list) else 1
     reported = _REPORTED if changes == 1 else _OWN_WAY
-    return len(models_of(request)) * (reported + _CHANGE * changes)
+    steps = min(request.generations, MAX_STEPS) if request.decoding.temperature != 1.0 else 0
+    return len(models_of(request)) * (reported + _CHANGE * changes) + _STEP * steps
 
 
 def _seconds_of_decoding(request: schemas.VocabularyRequest) -> float:

@@ -18,6 +18,7 @@ from service.theory.distributions.vocabulary.sampled import (
     truth_state,
     unknown_state,
 )
+from service.theory.distributions.vocabulary.tempered import predict_tempered
 from service.theory.distributions.vocabulary.training import Replace, Training
 from service.theory.errors import Unsupported
 
@@ -41,15 +42,24 @@ def predict(question: Question) -> VocabularyPrediction:
 
     Plain sampling: E H = (1 − Φ) H_0; P(gone) = E (1 − p)^A with A the founders; E surviving types and missing mass
     are its sums over types; entropy by a closure. Top-k on finite samples: the same on the k most frequent types.
+    Temperature on finite samples: the limit of many, while noise takes little off it.
     Raises Unsupported for decodings without a formula, naming what to change.
     """
     if question.decoding.plain:
         return predict_sampled(question.vocabulary, question.training, question.models, question.ranks)
     if question.decoding.temperature == 1.0 and question.decoding.top_p == 1.0:
         return _top_k(question)
+    if question.decoding.top_k is None and question.decoding.top_p == 1.0:
+        return predict_tempered(
+            question.vocabulary,
+            question.training,
+            question.decoding.temperature,
+            question.models,
+            question.ranks,
+        )
     raise Unsupported(
-        "temperature and top_p have no formula for finitely many samples: give samples null for the limit of "
-        "infinitely many, or simulate"
+        "top_p, and temperature with top_k, have no formula for finitely many samples: give samples null for the "
+        "limit of infinitely many, or simulate"
     )
 
 

@@ -206,12 +206,6 @@ def test_top_k_beyond_the_ranks_that_samples_can_tell() -> None:
         predict(question)
 
 
-def test_temperature_on_finite_samples_is_refused() -> None:
-    question = Question(zipf(9, 1.0), Replace(Schedule.constant(100, 6)), Decoding(0.9), np.array([6]))
-    with pytest.raises(Unsupported, match="simulate"):
-        predict(question)
-
-
 def test_few_founders_are_not_answered_with() -> None:
     training = FreshReal(Schedule.constant(10**4, 1), (0.01,), iid=True)
     answer = predict(Question(zipf(100, 1.0), training, PLAIN, np.array([1, 10**5]), (2,)))
