@@ -6,8 +6,9 @@ from typing import Final
 
 from service.errors import InvalidInput
 from service.predictions.engine import work_of
-from service.predictions.schemas import StagesMix
+from service.predictions.schemas import PowerLawSpectrum, StagesMix
 from service.simulation.engine import outcomes
+from service.simulation.spectrum import MAX_DIMENSION
 from service.simulations.grid import expand
 from service.simulations.kinds import Planned
 from service.simulations.predicted import MAX_PREDICTIONS, Predictions
@@ -21,6 +22,7 @@ _FIT_OVERHEAD: Final = 1e6  # of a fit's bookkeeping, in the currency of flops
 
 def planned(request: SimulationRequest, data: Stored | None) -> Planned:
     """Check and predict a simulation; takes seconds at worst, no database. Raises InvalidInput."""
+    _drawable(request)
     grid = expand(request)
     compiled = [compile_point(point, data) for point in grid]
     _storable(request, [len(mix.stages) for _, mix in compiled])
@@ -52,6 +54,16 @@ def expected_seconds(request: SimulationRequest) -> float:
         if axis.pointer == "/training_mix/generations":
             stages = 1 + max(int(value) for value in axis.values)
     return _STAGE_SECONDS * min(prod(len(axis.values) for axis in request.grid) * stages, MAX_PREDICTIONS)
+
+
+def _drawable(request: SimulationRequest) -> None:
+    spectrum = getattr(request.dataset, "spectrum", None)
+    if isinstance(spectrum, PowerLawSpectrum) and spectrum.dimension is None:
+        raise InvalidInput.at(
+            "/dataset/spectrum/dimension", "infinite_dimension",
+            "Infinitely many modes cannot be drawn: state a dimension, at most "
+            f"{MAX_DIMENSION}, and predict with the same one to see what the modes beyond it change.",
+        )  # fmt: skip
 
 
 def _storable(request: SimulationRequest, stages: Sequence[int]) -> None:

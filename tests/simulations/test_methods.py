@@ -231,6 +231,18 @@ def test_what_does_not_go_together_is_refused(changes: dict[str, Any], pointer: 
     assert [error.pointer for error in refused.value.errors] == [pointer]
 
 
+def test_an_endless_data_set_is_told_to_state_a_dimension() -> None:
+    dataset = BODY["dataset"] | {
+        "spectrum": {"kind": "power_law", "dimension": None, "exponent": 1.5},
+        "target": {"kind": "source", "exponent": 0.5},
+    }
+    with pytest.raises(
+        InvalidInput, match=r"Infinitely many modes .* state a dimension, at most 2000,"
+    ) as refused:
+        planned(SimulationRequest.model_validate(BODY | {"dataset": dataset}), None)
+    assert [error.pointer for error in refused.value.errors] == ["/dataset/spectrum/dimension"]
+
+
 @pytest.mark.parametrize(
     "features",
     [
