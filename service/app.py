@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 import service
@@ -29,6 +29,8 @@ from service.uncertainty.routes import router as uncertainty
 from service.web import documentation, health, metrics, problems, workers
 from service.web.aside import Calculator
 from service.web.bodies import BodyLimits
+from service.web.head import Head
+from service.web.parameters import refuse_unknown
 from service.web.requests import RequestFrame
 
 DESCRIPTION = """Predicts model collapse before the compute is spent: exact test errors and corrected
@@ -91,9 +93,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         workers.router,
         health.router,
         metrics.router,
-        documentation.router,
     ):
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(refuse_unknown)])
+    app.include_router(documentation.router)  # a page: links to it carry parameters of others
     documentation.install(app, EXAMPLES)
     problems.install(app)
     app.add_middleware(
@@ -101,6 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         max_bytes=settings.max_body_bytes,
         exceptions={"/v1/datasets": settings.max_upload_bytes},
     )
+    app.add_middleware(Head)
     app.add_middleware(RequestFrame)  # added last: the outermost
     return app
 

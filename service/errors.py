@@ -65,7 +65,7 @@ class Conflict(ServiceError):
 
 
 class IdempotencyConflict(Conflict):
-    """This Idempotency-Key was used with another body."""
+    """This Idempotency-Key was used with another request."""
 
     code = "idempotency_key_reused"
 

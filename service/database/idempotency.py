@@ -44,7 +44,8 @@ async def find(connection: AsyncConnection, scope: str, key: str, body_hash: str
         return None
     if row.body_hash != body_hash:
         raise IdempotencyConflict(
-            "This Idempotency-Key was used with another body: send the same body again, or choose a new key."
+            "This Idempotency-Key was used with another body, or another order: send the same request again, or "
+            "choose a new key."
         )
     resource_id: str | None = row.resource_id
     return resource_id

@@ -8,6 +8,7 @@ from pydantic_core import from_json
 from service.datasets.limits import refuse
 from service.datasets.schemas import FeatureMap, TargetTransform
 from service.errors import FieldError, InvalidInput
+from service.web.bodies import REPEATED_NAME, repeated_name
 from service.web.pointers import input_errors
 
 T = TypeVar("T")
@@ -34,6 +35,8 @@ class JsonField(Generic[T]):
             raise refuse(
                 self.name, "json_invalid", f"it is not valid JSON; send {self.description}"
             ) from None
+        if (twice := repeated_name(text.encode(), value)) is not None:
+            raise InvalidInput.at(f"/{self.name}{twice}", "duplicate_key", REPEATED_NAME)
         try:
             return self._adapter.validate_python(value, strict=True)
         except ValidationError as error:

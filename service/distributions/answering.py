@@ -85,7 +85,7 @@ class Replies:
         else:
             answer = await self._aside.run(seconds, computed, compute, request, *others)
         audit = audit_of(request, answer, self._request_id)
-        record = await self._records.keep(audit, f"distributions/{kind}", self._key)
+        record = await self._records.keep(audit, f"distributions/{kind}", self._key, audit.input_hash)
         self._response.headers["ETag"] = f'"{answer.id}"'
         return answer if record.stored else answer.model_copy(update={"record": record})
 

@@ -56,9 +56,10 @@ class Records:
         self._database = database
         self._writes = GroupedWrites(database, store.save)
 
-    async def keep(self, audit: store.Audit, scope: str, key: str | None) -> Record:
-        """Store an answer; the record says why where it could not be. ``scope``: of the idempotency ``key``.
+    async def keep(self, audit: store.Audit, scope: str, key: str | None, asked: str) -> Record:
+        """Store an answer; the record says why where it could not be.
 
+        ``scope``: of the idempotency ``key``; ``asked``: digest of what the key stands for, body and parameters.
         Raises IdempotencyConflict.
         """
         try:
@@ -66,7 +67,7 @@ class Records:
                 await self._writes.add(audit)
             else:
                 async with self._database.transaction() as connection:
-                    await idempotency.claim(connection, scope, key, audit.input_hash)
+                    await idempotency.claim(connection, scope, key, asked)
                     await idempotency.bind(connection, scope, key, audit.prediction_id)
                     await store.save(connection, [audit])
         except DatabaseUnavailable as error:

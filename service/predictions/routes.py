@@ -53,7 +53,8 @@ async def create_prediction(  # noqa: PLR0917
         answer = (await computed(aside, request, population, terms)).model_dump_json()
         recent.put(name, answer, len(answer))
     audit = store.Audit(name, digest, __version__, request.model_dump_json(), answer, request_id)
-    record = await records.keep(audit, "predictions", idempotency_key)
+    asked = digest if terms else f"{digest} order 0"  # order 1 is what a request without one asks for
+    record = await records.keep(audit, "predictions", idempotency_key, asked)
     if not record.stored:
         found = responses.Prediction.model_validate_json(answer)
         answer = found.model_copy(update={"record": record}).model_dump_json()

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,6 +18,8 @@ from service.web.problems import NOTHING_HERE, from_service_error, is_json
 
 _LONGEST_NAME = 100  # of a parameter, in an error
 MAX_DEPTH = 200  # the JSON parser's own limit
+REPEATED_NAME = "This name stands more than once in its object."
+_CONTAINERS = frozenset((dict, list))
 _DIGITS = bytes(ord("0") if 48 <= byte < 58 else byte | 0x20 for byte in range(256))  # letters in lower case
 
 
@@ -71,6 +74,8 @@ def check_json(body: bytes) -> None:
         raise InvalidInput.at("", "json_invalid", f"The body is not valid JSON: {error}.") from None
     if _may_overflow(body) and (found := _first(value, _overflows)) is not None:
         raise InvalidInput.at(found, "finite_number", "The number is too large.")
+    if (found := repeated_name(body, value)) is not None:
+        raise InvalidInput.at(found, "duplicate_key", REPEATED_NAME)
     if b"\\u0000" in body and (found := _first(value, _has_nul)) is not None:
         raise InvalidInput.at(found, "nul_character", "Text must not contain the NUL character.")
 
@@ -97,6 +102,30 @@ def _overflows(leaf: object) -> bool:
         return isinstance(leaf, int | float) and not math.isfinite(leaf)
     except OverflowError:  # an integer beyond the largest double
         return True
+
+
+def repeated_name(body: bytes, value: Any) -> str | None:
+    """Pointer to a name that stands more than once in its object; ``value``: what the body was parsed to."""
+    if type(value) not in _CONTAINERS or _members(value) >= body.count(b":"):
+        return None  # no member was overwritten; else some colons are text
+    marker = object()
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            found[Counter(name for name, _ in pairs).most_common(1)[0][0]] = marker
+        return found
+
+    return _first(json.loads(body, object_pairs_hook=members), lambda leaf: leaf is marker)
+
+
+def _members(value: Any) -> int:
+    """How many members the objects in an object or list have, all levels together; without what was overwritten."""
+    count, children = (len(value), value.values()) if type(value) is dict else (0, value)
+    for child in children:
+        if type(child) in _CONTAINERS:
+            count += _members(child)
+    return count
 
 
 def _has_nul(leaf: object) -> bool:

@@ -43,6 +43,6 @@ IdempotencyKey = Annotated[
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
         description="A key of the client's choice: the same key and body give the same resource, "
-        "the same key with another body is a 409.",
+        "the same key with another body (or another `order`) is a 409.",
     ),
 ]

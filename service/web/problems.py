@@ -205,7 +205,8 @@ def _methods_at(request: Request) -> set[str]:
     path = request.scope["path"]
     routes = [route for route in iter_route_contexts(request.app.routes) if hasattr(route, "path_regex")]
     at_path = [route for route in routes if route.path_regex.match(path)]
-    return {method for route in at_path for method in route.methods or {"GET", "HEAD"}}
+    methods = {method for route in at_path for method in route.methods or {"GET"}}
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 def _problem_error(entry: InputError) -> ProblemError:

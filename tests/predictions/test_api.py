@@ -97,6 +97,25 @@ async def test_idempotency_key(http: httpx.AsyncClient) -> None:
     assert_problem(other, 409, "idempotency_key_reused")
 
 
+@pytest.mark.parametrize("orders", [("1", "0"), ("0", "1")])
+async def test_an_idempotency_key_stands_for_its_order(
+    http: httpx.AsyncClient, orders: tuple[str, str]
+) -> None:
+    key = {"Idempotency-Key": f"order-{orders[0]}"}
+
+    async def ask(parameters: dict[str, str]) -> httpx.Response:
+        return await http.post("/v1/predictions", json=body(), headers=key, params=parameters)
+
+    first = await ask({"order": orders[0]})
+    assert (await ask({"order": orders[0]})).json() == first.json()
+    assert_problem(await ask({"order": orders[1]}), 409, "idempotency_key_reused")
+    default = await ask({})
+    if orders[0] == "1":
+        assert default.json() == first.json()
+    else:
+        assert_problem(default, 409, "idempotency_key_reused")
+
+
 async def test_many_at_once(http: httpx.AsyncClient) -> None:
     contents = [body(recursive(penalty=0.01 * (1 + i % 4))) for i in range(24)]
     answers = await asyncio.gather(*(predict(http, content) for content in contents))
