@@ -202,6 +202,13 @@ def answer(
     real_only = prediction.real_only
     if real_only is None:
         warnings.add("no_real_samples", "The last stage has no real samples.", "/baselines/real_only")
+    elif prediction.asymptotic_real_only and isfinite(real_only.total):
+        warnings.add(
+            "asymptotic",
+            "The real samples alone are so close to their interpolation threshold that their error has no finite-size "
+            "correction: this baseline is asymptotic.",
+            "/baselines/real_only",
+        )
     return responses.Prediction(
         id=prediction_id,
         engine_version=__version__,

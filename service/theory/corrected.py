@@ -12,14 +12,19 @@ from math import inf
 import numpy as np
 
 from service.theory.chain import Chain, label_indices
+from service.theory.corrected_errors import Answer, Errors, features_to_spare, lost_in_features
 from service.theory.errors import NotConverged, Unsupported
-from service.theory.finite_size import Contributions, contributions
+from service.theory.finite_size import contributions
 from service.theory.matrices import finite_size as matrices
 from service.theory.matrices.response import MatrixResponse, StageSolver
 from service.theory.mixes.prediction import mixed_prediction
 from service.theory.mixes.scenarios import is_mixed
-from service.theory.model import Array, Population, Stage, TrainingMix
-from service.theory.plain_correction import NEGLIGIBLE, NotSmall, added, continued, left_over
+from service.theory.model import Population, Stage, TrainingMix
+from service.theory.plain_correction import (
+    LARGEST,
+    NotSmall,
+    left_over,
+)
 from service.theory.plain_prediction import is_plain, plain_prediction
 from service.theory.response import Regime, Response
 from service.theory.results import Baseline, Best, Decomposition, Prediction, SourceNoise, assemble
@@ -33,8 +38,6 @@ from service.theory.stages import (
     solve_all,
 )
 
-Answer = Response | MatrixResponse
-
 _LEAST_MODES = 500  # a stage takes its time however few modes there are
 MAX_WORK = 20_000_000  # modes × Σ over stages of (sources + 1)³: beyond it a correction would take seconds
 _ASYMPTOTIC = 1.2  # of the correction: covers the asymptotic error of 19 in 20 mixes (docs/finite-size.md)
@@ -45,7 +48,10 @@ def corrected(population: Population, prediction: Prediction) -> Prediction:
     try:
         return _Corrector(population, prediction.mix).apply(prediction)
     except (NotSmall, NotConverged, Unsupported, np.linalg.LinAlgError):
-        return prediction
+        hidden = _hidden_by_features(population, prediction)
+        return replace(
+            prediction, expected_relative_error=min(prediction.expected_relative_error + hidden, 1.0)
+        )
 
 
 def correctable(population: Population, mix: TrainingMix) -> bool:
@@ -67,64 +73,21 @@ def with_expected_error(population: Population, prediction: Prediction) -> Predi
     if full is None or full.order == 0:
         full = corrected(population, prediction)
     if full.moved is None:
-        return prediction
+        return replace(prediction, expected_relative_error=full.expected_relative_error)
     expected = _ASYMPTOTIC * full.moved + full.expected_relative_error
     return replace(prediction, expected_relative_error=min(expected, 1.0))
 
 
-@dataclass(frozen=True, eq=False)
-class _Errors:
-    """What a final error consists of.
-
-    ``truth``: what is not learned; ``noise[f][s]``: its derivative by the noise variance of source s of stage f;
-    ``shift``: of all shifts together; ``moved``: see Prediction.
-    """
-
-    truth: float
-    noise: list[Array]
-    shift: float
-    moved: float
-
-    @staticmethod
-    def of(stages: Sequence[Stage], found: Contributions) -> "_Errors":
-        """To order 1. Raises NotSmall."""
-        variances = [[source.noise_variance for source in stage.sources] for stage in stages]
-        shift = sum((parts.sum(axis=1) for parts in found.shift), np.zeros(2))
-        noise = sum((part @ v for part, v in zip(found.noise, variances, strict=True)), np.zeros(2))
-        total = float(found.truth[0] + shift[0] + noise[0])
-        least = NEGLIGIBLE * total
-        moved = abs(found.truth[1]) + abs(shift[1])
-        moved += sum(abs(part[1]) @ v for part, v in zip(found.noise, variances, strict=True))
-
-        def by_noise(part: Array, variance: list[float]) -> Array:
-            return np.array([
-                continued(value, correction, least / s2 if s2 else inf)
-                for value, correction, s2 in zip(*part.tolist(), variance, strict=True)
-            ])  # fmt: skip
-
-        return _Errors(
-            added(float(found.truth[0]), float(found.truth[1]), least),
-            [by_noise(part, v) for part, v in zip(found.noise, variances, strict=True)],
-            added(float(shift[0]), float(shift[1]), least),
-            float(moved) / total if total > 0 else 0.0,
-        )
-
-    def variance(self, noise: float) -> float:
-        """Of a single fit to labels of this noise."""
-        return noise * float(self.noise[-1].sum())
-
-    def total(self, stages: tuple[Stage, ...]) -> float:
-        """The test error."""
-        variances = ([source.noise_variance for source in stage.sources] for stage in stages)
-        return self.truth + self.shift + sum(float(p @ v) for p, v in zip(self.noise, variances, strict=True))
-
-
 @dataclass(frozen=True)
 class _Point:
-    """The mix at a penalty; ``moved``: see Prediction; ``room``, ``closeness``: see left_over."""
+    """The mix at a penalty.
+
+    ``moved``: see Prediction; ``hidden``: see Errors; ``room``, ``closeness``: see left_over.
+    """
 
     error: Decomposition
     moved: float
+    hidden: float
     room: float
     closeness: float
 
@@ -160,6 +123,10 @@ class _Corrector:
         points = self.at(penalties, clean)
         given, at_best = points[0], points[1].error
         error, optimum = given.error, clean[2]
+        try:
+            real_only = found.real_only and self.real_only(found.real_only, chosen.penalty)
+        except NotSmall:
+            real_only = found.real_only
         cost = max(points[2].error.total - at_best.total, 0.0) if len(points) == 3 else inf
         return replace(
             found,
@@ -168,19 +135,20 @@ class _Corrector:
                 found.clean.samples, error.bias + error.variance, error.bias, error.variance,
                 Best(clean_best, optimum.truth + optimum.variance(self.real_noise)),
             ),
-            real_only=None if found.real_only is None else self.real_only(found.real_only, chosen.penalty),
+            real_only=real_only,
+            asymptotic_real_only=real_only is not None and real_only is found.real_only,
             regularization=replace(
                 chosen,
                 recommended=Best(best, at_best.total),
                 at_recommended=at_best,
                 cost_of_clean_choice=cost,
             ),
-            expected_relative_error=left_over(given.moved, given.room, given.closeness),
+            expected_relative_error=min(left_over(given.moved, given.room, given.closeness) + given.hidden, 1.0),
             moved=given.moved,
             order=1,
         )  # fmt: skip
 
-    def at(self, penalties: Sequence[float], clean: Sequence[_Errors]) -> list[_Point]:
+    def at(self, penalties: Sequence[float], clean: Sequence[Errors]) -> list[_Point]:
         """The mix at penalties of its last stage; ``clean``: the same with all samples real."""
         last = self._solved(self.final, penalties, matrices=self.matrices)
         noise = np.array([source.noise_variance for source in self.final.sources])
@@ -199,9 +167,9 @@ class _Corrector:
             )  # fmt: skip
             fits = list(zip(self.stages, (*self.earlier, response), strict=True))
             room, closeness = min(_room(*fit) for fit in fits), max(_crowding(*fit) for fit in fits)
-            if room < 1:
+            if room < 1 or found.moved > LARGEST:
                 raise NotSmall
-            points.append(_Point(error, found.moved, room, closeness))
+            points.append(_Point(error, found.moved, found.hidden, room, closeness))
         return points
 
     def _solved(self, stage: Stage, penalties: Sequence[float], *, matrices: bool) -> list[Answer]:
@@ -211,21 +179,24 @@ class _Corrector:
 
     def errors(
         self, stages: tuple[Stage, ...], earlier: Sequence[Answer], last: Sequence[Answer]
-    ) -> list[_Errors]:
+    ) -> list[Errors]:
         """Of any stages. Raises NotSmall, at an interpolation threshold too."""
         if any(response.regime is Regime.THRESHOLD for response in (*earlier, *last)):
             raise NotSmall
         if any(isinstance(response, MatrixResponse) for response in last):
             return [
-                _Errors.of(
-                    stages, matrices.contributions(self.population, stages, _matrices((*earlier, one)))
+                Errors.of(
+                    self.population, stages, chain, matrices.contributions(self.population, stages, chain)
                 )
-                for one in last
+                for chain in (_matrices((*earlier, one)) for one in last)
             ]
         chain = Chain(self.population, stages, (*_modes(earlier), *_modes(last[:1])), label_indices(stages))
-        return [_Errors.of(stages, found) for found in contributions(chain, _modes(last))]
+        return [
+            Errors.of(self.population, stages, (*earlier, one), found)
+            for one, found in zip(last, contributions(chain, _modes(last)), strict=True)
+        ]
 
-    def clean(self, penalties: Sequence[float]) -> list[_Errors]:
+    def clean(self, penalties: Sequence[float]) -> list[Errors]:
         """The last stage with all its samples real."""
         stage = clean_stage(self.population, self.final)
         return self.errors((stage,), (), [solve(self.population, stage, penalty) for penalty in penalties])
@@ -266,3 +237,17 @@ def _crowding(stage: Stage, response: Answer) -> float:
         room = response.samples_to_spare
         return (1.0 - response.openness) / room if room > 0 else inf
     return crowding(stage, response)
+
+
+def _hidden_by_features(population: Population, prediction: Prediction) -> float:
+    """What of an asymptotic error samples to spare do not show, as a share of it; later stages keep it all."""
+    total, mix = prediction.test_error.total, prediction.mix
+    if mix.has_matrices or not 0 < total < inf or all(stage.width is None for stage in mix.stages):
+        return 0.0
+    power, hidden = population.weight * population.target_power, 0.0
+    for stage, response in zip(mix.stages, solve_all(population, mix.stages), strict=True):
+        if stage.width is not None:
+            room = features_to_spare(population, stage.width, response)
+            lost = power @ (response.unlearned * (1.0 - response.unlearned))
+            hidden += lost_in_features(stage.width, room) * float(lost)
+    return hidden / total

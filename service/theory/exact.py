@@ -1,5 +1,7 @@
 """Test errors that are exact at every size, for Gaussian features: fits without penalty.
 
+Random features, as many as modes or more, change nothing about least squares.
+
 A fit of T rows without penalty is least squares where T >= d + 2 (d: modes with variance), for any covariance; with a
 flat spectrum and T <= d − 2 it projects on T random directions. With whitened coordinates both are invariant under
 rotation, so a chain of them is determined by traces of E[e_u e_v] alone, e_u the error of model u:
@@ -86,7 +88,7 @@ def refined(population: Population, prediction: Prediction) -> Prediction | None
     if (
         prediction.mix.keeps_data
         or prediction.mix.has_matrices
-        or any(s.penalty != 0 or s.passes or s.width is not None for s in stages)
+        or any(s.penalty != 0 or s.passes for s in stages)
     ):
         return None
     labels = label_indices(stages)
@@ -94,7 +96,8 @@ def refined(population: Population, prediction: Prediction) -> Prediction | None
     fits = []
     for stage, label in zip(stages, labels, strict=True):
         key = tuple(
-            (s.samples, s.weight, s.eigenvalues is None, v) for s, v in zip(stage.sources, label, strict=True)
+            (s.samples, s.weight, s.eigenvalues is None, v, stage.width)
+            for s, v in zip(stage.sources, label, strict=True)
         )
         if key not in known:
             known[key] = _fit(population, stage, label)
@@ -120,7 +123,7 @@ def refined(population: Population, prediction: Prediction) -> Prediction | None
         prediction,
         test_error=error,
         clean=clean,
-        real_only=_real_only(population, prediction.real_only, real),
+        real_only=_real_only(population, prediction.real_only, real, final.width),
         regularization=found,
         expected_relative_error=0.0,
         method=Method.EXACT,
@@ -154,6 +157,8 @@ def _fit(population: Population, stage: Stage, labels: tuple[int, ...]) -> _Fit 
     if len({stage.sources[s].weight for s in used}) > 1:
         return None
     T, d = sum(stage.sources[s].samples for s in used), population.rank
+    if not _as_without(stage.width, T, d):
+        return None
     nu = unpenalized_variance(population, T)
     if nu is None or (nu == float("inf") and not all(stage.sources[s].noise_variance > 0 for s in used)):
         return None
@@ -178,8 +183,20 @@ def _clean(population: Population, samples: float, noise: float) -> tuple[float,
     return bias, noise * nu if noise > 0 else 0.0
 
 
-def _real_only(population: Population, baseline: Baseline | None, real: list[Source]) -> Baseline | None:
+def _as_without(width: float | None, samples: float, rank: float) -> bool:
+    """Whether a fit is what it is without random features: as many as modes span them all, and least squares is one.
+
+    Of several interpolating models random features choose another one.
+    """
+    return width is None or samples == 0 or (width >= rank and samples >= rank)
+
+
+def _real_only(
+    population: Population, baseline: Baseline | None, real: list[Source], width: float | None
+) -> Baseline | None:
     if baseline is None or any(source.eigenvalues is not None for source in real):
+        return baseline
+    if not _as_without(width, baseline.samples, population.rank):
         return baseline
     parts = _clean(population, baseline.samples, real[0].noise_variance)
     alike = len({(source.weight, source.noise_variance) for source in real}) == 1 and real[0].weight > 0

@@ -32,15 +32,17 @@ _W = -1  # index of the truth among the directions that a stage's mean is a comb
 
 @dataclass(frozen=True, eq=False)
 class Contributions:
-    """Where the final test error comes from, each to order 0 and 1: arrays of shape (2,), value and correction.
+    """Where the final test error comes from, each to order 0 and 1: value and correction.
 
-    ``truth``: what is not learned of the target; ``noise[f][s]``: the label noise of source s of stage f;
-    ``shift[f][s]``: the shift of its labels.
+    ``truth``: what is not learned of the target, by the stage that does not, shape (stages, 2); ``noise[f][s]``: the
+    label noise of source s of stage f; ``shift[f][s]``: the shift of its labels. ``lost``: what a stage would not learn
+    if a fit learned a mode wholly or not at all (U in place of U²), more than which it cannot be, shape (stages,).
     """
 
     truth: Array
     noise: list[Array]  # one per stage, shape (2, sources)
     shift: list[Array]
+    lost: Array
 
 
 def contributions(chain: Chain, last: Sequence[Response]) -> list[Contributions]:
@@ -50,7 +52,7 @@ def contributions(chain: Chain, last: Sequence[Response]) -> list[Contributions]
     Cost: O(stages × sources³ × modes) each.
     """
     final, points = len(chain.stages) - 1, len(last)
-    truth = np.zeros((points, 2))
+    truth, lost = np.zeros((points, len(chain.stages), 2)), np.zeros((points, len(chain.stages)))
     noise = [np.zeros((points, 2, len(stage.sources))) for stage in chain.stages]
     shift = [np.zeros((points, 2, len(stage.sources))) for stage in chain.stages]
     # weights of E[e_f e_u] in the final error, (points, orders, modes), for stages f not yet passed, by u <= f or TRUTH
@@ -58,10 +60,10 @@ def contributions(chain: Chain, last: Sequence[Response]) -> list[Contributions]
     expansions: dict[int, Expansion] = {}
     power = chain.population.target_power
 
-    def add(u: int, v: int, weights: Array) -> None:
-        """Weights of E[e_u e_v], of E[e_u w] where one is the truth, of E[w²] where both are."""
+    def add(f: int, u: int, v: int, weights: Array) -> None:
+        """Stage f's weights of E[e_u e_v], of E[e_u w] where one is the truth, of E[w²] where both are."""
         if u == v == TRUTH:
-            truth[:] += weights @ power
+            truth[:, f] += weights @ power
             return
         kept = pending.setdefault(max(u, v), {})
         kept[min(u, v)] = kept[min(u, v)] + weights if min(u, v) in kept else weights
@@ -78,9 +80,10 @@ def contributions(chain: Chain, last: Sequence[Response]) -> list[Contributions]
                 shift[f][..., s] += back.square[:, :, s, s] @ source.labels.power
         for s, u in named(f).items():
             for t, v in named(f).items():
-                add(u, v, back.square[:, :, s, t])
+                add(f, u, v, back.square[:, :, s, t])
 
     weight = chain.population.weight
+    lost[:, final] = [response.unlearned @ (weight * power) for response in last]
     backs = [
         Expansion.of(chain, chain.stages[final], response).back(
             np.stack([weight, np.zeros_like(weight)])[None]
@@ -100,15 +103,16 @@ def contributions(chain: Chain, last: Sequence[Response]) -> list[Contributions]
         if expansion is None:
             expansion = expansions[id(response)] = Expansion.of(chain, chain.stages[f], response)
         if f in wanted:
+            lost[:, f] = wanted[f][:, 0] @ (response.unlearned * power)
             passed(f, expansion.back(wanted[f]))
         for u, weights in wanted.items():
             if u != f:
                 for s, v in named(f).items():
                     handed = expansion.mean[s] * weights
                     handed[:, 1] += expansion.mean_correction[s] * weights[:, 0]
-                    add(u, v, handed)
+                    add(f, u, v, handed)
     return [
-        Contributions(truth[i], [part[i] for part in noise], [part[i] for part in shift])
+        Contributions(truth[i], [part[i] for part in noise], [part[i] for part in shift], lost[i])
         for i in range(points)
     ]
 

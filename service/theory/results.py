@@ -143,7 +143,8 @@ class Prediction:
     ``openness``: the least over the stages that are fitted, see Response.openness; ``expected_relative_error``: of the
     total, for Gaussian features; ``method``: of the test error, the other values being deterministic equivalents;
     ``order``: of those, 0 for asymptotic errors, 1 with their finite-size correction;
-    ``moved``: sum of the absolute corrections of the total's contributions, as a share of it.
+    ``moved``: sum of the absolute corrections of the total's contributions, as a share of it;
+    ``asymptotic_real_only``: whether that baseline alone is of order 0, its correction not being small.
     """
 
     mix: TrainingMix
@@ -159,3 +160,4 @@ class Prediction:
     method: Method = Method.EQUIVALENT
     order: Literal[0, 1] = 0
     moved: float | None = None
+    asymptotic_real_only: bool = False

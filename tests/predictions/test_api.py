@@ -148,6 +148,18 @@ async def test_every_null_has_its_reason(http: httpx.AsyncClient) -> None:
             assert named or pointer in ("/validity", "/record", "/stages"), (mix, pointer, reasons)
 
 
+async def test_a_baseline_that_is_asymptotic_says_so(http: httpx.AsyncClient) -> None:
+    mix = {
+        "kind": "mixture", "real": {"samples": 61}, "penalty": 1e-9,
+        "synthetic": [{"samples": 200, "quality": {"kind": "shift", "squared_norm": 0.3}}],
+    }  # fmt: skip
+    for samples, warned in ((61, True), (150, False)):
+        validity = (await predict(http, body({**mix, "real": {"samples": samples}})))["validity"]
+        found = [(w["code"], w["pointer"]) for w in validity["warnings"]]
+        assert validity["order"] == 1
+        assert (("asymptotic", "/baselines/real_only") in found) == warned
+
+
 async def test_no_field_is_missing_and_the_parts_add_up(http: httpx.AsyncClient) -> None:
     answer = await predict(http, body())
     assert set(answer) == {

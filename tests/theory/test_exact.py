@@ -58,6 +58,32 @@ def agrees(population: Population, mix: TrainingMix, runs: int, seed: int) -> No
     assert error < 0.02 * total  # or the comparison would say nothing
 
 
+@pytest.mark.parametrize("widths", [(9.0, 7.0), (7.0, 50.0), (8.0, None)])
+def test_random_features_that_span_all_modes_change_nothing(widths: tuple[float, float | None]) -> None:
+    """Least squares on P x, P of full rank, is least squares on x; simulated with features of its own."""
+    population, T, noise = power_law(7, 1.4, 0.3), (20, 16), (0.3, 0.5)
+    stages = [
+        Stage("g", (Source("r", REAL, T[0], noise[0]),), 0.0, widths[0]),
+        Stage("final", (Source("g", "g", T[1], noise[1]),), 0.0, widths[1]),
+    ]
+    found = exact(population, TrainingMix(tuple(stages)))
+    closed = sum(s2 * 7 / (t - 8) for t, s2 in zip(T, noise, strict=True))
+    assert math.isclose(found.test_error.total, closed, rel_tol=1e-13)
+    rng, runs, errors = np.random.default_rng(1), 3000, []
+    root = np.sqrt(population.eigenvalues)
+    for _ in range(runs):
+        error = np.zeros(7)  # of the model: labels are what it says, or what the truth says, and noise
+        for width, rows, s2 in zip(widths, T, noise, strict=True):
+            X = rng.normal(size=(rows, 7)) * root
+            P = np.eye(7) if width is None else rng.normal(size=(int(width), 7))
+            v = np.linalg.lstsq(X @ P.T, X @ error + math.sqrt(s2) * rng.normal(size=rows), rcond=1e-12)[0]
+            error = P.T @ v
+        errors.append(error**2 @ population.eigenvalues)
+    mean, se = float(np.mean(errors)), float(np.std(errors)) / math.sqrt(runs)
+    assert abs(mean - found.test_error.total) < 4 * se
+    assert se < 0.03 * mean
+
+
 @pytest.mark.parametrize("n", [0, 1, 4])
 @pytest.mark.parametrize("population", [isotropic(7, 0.3), power_law(7, 1.4, 0.3)], ids=["flat", "power"])
 def test_chain_of_least_squares(n: int, population: Population) -> None:
@@ -170,6 +196,22 @@ def test_what_is_not_exact_is_not_called_so(mix: TrainingMix) -> None:
     found = predict(power_law(7, 1.4, 0.3), mix, order=1)
     assert found.method is Method.EQUIVALENT
     assert found.expected_relative_error > 0
+
+
+def test_what_random_features_decide_is_not_called_exact() -> None:
+    """Fewer than modes, or more where they choose among interpolating models."""
+    for samples, width in ((20.0, 6.0), (5.0, 9.0), (6.0, 9.0)):
+        mix = TrainingMix((Stage("f", (Source("r", REAL, samples, 0.3),), 0.0, width),))
+        assert predict(isotropic(7, 0.3), mix, order=1).method is Method.EQUIVALENT
+    few = Source("r", REAL, 4.0, 0.3), Source("s", Shift(np.full(1, 0.1)), 30.0, 0.3)
+    mix = TrainingMix((Stage("f", few, 0.0, 9.0),))
+    population = isotropic(7, 0.3)
+    found = exact(population, mix)
+    plain = exact(population, TrainingMix((Stage("f", few, 0.0),)))
+    assert found.test_error.total == plain.test_error.total
+    assert found.real_only is not None
+    assert plain.real_only is not None
+    assert found.real_only.bias != plain.real_only.bias
 
 
 def test_weights_are_not_called_exact() -> None:

@@ -29,7 +29,7 @@ def found(population: Population, mix: TrainingMix) -> Contributions:
 
 def total(mix: TrainingMix, parts: Contributions) -> Array:
     """The error to order 0, and its correction."""
-    value = parts.truth.copy()
+    value = parts.truth.sum(axis=0)
     for stage, noise, shift in zip(mix.stages, parts.noise, parts.shift, strict=True):
         value += noise @ [source.noise_variance for source in stage.sources] + shift.sum(axis=1)
     return value
@@ -136,7 +136,7 @@ def test_one_mode_to_second_order(penalty: float) -> None:
     for samples in (200, 400, 800):
         parts = found(population, one(samples, penalty))
         exact = np.array(scalar_ridge(samples, penalty))
-        value = np.array([parts.truth, parts.noise[0][:, 0]])
+        value = np.array([parts.truth[0], parts.noise[0][:, 0]])
         assert np.all(np.abs(value.sum(axis=1) / exact - 1) < 0.2 * np.abs(value[:, 0] / exact - 1))
         left.append(value.sum(axis=1) / exact - 1)
     for first, second in itertools.pairwise(left):
@@ -265,5 +265,61 @@ def test_the_expected_error_covers_what_is_left_near_the_threshold(
         prediction = with_expected_error(population, predict(population, mix)) if order == 0 else None
         prediction = prediction or predict(population, mix, order=1)
         error = abs(prediction.test_error.total / mean - 1)
+        assert error <= prediction.expected_relative_error + 3 * standard_error / mean
+        assert prediction.expected_relative_error < 0.5
+
+
+def bottleneck(d: int, width: float, penalty: float) -> tuple[Population, TrainingMix]:
+    """A generator with hardly more random features than modes: what it does not learn of the target is little, and
+    its correction is as large."""
+    generator = Stage("g", (Source("r", REAL, 4 * d, 0.25),), penalty, width)
+    final = Stage("f", (Source("g", "g", 3 * d, 0.25),), 0.05)
+    return Population(np.ones(d), np.ones(d), np.full(d, 1 / d), 0.25), TrainingMix((generator, final))
+
+
+@pytest.mark.parametrize(("d", "width", "penalty"), [(10, 11, 0.004), (12, 13, 0.002)])
+def test_a_small_part_may_have_a_large_correction(d: int, width: float, penalty: float) -> None:
+    population, mix = bottleneck(d, width, penalty)
+    value, correction = found(population, mix).truth[0]
+    assert abs(correction) > 0.6 * value
+    one, zero = predict(population, mix, order=1), predict(population, mix)
+    assert one.order == 1
+    mean, standard_error = average_error(population, mix, 1500, 3)
+    errors = [abs(prediction.test_error.total - mean) for prediction in (one, zero)]
+    assert errors[1] > 4 * standard_error
+    assert errors[0] < errors[1] - 3 * standard_error
+    assert errors[0] <= one.expected_relative_error * mean + 3 * standard_error
+    assert one.expected_relative_error < with_expected_error(population, zero).expected_relative_error
+
+
+def test_a_baseline_next_to_its_threshold_costs_the_others_nothing() -> None:
+    """Real samples hardly more than modes, beside many others: only the error of the real ones alone is asymptotic."""
+    shift = Shift(np.full(D, 0.05))
+    mix = TrainingMix((
+        Stage("final", (Source("r", REAL, D + 1, 0.4), Source("s", shift, 3 * D, 0.4, 0.5)), 1e-5),
+    ))  # fmt: skip
+    one, zero = predict(POPULATION, mix, order=1), predict(POPULATION, mix)
+    assert (one.order, one.asymptotic_real_only) == (1, True)
+    assert one.real_only == zero.real_only
+    mean, standard_error = average_error(POPULATION, mix, 1500, 2)
+    assert abs(zero.test_error.total - mean) > 6 * standard_error
+    allowed = one.expected_relative_error * mean + 3 * standard_error
+    assert abs(one.test_error.total - mean) <= allowed
+    roomy = dataclasses.replace(mix.stages[0], penalty=0.1)
+    assert not predict(POPULATION, TrainingMix((roomy,)), order=1).asymptotic_real_only
+
+
+@pytest.mark.parametrize("penalty", [1e-5, 1e-3])
+def test_as_many_random_features_as_modes_next_to_no_penalty(penalty: float) -> None:
+    """What is lost with single modes has no expansion: the asymptotic error stands, and says how far off it may be."""
+    population, (generator, _) = bottleneck(10, 10, penalty)[0], bottleneck(10, 10, penalty)[1].stages
+    mix = TrainingMix((generator,))
+    one, zero = predict(population, mix, order=1), with_expected_error(population, predict(population, mix))
+    assert one.order == 0
+    assert one.test_error == zero.test_error
+    mean, standard_error = average_error(population, mix, 1500, 4)
+    error = abs(one.test_error.total / mean - 1)
+    assert error > 0.04
+    for prediction in (one, zero):
         assert error <= prediction.expected_relative_error + 3 * standard_error / mean
         assert prediction.expected_relative_error < 0.5

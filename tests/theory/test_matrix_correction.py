@@ -114,7 +114,7 @@ def test_fifty_digits_with_the_labels_as_a_coordinate() -> None:
         Source("s", Shift(power), samples[1], noise[1], weights[1], None, C[1]),
     )
     given = found(one, TrainingMix((Stage("f", sources, penalty),)))
-    correction = given.truth[1] + given.shift[0][1].sum() + given.noise[0][1] @ noise
+    correction = given.truth[0, 1] + given.shift[0][1].sum() + given.noise[0][1] @ noise
     assert math.isclose(correction, expected, rel_tol=1e-11)
 
 

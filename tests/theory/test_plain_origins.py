@@ -58,7 +58,7 @@ def test_every_origin_as_by_the_general_expansion(seed: int) -> None:
     runs = [(1, fits(population, s.sources[0].samples, [float(s.penalty)])) for s in stages[:-1]]
     found = plain_origins(population, runs, fits(population, stages[-1].sources[0].samples, penalties))
     for i, general in enumerate(contributions(chain, last)):
-        assert found.truth[:, i] == pytest.approx(general.truth, rel=1e-9)
+        assert found.truth[:, i] == pytest.approx(general.truth.sum(axis=0), rel=1e-9)
         assert found.noise[:, i] == pytest.approx(general.noise[-1][:, 0], rel=1e-9)
         for k in range(len(runs)):
             assert found.past[:, i, k] == pytest.approx(general.noise[k][:, 0], rel=1e-9)

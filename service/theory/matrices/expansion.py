@@ -147,6 +147,11 @@ class Expansion:
             return -self.response.point.kappa * _by(self.response.Q, self.carrier)
         return self.response.learned(direction)
 
+    def lost(self, weights: Pair) -> float:
+        """See finite_size.Contributions, from the weights of E[e e'] of the stage's model."""
+        assert weights[0] is not None
+        return -float(np.vdot(self.carrier, _by(weights[0], self.mean(self.truth))))
+
     def _own(self, field: int, direction: int) -> Array | None:
         """What a field's label is in a direction, beside the mean."""
         if field == self.count:

@@ -50,17 +50,17 @@ def contributions(
     carrier = (
         np.diag(np.sqrt(population.target_power)) if population.target is None else population.target[:, None]
     )
-    truth = np.zeros(2)
+    truth, lost = np.zeros((len(stages), 2)), np.zeros(len(stages))
     noise = [np.zeros((2, len(stage.sources))) for stage in stages]
     shift = [np.zeros((2, len(stage.sources))) for stage in stages]
     # weights of E[e_f e_u'] for stages f not yet passed, by u <= f or TRUTH
     pending: dict[int, dict[int, Pair]] = {final: {final: (population.eigenvalues, None)}}
     expansions: dict[int, Expansion] = {}
 
-    def add(u: int, v: int, pair: tuple[Moment, Moment]) -> None:
-        """Weights of E[e_u e_v'], kept under the later of both; of the carrier's components where one is the truth."""
+    def add(f: int, u: int, v: int, pair: tuple[Moment, Moment]) -> None:
+        """Stage f's weights of E[e_u e_v'], kept under the later of both; of the carrier's components for the truth."""
         if u == v == TRUTH:
-            truth[:] += [0.0 if one is None else float(one.trace()) for one in pair]
+            truth[f] += [0.0 if one is None else float(one.trace()) for one in pair]
             return
         if u < v:
             u, v, pair = v, u, tuple(None if one is None else one.T for one in pair)  # type: ignore[assignment]
@@ -82,6 +82,7 @@ def contributions(
         if own is not None:
             back = expansion.back(own, [*named, *shifted])
             noise[f] += back.noise
+            lost[f] = expansion.lost(own)
             for s in shifted:
                 labels = sources[s].labels
                 assert isinstance(labels, Shift)
@@ -89,14 +90,14 @@ def contributions(
             for s, u in named.items():
                 for t, v in named.items():
                     if u == v == TRUTH:
-                        truth += back.diagonal(s).sum(axis=1)
+                        truth[f] += back.diagonal(s).sum(axis=1)
                     else:
-                        add(u, v, back.square(s, t))
+                        add(f, u, v, back.square(s, t))
         for u, (value, correction) in wanted.items():
             for s, v in named.items():
                 mean = expansion.mean(s)
                 assert value is not None
                 more = expansion.mean_correction(s).T @ value
                 second = more if correction is None else mean.T @ correction + more
-                add(v, u, (mean.T @ value, second))
-    return Contributions(truth, noise, shift)
+                add(f, v, u, (mean.T @ value, second))
+    return Contributions(truth, noise, shift, lost)
