@@ -90,7 +90,7 @@ def replicates_per_second() -> None:
     for name, mix in process.items():
         loop = least(lambda mix=mix: sklearn_loop(people, mix, 0), 5)  # type: ignore[misc]
         ours = []
-        for features, count in ((Gaussian(), 1), (Bartlett(), 40)):
+        for features, count in ((Gaussian(), 1), (Bartlett(), 48)):
             problem = SpectrumProblem(people, features)
             run = Process.fresh(people, mix)
             simulate(problem, [run], 0, 0, 1)

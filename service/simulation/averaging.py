@@ -12,7 +12,7 @@ import numpy as np
 
 from service.simulation.plan import Plan
 from service.simulation.problem import Burden, LabelResponse, Problem, Streams
-from service.simulation.replicate import Replicate
+from service.simulation.replicate import Replicate, run
 from service.theory.model import Array
 
 
@@ -20,7 +20,7 @@ def averaged(problem: Problem[Any], planned: Plan, streams: Streams) -> list[flo
     """The expected parts of every outcome given the designs, in the order of ``PARTS``."""
     means = Replicate(problem, planned, streams, noisy=False)
     moments = _Moments(problem, planned)
-    for task, solver in means.run():
+    for task, (solver,) in run([means]):
         system = planned.systems[task.system]
         drawn = [means.drawn[design] for design in system.designs]
         for design, features in zip(system.designs, drawn, strict=True):

@@ -15,6 +15,12 @@ from service.theory.model import OPTIMAL, Array
 MAX_KEPT: Final = 60e6
 """Numbers of designs (their rows or Gram matrices) that are needed at one time, at most: 480 MB."""
 
+AT_ONCE: Final = 16
+"""Replicates side by side, at most: twice as many are no faster."""
+
+KEPT_AT_ONCE: Final = 1.5e6
+"""Numbers kept of all of them, about: 12 MB."""
+
 
 def outcomes(processes: Sequence[Process]) -> int:
     """Rows that ``simulate`` returns: a stage's parts, for every stage of every process."""
@@ -34,7 +40,7 @@ def check(problem: Problem[Any], processes: Sequence[Process], *, average_noise:
             if stage.penalty == OPTIMAL:
                 raise UnsupportedError(f"stage {stage.name!r} needs a number as its penalty")
             problem.check(stage)
-    planned = plan(processes)
+    planned = plan(processes, whole=average_noise)
     if (kept := _most_kept(problem, planned, average_noise=average_noise)) > MAX_KEPT:
         raise UnsupportedError(
             f"the designs that are needed at one time take {kept:.2g} numbers; at most {MAX_KEPT:.2g}: "
@@ -82,19 +88,32 @@ def simulate(  # noqa: PLR0917 (the pieces of a shard, always passed together)
     check(problem, processes, average_noise=average_noise)
     planned = plan(processes, whole=average_noise)
     values = np.empty((len(PARTS) * len(planned.outcomes), last - first))
-    for replicate in range(first, last):
-        streams = Streams(seed, replicate)
-        one = averaged if average_noise else measured
-        values[:, replicate - first] = one(problem, planned, streams)
-        on_replicate(replicate)
+    at_once = 1 if average_noise else _at_once(problem, planned)
+    for start in range(first, last, at_once):
+        numbers = range(start, min(start + at_once, last))
+        streams = [Streams(seed, replicate) for replicate in numbers]
+        found = (
+            [averaged(problem, planned, *streams)] if average_noise else measured(problem, planned, streams)
+        )
+        values[:, start - first : numbers.stop - first] = np.transpose(found)
+        for replicate in numbers:
+            on_replicate(replicate)
     return values
+
+
+def _at_once(problem: Problem[Any], planned: Plan) -> int:
+    """Replicates that are carried out side by side."""
+    if not any(problem.gains(design) for design in planned.designs):
+        return 1
+    kept = _most_kept(problem, planned, average_noise=False)
+    return int(min(max(KEPT_AT_ONCE / kept, 1), AT_ONCE))
 
 
 def _most_kept(problem: Problem[Any], planned: Plan, *, average_noise: bool) -> float:
     """Numbers kept at the worst time; averaging keeps the matrices of everything to the end."""
     change = np.zeros(len(planned.schedule) + 1)
     for design, (first, last) in planned.lifetimes.items():
-        size = problem.memory(planned.designs[design].samples)
+        size = problem.memory(planned.designs[design])
         change[first] += size
         change[last + 1] -= size
     kept = float(np.cumsum(change).max(initial=0.0))

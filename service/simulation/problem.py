@@ -137,6 +137,16 @@ class Problem(Protocol[D]):
         """Fits of these designs; ``projection``: width and stream; ``penalties``: all that will be asked for."""
         ...
 
+    def fit(
+        self, solvers: Sequence[Any], penalty: float, labels: Sequence[Sequence[Sequence[Labels]]]
+    ) -> list[list[Array]]:
+        """The models of the same fits of several replicates; see ``Solver``."""
+        ...
+
+    def gains(self, design: Design) -> bool:
+        """Whether ``fit`` is faster for several replicates at once than for one after the other."""
+        ...
+
     def test_error(self, model: Array) -> float:
         """Mean squared difference from the truth over the population."""
         ...
@@ -175,7 +185,7 @@ class Problem(Protocol[D]):
         """Of the fits of these designs at these distinct penalties."""
         ...
 
-    def memory(self, samples: int) -> float:
+    def memory(self, design: Design) -> float:
         """Numbers kept of a design while it is needed, about."""
         ...
 

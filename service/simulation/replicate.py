@@ -1,6 +1,6 @@
-"""One replicate of a plan: what is drawn, labelled and fitted, stage after stage."""
+"""Replicates of a plan: what is drawn, labelled and fitted, stage after stage."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from service.simulation.plan import PARTS, Plan, Task
@@ -17,19 +17,19 @@ class Replicate:
         self.drawn: dict[int, Any] = {}
         self._labels: dict[int, Labels] = {}
 
-    def run(self) -> Iterator[tuple[Task, Solver]]:
-        """Draw, label and fit everything, giving the solver of each system while its designs are there."""
+    def solvers(self) -> Iterator[tuple[Task, Solver]]:
+        """Draw and label everything, system after system: the models of one are there before the next is asked for."""
         for position, tasks in enumerate(self.plan.schedule):
             fits = [fit for task in tasks for _, same in task.fits for fit in same]
             self._label(batch for fit in fits for batch in self.plan.fits[fit].batches)
             for task in tasks:
-                solver = self._solver(task)
-                for penalty, same in task.fits:
-                    labels = [[self._labels[batch] for batch in self.plan.fits[fit].batches] for fit in same]
-                    self.models.update(zip(same, solver.fit(penalty, labels), strict=True))
-                yield task, solver
+                yield task, self._solver(task)
             for design in [one for one in self.drawn if self.plan.lifetimes[one][1] <= position]:
                 del self.drawn[design]
+
+    def labels(self, fits: Iterable[int]) -> list[list[Labels]]:
+        """Of several fits, for each of their designs."""
+        return [[self._labels[batch] for batch in self.plan.fits[fit].batches] for fit in fits]
 
     def _label(self, needed: Iterable[int]) -> None:
         """Label the batches that have no labels yet, those of one design in one pass over it."""
@@ -67,17 +67,33 @@ class Replicate:
         return self.problem.solver(drawn, system.weights, projection, task.penalties)
 
 
-def measured(problem: Problem[Any], planned: Plan, streams: Streams) -> list[float]:
-    """The parts of every outcome of one replicate, in the order of ``PARTS``."""
-    replicate = Replicate(problem, planned, streams)
-    for _ in replicate.run():
+def run(replicates: Sequence[Replicate]) -> Iterator[tuple[Task, Sequence[Solver]]]:
+    """Carry out replicates of one plan side by side, giving the solvers of each system while its designs are there."""
+    for found in zip(*(replicate.solvers() for replicate in replicates), strict=True):
+        task, solvers = found[0][0], [solver for _, solver in found]
+        for penalty, same in task.fits:
+            labels = [replicate.labels(same) for replicate in replicates]
+            fitted = replicates[0].problem.fit(solvers, penalty, labels)
+            for replicate, models in zip(replicates, fitted, strict=True):
+                replicate.models.update(zip(same, models, strict=True))
+        yield task, solvers
+
+
+def measured(problem: Problem[Any], planned: Plan, streams: Sequence[Streams]) -> list[list[float]]:
+    """The parts of every outcome of each replicate, in the order of ``PARTS``."""
+    replicates = [Replicate(problem, planned, one) for one in streams]
+    for _ in run(replicates):
         pass
+    return [_parts(replicate) for replicate in replicates]
+
+
+def _parts(replicate: Replicate) -> list[float]:
     values: list[float] = []
-    for outcome in planned.outcomes:
+    for outcome in replicate.plan.outcomes:
         values += (
-            problem.test_error(replicate.models[outcome.total]),
-            problem.test_error(replicate.models[outcome.bias]),
-            problem.mean_square(replicate.models[outcome.variance]),
+            replicate.problem.test_error(replicate.models[outcome.total]),
+            replicate.problem.test_error(replicate.models[outcome.bias]),
+            replicate.problem.mean_square(replicate.models[outcome.variance]),
         )
-    assert len(values) == len(PARTS) * len(planned.outcomes)
+    assert len(values) == len(PARTS) * len(replicate.plan.outcomes)
     return values

@@ -20,22 +20,16 @@ for any design (Muirhead, Aspects of Multivariate Statistical Theory, theorem 3.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from math import ceil, log, sqrt
 from typing import Final, cast
 
 import numpy as np
 from numpy.random import Generator
-from scipy.linalg.blas import dtrsm
-from scipy.linalg.lapack import dpotrf, dpotrs
 
-from service.simulation.features import bartlett_rows
+from service.simulation.krylov import ACCURACY, MORE, Matrix, solve
 from service.simulation.plan import Alone
 from service.simulation.problem import Labels, Wanted
 from service.theory.model import Array
-
-ACCURACY: Final = 1e-9
-"""Of the residual of a fit, relative to its right-hand side and to the largest share of a label that it takes."""
 
 _SLOWEST: Final = 0.25
 """What a step may leave of the error: beyond, directions often become dependent before the fit is accurate."""
@@ -46,39 +40,32 @@ _WEAKEST: Final = 1e-3
 # A whole triangular factor is faster where more than a sixth of it would be drawn, or it is small.
 _SHARE: Final = 6
 _LEAST: Final = 200
-_NEARLY_DEPENDENT: Final = 1e-8
-_DEPENDENT: Final = 1e-12
-_MORE: Final = 4  # steps beyond those expected: it takes one or two at most
 
 
 @dataclass(frozen=True, eq=False)
 class ByProducts:
-    """How fits of a design of T ``samples`` are solved; the letters are those above, ``rest`` is ridge D².
+    """How fits of a design are solved; the letters are those above.
 
-    ``deviations``: of the features, shape (d,); ``expected``: steps, 0 without penalty.
+    ``deviations``: of the features, shape (d,). H expects no steps without penalty.
     """
 
-    samples: int
     ridge: float
     deviations: Array
     D: Array
-    E: Array
-    rest: Array
-    expected: int
+    H: Matrix
 
 
 @dataclass(frozen=True, eq=False)
 class Revealed:
-    """A design, its own numbers, and those of the noise of its labels."""
+    """A design, its numbers and those of the noise of its labels, from one stream: nothing else has any of them."""
 
     method: ByProducts
-    design: Generator
-    noise: Generator
+    generator: Generator
 
     @property
     def samples(self) -> int:
         """T."""
-        return self.method.samples
+        return self.method.H.samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +82,7 @@ def by_products(variances: Array, samples: int, alone: Alone) -> ByProducts | No
         return None
     ridge, root = samples * alone.penalty, np.sqrt(variances)
     D = 1.0 / np.sqrt(samples * variances + ridge)
-    return ByProducts(samples, ridge, root, D, root * D, ridge * D**2, expected)
+    return ByProducts(ridge, root, D, Matrix(samples, root * D, ridge * D**2, expected))
 
 
 def steps(variances: Array, samples: int, alone: Alone) -> int | None:
@@ -107,7 +94,7 @@ def steps(variances: Array, samples: int, alone: Alone) -> int | None:
     if not (0.0 < rate <= _SLOWEST and q.max() >= _WEAKEST):
         return None
     count = max(ceil(log(ACCURACY * q.max()) / log(0.9 * rate)), 2)  # 0.9: as seen, of the steps together
-    if samples <= alone.labels * (count + _MORE):  # directions there are
+    if samples <= alone.labels * (count + MORE):  # directions there are
         return None
     return count if max(_SHARE * count * alone.labels, _LEAST) <= len(variances) else None
 
@@ -118,150 +105,71 @@ def flops(variances: Array, samples: int, alone: Alone) -> float | None:
     if expected is None:
         return None
     drawn = expected * alone.labels  # for each feature
-    return 8e5 * (1.0 + expected) + 2.0 * len(variances) * drawn * (50.0 + 6.0 * drawn)
+    return 2e5 * (1.0 + expected) + 2.0 * len(variances) * drawn * (300.0 + 7.0 * drawn)
 
 
 class RevealedSystem:
     """argmin_w (1/T) ‖X w − y‖² + λ ‖w‖² of a ``Revealed`` design, λ its only penalty."""
 
     def __init__(self, drawn: Revealed) -> None:
-        self._drawn = drawn
+        self.drawn = drawn
 
     def fit(self, penalty: float, labels: Sequence[Sequence[Labels]]) -> list[Array]:  # noqa: ARG002
         """The models, shape (d,), of several fits; each has one ``Unlabelled``."""
-        wanted = [cast(Unlabelled, one).wanted for (one,) in labels]
-        models = {id(w.model): w.model for w in wanted if w.model is not None}
-        noisy = any(w.noise_variance > 0 for w in wanted)
-        errors = self._errors if self._drawn.method.expected else self._errors_without_penalty
-        missed, noise = errors(list(models.values()), noisy=noisy)
-        by_model = dict(zip(models, missed, strict=True))
-        found = []
-        for one in wanted:
-            fitted = sqrt(one.noise_variance) * noise
-            if one.model is not None:
-                fitted += one.model
-                fitted += by_model[id(one.model)]
-            found.append(fitted)
-        return found
+        return fits([self], [labels])[0]
 
-    def _errors_without_penalty(
-        self, models: list[Array], *, noisy: bool
-    ) -> tuple[Sequence[Array | float], Array]:
-        """Errors of fits to labels of each model without noise, none here, and the fit to noise of variance 1."""
-        root = self._drawn.method.deviations
-        if not noisy:
-            return [0.0] * len(models), np.zeros_like(root)
-        chi = sqrt(self._drawn.design.chisquare(self._drawn.samples - len(root) + 1.0))
-        return [0.0] * len(models), self._drawn.noise.standard_normal(len(root)) / (chi * root)
 
-    def _errors(self, models: list[Array], *, noisy: bool) -> tuple[Sequence[Array | float], Array]:
-        """The same with penalty."""
-        method = self._drawn.method
-        if not models and not noisy:
-            return [], np.zeros_like(method.D)
-        B = np.empty((len(models) + noisy, len(method.D)))
-        for row, model in zip(B, models, strict=False):
-            np.multiply(model, -method.ridge * method.D, out=row)
-        first = None
+def fits(
+    systems: Sequence[RevealedSystem], labels: Sequence[Sequence[Sequence[Labels]]]
+) -> list[list[Array]]:
+    """The models of the same fits of several replicates."""
+    drawn = [system.drawn for system in systems]
+    wanted = [[cast(Unlabelled, one).wanted for (one,) in same] for same in labels]
+    different = dict.fromkeys(id(one.model) for one in wanted[0] if one.model is not None)
+    numbers = {model: number for number, model in enumerate(different)}
+    whose = [None if one.model is None else numbers[id(one.model)] for one in wanted[0]]
+    models = np.empty((len(drawn), len(numbers), len(drawn[0].method.D)))
+    for own, same in zip(models, wanted, strict=True):
+        for number, one in zip(whose, same, strict=True):
+            if number is not None:
+                own[number] = one.model
+    deviations = np.sqrt([one.noise_variance for one in wanted[0]])
+    errors = _errors if drawn[0].method.H.expected else _errors_without_penalty
+    missed, noise = errors(drawn, models, noisy=bool(deviations.any()))
+    missed += models
+    fitted = deviations[:, None] * noise[:, None]
+    for k, number in enumerate(whose):
+        if number is not None:
+            fitted[:, k] += missed[:, number]
+    return [list(own) for own in fitted]
+
+
+def _errors_without_penalty(drawn: Sequence[Revealed], models: Array, *, noisy: bool) -> tuple[Array, Array]:
+    """Errors of fits to labels of every model without noise, none here, and the fits to noise of variance 1.
+
+    ``models``: shape (replicates, models, d).
+    """
+    root = drawn[0].method.deviations
+    noise = np.zeros((len(drawn), len(root)))
+    for one, row in zip(drawn, noise, strict=True):
         if noisy:
-            first = self._drawn.noise.standard_normal(len(method.D))
-            np.multiply(method.E, sqrt(self._drawn.noise.chisquare(method.samples)) * first, out=B[-1])
-        solved = _solve(B, first, self._drawn)
-        solved *= method.D
-        return list(solved[: len(models)]), solved[-1] if noisy else np.zeros_like(method.D)
+            chi = sqrt(one.generator.chisquare(one.samples - len(root) + 1.0))
+            row[:] = one.generator.standard_normal(len(root)) / (chi * root)
+    return np.zeros_like(models), noise
 
 
-def _solve(B: Array, first: Array | None, drawn: Revealed) -> Array:
-    """u with H u = b for the rows b of ``B``; ``first``: the row vᵀZ, v the direction of the noise."""
-    E, rest, expected = drawn.method.E, drawn.method.rest, drawn.method.expected
-    p = _independent(B, E)
-    m, d = p.shape
-    if m == 0:
-        return np.zeros_like(B)
-    most = expected + _MORE
-    noises = 0 if first is None else 1
-    P, Q = np.empty((most * m, d)), np.empty((most * m, d))
-    C = np.empty((noises + most * m, d))  # Vᵀ Z
-    M = np.zeros((most * m, len(C)))  # (Vᵀ Z E P)ᵀ
-    if first is not None:
-        C[0] = first
-    degrees = drawn.samples - noises - np.arange(float(most * m))
-    R = drawn.design.standard_normal((most, m, m)) * _above(m)
-    R[:, range(m), range(m)] = np.sqrt(drawn.design.chisquare(degrees)).reshape(most, m)
-    # The next directions: (H − 1) p at about unit length, without the ones before it, as orthogonal polynomials of the
-    # semicircle have it, which the eigenvalues of H − 1 are near.
-    q = 1.0 - rest
-    unit = 1.0 / sqrt(float(np.sum(q**2)) / drawn.samples)
-    E_next, q_next = unit * E, unit * q
-    looked, block = np.empty((2, m, d)), np.empty((2 * m, d))
-    X, G = block[:m], block[m:]
-    tolerance = ACCURACY * q.max() * np.sqrt(np.einsum("ij,ij->i", B, B))
-    seen = 0
-    for step in range(most):
-        old, new = step * m, (step + 1) * m
-        P[old:new] = p
-        x = np.multiply(p, E, out=looked[0])
-        X[...] = x
-        drawn.design.standard_normal(out=G)
-        if step:
-            block -= (block @ Q[:old].T) @ Q[:old]
-        L, failed = dpotrf(X @ X.T, lower=1)
-        if failed or np.any(L.diagonal() ** 2 <= _NEARLY_DEPENDENT * np.einsum("ij,ij->i", x, x)):
-            break
-        seen = new
-        Q[old:new] = dtrsm(1.0, L, X.T, side=1, lower=1, trans_a=1).T
-        G += (R[step] - G @ Q[old:new].T) @ Q[old:new]
-        C[noises + old : noises + new] = G
-        known = M[old:new, : noises + new]
-        np.matmul(x, C[: noises + new].T, out=known)
-        if step + 1 >= expected:
-            u, left = _galerkin(P[:new], M[:new, : noises + new], C[: noises + new], B, drawn.method)
-            if np.all(left <= tolerance):
-                return u
-        p = (known @ C[: noises + new]) * E_next - q_next * p
-        if step:
-            p -= P[old - m : old]
-    return _completed(B, C[: noises + seen], Q[:seen], drawn)
-
-
-def _completed(B: Array, C: Array, Q: Array, drawn: Revealed) -> Array:
-    """The same by a direct solver: what was not looked at, beside the rows of ``C`` and ``Q``, is drawn now."""
-    E, seen = drawn.method.E, len(Q)
-    beside = np.linalg.qr(Q.T, mode="complete").Q[:, seen:]
-    rows = bartlett_rows(drawn.design, drawn.samples - len(C), beside.shape[1])
-    Z = np.concatenate([C, rows @ beside.T]) * E
-    factor, _ = dpotrf(Z.T @ Z + np.diag(drawn.method.rest), lower=1)
-    return np.asarray(dpotrs(factor, B.T, lower=1)[0].T)
-
-
-def _galerkin(P: Array, M: Array, C: Array, B: Array, method: ByProducts) -> tuple[Array, Array]:
-    """Solutions in the space of the rows of ``P``, and the norms of what they leave of ``B``."""
-    A = M @ M.T + (P * method.rest) @ P.T
-    factor, _ = dpotrf(A, lower=1)
-    x = dpotrs(factor, P @ B.T, lower=1)[0].T
-    u = x @ P
-    left = B - ((x @ M) @ C) * method.E - method.rest * u
-    return u, np.sqrt(np.einsum("ij,ij->i", left, left))
-
-
-def _independent(B: Array, E: Array) -> Array:
-    """Rows of ``B`` at unit length; what nearly depends on others, times ``E``, made independent or left out."""
-    size = np.sqrt(np.einsum("ij,ij->i", B, B))
-    if not np.all(size > 0):
-        B, size = B[size > 0], size[size > 0]
-    p: Array = B / size[:, None]
-    X = p * E
-    squares = X @ X.T
-    factor, failed = dpotrf(squares, lower=1)
-    if not failed and np.all(factor.diagonal() ** 2 > _NEARLY_DEPENDENT * squares.diagonal()):
-        return p
-    pivots = np.abs(np.linalg.qr(X.T).R.diagonal())
-    p = p[pivots > _DEPENDENT * np.sqrt(squares.diagonal())]
-    independent: Array = np.linalg.solve(np.linalg.qr((p * E).T).R.T, p)
-    return independent
-
-
-@lru_cache(maxsize=8)
-def _above(size: int) -> Array:
-    """Ones above the diagonal."""
-    return np.triu(np.ones((size, size)), 1)
+def _errors(drawn: Sequence[Revealed], models: Array, *, noisy: bool) -> tuple[Array, Array]:
+    """The same with penalty."""
+    method = drawn[0].method
+    E, D = method.H.E, method.D
+    count = models.shape[1]
+    B = np.empty((len(drawn), count + noisy, len(D)))
+    np.multiply(models, -method.ridge * D, out=B[:, :count])
+    first = None
+    if noisy:
+        first = np.stack([one.generator.standard_normal(len(D)) for one in drawn])
+        lengths = np.sqrt([one.generator.chisquare(one.samples) for one in drawn])
+        np.multiply(E, lengths[:, None] * first, out=B[:, count])
+    u = solve(method.H, B, first, [one.generator for one in drawn])
+    u *= D
+    return u[:, :count], u[:, count] if noisy else np.zeros((len(drawn), len(D)))

@@ -93,9 +93,9 @@ class EmpiricalProblem:
                 f"stage {stage.name!r} has {N} samples; a literal simulation here takes {limit}"
             )
 
-    def memory(self, samples: int) -> float:
+    def memory(self, design: Design) -> float:
         """Numbers kept of a design: which rows it is."""
-        return float(samples)
+        return float(design.samples)
 
     # --- drawing --------------------------------------------------------------------------------
 
@@ -158,6 +158,16 @@ class EmpiricalProblem:
         base = self._cached("X" if self._linear else "features")
         m, generator = projection
         return cast(Array, base @ generator.standard_normal((base.shape[1], m)) / np.sqrt(m))
+
+    def fit(
+        self, solvers: Sequence[RowSystem], penalty: float, labels: Sequence[Sequence[Sequence[Labels]]]
+    ) -> list[list[Array]]:
+        """One replicate after the other."""
+        return [solver.fit(penalty, own) for solver, own in zip(solvers, labels, strict=True)]
+
+    def gains(self, design: Design) -> bool:  # noqa: ARG002
+        """Nothing."""
+        return False
 
     def test_error(self, model: Array) -> float:
         """Mean over all rows of (model − truth)²."""

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from service.simulation import revealed
 from service.simulation.drawn import KEPT, Drawn, scale
 from service.simulation.features import Bartlett, Features, Gaussian, bartlett_rows, draw_rows
-from service.simulation.plan import Design
+from service.simulation.plan import Alone, Design
 from service.simulation.problem import Burden, Labels, Streams, UnsupportedError, Wanted, samples_of
 from service.simulation.revealed import ByProducts, Revealed, RevealedSystem, Unlabelled, by_products
 from service.simulation.solvers import symmetric, times_symmetric
@@ -107,9 +107,11 @@ class SpectrumProblem:
                     "give a larger penalty or fewer modes"
                 )
 
-    def memory(self, samples: int) -> float:
-        """Numbers kept of a design: its rows or its Gram matrix."""
-        d = len(self.target)
+    def memory(self, design: Design) -> float:
+        """Numbers kept of a design: its rows or its Gram matrix, or what is looked at."""
+        d, samples = len(self.target), design.samples
+        if isinstance(self.features, Bartlett) and (method := self._by_products(design)) is not None:
+            return method.H.memory * cast(Alone, design.alone).labels
         return float(min(samples, 2 * d) * d + (d * d if samples >= d else 0))
 
     # --- drawing --------------------------------------------------------------------------------
@@ -117,7 +119,7 @@ class SpectrumProblem:
     def draw(self, design: Design, streams: Streams) -> Drawn | Revealed:
         """Features of one design; few rows are kept, many are drawn when they are used."""
         if isinstance(self.features, Bartlett) and (method := self._by_products(design)) is not None:
-            return Revealed(method, streams.design(design.place), streams.noise(design.place))
+            return Revealed(method, streams.design(design.place))
         by, d = self._scale(design, streams), len(self.target)
         if isinstance(self.features, Bartlett):
             rows = bartlett_rows(streams.design(design.place), design.samples, d)
@@ -187,6 +189,22 @@ class SpectrumProblem:
             m, generator = projection
             P = generator.standard_normal((m, len(self.target))) / np.sqrt(m)
         return WeightSystem(len(self.target), cast(Sequence[Drawn], drawn), weights, P, penalties)
+
+    def fit(
+        self,
+        solvers: Sequence[WeightSystem | RevealedSystem],
+        penalty: float,
+        labels: Sequence[Sequence[Sequence[Labels]]],
+    ) -> list[list[Array]]:
+        """Of revealed designs all at once."""
+        if isinstance(solvers[0], RevealedSystem):
+            return revealed.fits(cast(Sequence[RevealedSystem], solvers), labels)
+        return [solver.fit(penalty, own) for solver, own in zip(solvers, labels, strict=True)]
+
+    def gains(self, design: Design) -> bool:
+        """Where steps are taken, most of which is the calling of numpy."""
+        method = self._by_products(design) if isinstance(self.features, Bartlett) else None
+        return method is not None and method.H.expected > 0
 
     def test_error(self, model: Array) -> float:
         """‖model − w_0‖² in the features' variances."""

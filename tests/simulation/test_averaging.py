@@ -45,7 +45,7 @@ def test_it_is_the_mean_over_redrawn_noise(name: str) -> None:
     """250 redraws of all label noise on one set of designs, every stage and part."""
     problem, planned = SpectrumProblem(POPULATION), plan([PROCESSES[name]])
     expected = np.array(averaged(problem, planned, Streams(11, 0)))
-    drawn = np.array([measured(problem, planned, OtherNoise(11, 0, k)) for k in range(250)])
+    drawn = np.array([measured(problem, planned, [OtherNoise(11, 0, k)])[0] for k in range(250)])
     error = drawn.std(axis=0, ddof=1) / np.sqrt(250)
     assert np.all(np.abs(drawn.mean(axis=0) - expected) < 4.2 * error + 1e-9 * expected)
     assert np.all(error[::3] > 0)
@@ -91,7 +91,7 @@ def test_on_rows_it_is_the_mean_over_redrawn_noise(
     """The same for the rows of a data set, some of them drawn twice."""
     problem, planned = stored(feature_map), plan([ON_ROWS[name]])
     expected = np.array(averaged(problem, planned, Streams(11, 0)))
-    drawn = np.array([measured(problem, planned, OtherNoise(11, 0, k)) for k in range(120)])
+    drawn = np.array([measured(problem, planned, [OtherNoise(11, 0, k)])[0] for k in range(120)])
     error = drawn.std(axis=0, ddof=1) / np.sqrt(120)
     assert np.all(np.abs(drawn.mean(axis=0) - expected) < 4.3 * error + 1e-9 * expected)
     assert np.all(error[::3] > 0)

@@ -1,13 +1,14 @@
 """Designs that are drawn only as far as fits look at them: the fits of a whole design, and its distribution."""
 
 import pickle
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from service.simulation import engine, revealed
+from service.simulation import engine, krylov, revealed
 from service.simulation.features import Bartlett
 from service.simulation.plan import Alone, plan
 from service.simulation.problem import Streams, Wanted
@@ -28,8 +29,7 @@ def fitted(T: int, penalty: float, models: list[Array], seed: int = 0) -> list[A
     assert method is not None
     wanted = [Wanted(model, 0.0, (0, 0)) for model in models]
     wanted += [Wanted(None, 0.25, (0, 0)), Wanted(models[0], 0.25, (0, 0))]
-    streams = Streams(seed, 0)
-    system = RevealedSystem(Revealed(method, streams.design((0, 0)), streams.noise((0, 0))))
+    system = RevealedSystem(Revealed(method, Streams(seed, 0).design((0, 0))))
     return system.fit(penalty, [[Unlabelled(None, wanted=one)] for one in wanted])
 
 
@@ -41,13 +41,14 @@ def test_they_are_the_fits_of_a_design_that_has_what_was_seen(
     """Z is made up around the part that was drawn; the fits are then those of LAPACK on the whole of it."""
     monkeypatch.setattr(revealed, "_SHARE", 1)
     seen: dict[str, Any] = {}
-    inner = revealed._galerkin
+    inner = krylov._Search._galerkin
 
-    def remembered(P: Array, M: Array, C: Array, B: Array, method: Any) -> Any:
-        seen.update(P=P, C=C, E=method.E)
-        return inner(P, M, C, B, method)
+    def remembered(search: krylov._Search, looked: krylov._Looked, step: int) -> Any:
+        size, E = (step + 1) * search.m, search.H.E
+        seen.update(P=looked.P[0, :size], C=looked.C[0, : search.known + size] / E, E=E)
+        return inner(search, looked, step)
 
-    monkeypatch.setattr(revealed, "_galerkin", remembered)
+    monkeypatch.setattr(krylov._Search, "_galerkin", remembered)
     rng = np.random.default_rng(5)
     models = [rng.standard_normal(D), rng.standard_normal(D)]
     first, second, noise, both = fitted(T, penalty, models)
@@ -60,10 +61,6 @@ def test_they_are_the_fits_of_a_design_that_has_what_was_seen(
     for model, found in zip(models, (first, second), strict=True):
         # as seen along the directions looked at, whatever is beside them: G w is not known, but (G + ridge)^-1 G w is
         np.testing.assert_allclose(found, inverse @ (G @ model), rtol=0, atol=2e-8 * np.abs(model).max())
-    scale = np.sqrt(
-        Streams(0, 0).noise((0, 0)).standard_normal(D).var()
-    )  # only to show that the stream is the noise's
-    assert scale > 0.8
     np.testing.assert_allclose(both, first + noise, rtol=0, atol=1e-12 * np.abs(first).max())
     length = revealed_noise_length(T)
     np.testing.assert_allclose(
@@ -72,10 +69,10 @@ def test_they_are_the_fits_of_a_design_that_has_what_was_seen(
 
 
 def revealed_noise_length(T: int) -> float:
-    """‖ε‖ as drawn from the stream of the noise, after its direction's row."""
-    noise = Streams(0, 0).noise((0, 0))
-    noise.standard_normal(D)
-    return float(np.sqrt(noise.chisquare(T)))
+    """‖ε‖ as drawn, after its direction's row."""
+    stream = Streams(0, 0).design((0, 0))
+    stream.standard_normal(D)
+    return float(np.sqrt(stream.chisquare(T)))
 
 
 @pytest.mark.parametrize(("T", "penalty"), [(6_000, 1e-3), (100_000, 0.02), (300, 0.0)])
@@ -104,14 +101,13 @@ def test_few_features_that_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Directions become dependent before the fit is accurate: then the whole design is drawn around what was seen."""
     steep = Population(np.arange(1.0, D + 1) ** -5.0, np.ones(D), np.ones(D), 0.3)
     completed = []
-    inner = revealed._completed
+    inner = krylov._Search._complete
 
-    def counted(B: Array, C: Array, Q: Array, drawn: Revealed) -> Array:
-        found = inner(B, C, Q, drawn)
-        completed.append(len(Q))
-        return found
+    def counted(search: krylov._Search, looked: krylov._Looked, steps: int, found: Array) -> None:
+        inner(search, looked, steps, found)
+        completed.extend(len(looked.places) * [steps])
 
-    monkeypatch.setattr(revealed, "_completed", counted)
+    monkeypatch.setattr(krylov._Search, "_complete", counted)
     process = Process.fresh(steep, chain(450, 400, 0.02, 0.03, n=2))
     found = engine.simulate(SpectrumProblem(steep, Bartlett()), [process], 1, 0, 150)
     assert len(completed) > 150
@@ -138,10 +134,10 @@ def test_no_spectrum_defeats_it(seed: int) -> None:
             continue
         tried += 1
         models = [rng.standard_normal(d), rng.standard_normal(d)]
-        drawn = Revealed(method, np.random.default_rng(1), np.random.default_rng(2))
-        missed, noise = RevealedSystem(drawn)._errors(models, noisy=True)
+        drawn = Revealed(method, np.random.default_rng(1))
+        missed, noise = revealed._errors([drawn], np.array([models]), noisy=True)
         # no fit takes more than the whole of a label, nor adds to it
-        for model, error in zip(models, missed, strict=True):
+        for model, error in zip(models, missed[0], strict=True):
             assert 0 < method.deviations**2 @ error**2 < 1.5 * method.deviations**2 @ model**2
         assert np.all(np.isfinite(noise))
 
@@ -151,7 +147,7 @@ def test_without_penalty_the_error_is_exact() -> None:
     d, T, n = 12, 30, 10_000
     mix = TrainingMix((stage("f", 0.0, Source("s", REAL, float(T), 0.3)),))
     errors = engine.simulate(
-        SpectrumProblem(POPULATION, Bartlett()), [Process.fresh(POPULATION, mix)], 3, 0, n
+        SpectrumProblem(POPULATION, Bartlett()), [Process.fresh(POPULATION, mix)], 4, 0, n
     )
     exact = 0.3 * d / (T - d - 1)
     assert abs(z_score(errors[0], exact)) < 4
@@ -218,6 +214,31 @@ def test_nothing_is_left_of_a_shard() -> None:
     assert len(problem._methods) == 0
     again = [engine.simulate(SpectrumProblem(PEOPLE, Bartlett()), [process], 1, r, r + 1) for r in (0, 1)]
     np.testing.assert_array_equal(np.concatenate(again, axis=1), bits)
+
+
+@pytest.mark.parametrize("steep", [False, True])
+def test_replicates_do_not_see_who_is_beside_them(*, steep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bits are the same however replicates are put together; they take one step more or less, or are completed."""
+    people, process = PEOPLE, Process.fresh(PEOPLE, chain(8_000, 8_000, 1e-3, 1e-3, n=1))
+    if steep:
+        people = Population(np.arange(1.0, D + 1) ** -5.0, np.ones(D), np.ones(D), 0.3)
+        process = Process.fresh(people, chain(450, 400, 0.02, 0.03, n=2))
+    problem, sizes = SpectrumProblem(people, Bartlett()), []
+    inner = krylov._Search._look
+
+    def remembered(search: krylov._Search, looked: krylov._Looked, step: int) -> Any:
+        sizes.append(len(looked.places))
+        return inner(search, looked, step)
+
+    monkeypatch.setattr(krylov._Search, "_look", remembered)
+    monkeypatch.setattr(engine, "AT_ONCE", 13)
+    whole = engine.simulate(problem, [process], 1, 0, 13)
+    assert len(set(sizes)) > 1
+    for ends in ([0, 1, 6, 13], range(14)):
+        parts = [engine.simulate(problem, [process], 1, a, b) for a, b in pairwise(ends)]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+    monkeypatch.setattr(engine, "AT_ONCE", 5)
+    np.testing.assert_array_equal(engine.simulate(problem, [process], 1, 0, 13), whole)
 
 
 def test_few_samples_are_drawn_whole() -> None:
