@@ -18,7 +18,7 @@ KEPT: Final = 1 << 20
 """Numbers of a design, 8 MB, up to which it is kept whatever its shape."""
 
 BLOCK: Final = 1 << 19
-"""Numbers drawn at a time: 4 MB stay in the outer cache; with half of it a fit takes a twentieth longer at d = 1,000."""
+"""Numbers drawn at a time: 4 MB stay in the outer cache; with 2 MB a fit takes a twentieth longer (d = 1,000)."""
 
 ROWS: Final = 256
 """Rows drawn at a time, at least: every block adds to the whole Gram matrix."""
