@@ -27,13 +27,12 @@ from service.theory.mixes.scenarios import is_mixed
 from service.theory.model import Population, Stage, TrainingMix
 from service.theory.plain_prediction import is_plain
 from service.theory.prediction import predict
+from service.theory.shared_design import expected_seconds
 
 # Modes × sources × stages up to which a prediction takes about a millisecond and may run on the event loop.
 INLINE_WORK = 20_000
 # A stage with several covariances is solved anew for every penalty that is tried.
 _SHIFTED = 1000
-# Several fits on one design are integrals over pairs of points.
-_PASSES = 10_000
 # Every fit on accumulated data has its own number of rows, so it is solved by itself for every penalty that is tried.
 _KEPT = 100
 # The finite-size correction of a mix without a closed form for it, of one covariance and of any other kind.
@@ -106,7 +105,9 @@ def work_of(population: Population, mix: TrainingMix) -> float:
     if mix.keeps_data:
         return float(modes * len(mix.stages) * _KEPT) + _LEAST_KEPT
     once = sum(
-        modes * len(s.sources) ** 2 * (_SHIFTED if _shifted(s) else _PASSES if s.passes else 1)
+        expected_seconds(population, s.sources[0].samples, s.passes) / _SECONDS
+        if s.passes
+        else modes * len(s.sources) ** 2 * (_SHIFTED if _shifted(s) else 1)
         for s in mix.stages
     )
     return float(once * evaluations(mix))

@@ -20,109 +20,81 @@ right,
 Turned to the left by an angle v it bounds the equivalents as long as cos² v > Σ σ²/((σ + c)² − b²)/T; on the line v = 0
 and left of it |s/(s + λ_k)| <= 1, right of it the product of n of these grows as exp(n v²/2). The trapezoidal rule
 converges as exp(−2π w/step), w the distance in v to either side, and τ is in the middle: few nodes do for any spectrum,
-any penalties, and thousands of fits.
+any penalties, and thousands of fits, but for samples about as many as modes and penalties next to nothing: there both
+sides are near, and thousands of fits may take thousands of nodes.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.theory.design import Design
-from service.theory.errors import NotConverged
+from service.theory.errors import NotConverged, Unsupported
 from service.theory.model import Array, Pass, Population, Source
-from service.theory.one_covariance import OneCovariance, effective_ridge
+from service.theory.one_covariance import OneCovariance
 from service.theory.response import Regime, Response, empty_response
+from service.theory.shared_contour import TOO_FAR, Complex, Contour, contour_along, path_of
 
-Complex = NDArray[np.complex128]
-
-_DIGITS = 26.0  # the trapezoidal rule errs by exp(−26) = 5e-12 of what it sums
-_TAIL = 1e11  # the integrands fall as 1/κ² beyond the largest scale: what is left out so far beyond it is its inverse
 _PRECISION = 1e-10  # of a sum over nodes, in units of its terms
 _DOUBTFUL = 1e-5
-_HALVINGS = 200
-_APART = 1e150  # scales whose squares are numbers
-_TOO_FAR = (
-    "the penalties of generators on one design and the eigenvalues lie too many orders of magnitude apart"
+_TOO_LONG = (
+    "so many fits in a row on one design take too long to add up where penalties are next to nothing and samples "
+    "about as many as modes: give fewer generations, larger penalties or another number of samples"
 )
-_RIGHT = 1.45  # as far as the poles, π/2, nearly
+MAX_SECONDS = 10.0
+"""That one series of fits may be expected to take."""
+_PER_FIT, _PER_PAIR, _PER_MODE = 4e-7, 2e-7, 2e-9  # seconds
+_PAIRS = 2**18  # of nodes at a time
 
 
-@dataclass(frozen=True, eq=False)
-class _Contour:
-    """Nodes κ = lowest + δ and z(κ) of the upper half of the contour, and factors: shape (nodes,).
+def expected_seconds(population: Population, samples: float, passes: Sequence[Pass]) -> float:
+    """About how long fits in a row take: sums over nodes for every fit unlike the one before, and over their pairs."""
+    positive = [one.penalty for one in passes if one.penalty > 0]
+    if samples == 0 or population.rank == 0 or not positive:
+        return 0.0
+    with np.errstate(all="ignore"):
+        try:
+            nodes = path_of(population, samples, positive).nodes
+        except NotConverged:
+            return 0.0
+    modes, runs = population.eigenvalues.size, sum(1 for _ in groupby(passes))
+    return nodes * (_PER_FIT * runs + nodes * (_PER_PAIR + _PER_MODE * modes))
 
-    ``lowest``: κ at z = 0. (E f(S))_ii = Re Σ_k factors_k f(−z_k)/(σ_i + κ_k); the lower half is the conjugate one.
-    """
 
-    lowest: float
-    delta: Complex
-    kappa: Complex
-    z: Complex
-    factors: Complex
-
-
-def _contour(population: Population, samples: float, penalties: Sequence[float]) -> _Contour:
-    """Between the effective ridges of no penalty and of half the least of these."""
-    sigma, multiplicity = population.eigenvalues, population.multiplicities
-    lowest = effective_ridge(population, Design.make([samples], [1.0]), 0.0)
-    inverse = np.divide(1.0, sigma + lowest, out=np.zeros_like(sigma), where=sigma + lowest > 0)
-    left = max(1.0 - float(multiplicity @ (sigma * inverse)) / samples, 0.0) if lowest == 0 else 0.0
-    weights = multiplicity * sigma * inverse / samples
-
-    def openness(delta: Complex) -> Complex:
-        """1 − df1/T at κ = lowest + δ, without a difference."""
-        return np.asarray(left + delta * (weights / (sigma + lowest + delta[:, None])).sum(axis=1))
-
-    # any δ whose penalty is about half the least one will do
-    goal = min(penalties) / 2.0
-    low, high = 0.0, goal + population.trace / samples
-    for _ in range(_HALVINGS):
-        middle = low**0.5 * high**0.5 if low > 0 else high * 1e-3
-        if (lowest + middle) * float(openness(np.array([middle + 0j]))[0].real) < goal:
-            low = middle
-        else:
-            high = middle
-        if low > 0.9 * high:
-            break
-    b = low / 2.0
-    scale = float(sigma.max()) + population.trace / samples + float(sum(penalties))
-    if not 0 < scale < _APART * b:
-        raise NotConverged(_TOO_FAR)
-    seen = sigma > 0
-    near = sigma[seen] / (sigma[seen] + lowest) * (sigma[seen] / (sigma[seen] + lowest + low))
-    crowded = float(multiplicity[seen] @ near)
-    left_angle = np.arccos(min(crowded / samples, 1.0) ** 0.5)
-    right_angle = min(2.0 / len(penalties) ** 0.5, _RIGHT)
-    tilt, step = (left_angle - right_angle) / 2.0, np.pi * (left_angle + right_angle) / _DIGITS
-    t = np.arange(0.0, np.arcsinh(_TAIL * (scale / b)) + step, step) + 1j * tilt
-    delta = b + 1j * b * np.sinh(t)
-    kappa, opened = lowest + delta, openness(delta)
-    slope = 1.0 - ((sigma / (sigma + kappa[:, None])) ** 2 @ multiplicity) / samples
-    factors = (step * b / np.pi) * np.cosh(t) * slope / opened
-    factors[0] /= 2.0
-    return _Contour(lowest, delta, kappa, kappa * opened, factors)
+def _kept_once(z: Complex, penalty: float) -> Complex:
+    """ln s/(s + λ) at s = −z."""
+    x = -penalty / z
+    # numpy's log1p of a complex number takes the logarithm of a rounded modulus
+    return np.asarray(
+        -0.5 * np.log1p(2 * x.real + x.real**2 + x.imag**2) - 1j * np.arctan2(x.imag, 1 + x.real)
+    )
 
 
 def _kept(z: Complex, penalties: Sequence[float]) -> Complex:
-    """ln Π s/(s + λ_k) at s = −z."""
-    total = np.zeros_like(z)
-    for penalty in penalties:
-        x = -penalty / z
-        # numpy's log1p of a complex number takes the logarithm of a rounded modulus
-        total -= 0.5 * np.log1p(2 * x.real + x.real**2 + x.imag**2) + 1j * np.arctan2(x.imag, 1 + x.real)
-    return total
+    """ln Π s/(s + λ_k) at s = −z; equal penalties are taken together."""
+    return sum((times * _kept_once(z, one) for one, times in Counter(penalties).items()), np.zeros_like(z))
 
 
 def _noise(z: Complex, passes: Sequence[Pass]) -> Complex:
-    """Σ_k (share of the noise) g_k(s) at s = −z, of the fits that have or are followed by a penalty."""
-    total, after = np.zeros_like(z), np.ones_like(z)
-    for one in reversed(passes):
-        filtered = after / (1.0 - one.penalty / z) ** 2 if one.penalty > 0 else after
-        total += one.noise_share * filtered / -z
-        after = filtered
+    """Σ_k (share of the noise) g_k(s) at s = −z, of the fits that have or are followed by a penalty.
+
+    Runs of n equal fits are a geometric series: with r = (s/(s + λ))², Σ r^k = r (r^n − 1)/(r − 1).
+    """
+    total, after = np.zeros_like(z), np.zeros_like(z)  # ln of what the later fits keep
+    for one, run in groupby(reversed(passes)):
+        times = sum(1 for _ in run)
+        series: Complex | float = times
+        if one.penalty > 0:
+            each = 2.0 * _kept_once(z, one.penalty)
+            alike = np.expm1(times * each) / np.expm1(each)
+            series = np.exp(each) * np.where(each == 0, times, alike)
+        total += one.noise_share * series * np.exp(after) / -z
+        if one.penalty > 0:
+            after += times * each
     return total
 
 
@@ -137,15 +109,18 @@ def _by_the_design(
     everywhere = np.concatenate([inverse, inverse[:, 1:].conj()], axis=1)
     both = np.concatenate([filtered, filtered[1:].conj()]) / 2.0  # factors stand for both halves
     both[0] *= 2.0
-    crossed = (inverse.T * (weight * population.target_power)) @ everywhere
-    crowded = (inverse.T * (weight * sigma)) @ everywhere
-    h = crossed / (samples - crowded)
-    found = sigma * np.einsum("im,im->i", (inverse * filtered) @ h, everywhere * both).real
-    return np.asarray(np.maximum(found, 0.0))
+    factors, nodes = everywhere * both, inverse.T
+    found, step = np.zeros(sigma.size), max(1, _PAIRS // both.size)
+    for i in range(0, len(nodes), step):
+        some = nodes[i : i + step]
+        crossed = (some * (weight * population.target_power)) @ everywhere
+        h = crossed / (samples - (some * (weight * sigma)) @ everywhere)
+        found += np.einsum("im,im->i", (some.T * filtered[i : i + step]) @ h, factors).real
+    return np.asarray(np.maximum(sigma * found, 0.0))
 
 
 def _noise_gain(
-    population: Population, contour: _Contour, inverse: Complex, g: Complex
+    population: Population, contour: Contour, inverse: Complex, g: Complex
 ) -> tuple[Array, Array]:
     """E[g(S)]_ii >= 0 of a function with g(0) = 0, and its error: of R(z) less c/z for any c.
 
@@ -197,7 +172,7 @@ def shared_design(population: Population, source: Source, passes: Sequence[Pass]
 
     E[ŵ − w] = −U w and the variance per mode, deterministic equivalents of relative error O(1/T). For one fit it is
     plain ridge regression (one_covariance.py); for T → ∞ the fits shrink by Π σ/(σ + λ_k); for penalties to 0 it is one
-    fit of summed noise. Source: see above. Raises NotConverged.
+    fit of summed noise. Source: see above. Raises NotConverged, Unsupported where it would take too long.
     """
     if source.samples == 0 or population.rank == 0:
         return empty_response(1, population.eigenvalues.size)
@@ -206,14 +181,14 @@ def shared_design(population: Population, source: Source, passes: Sequence[Pass]
     if not all(np.isfinite(values).all() for values in (found.unlearned, found.learned, found.residual)) or (
         np.isnan(found.noise_gain).any()
     ):
-        raise NotConverged(_TOO_FAR)
+        raise NotConverged(TOO_FAR)
     found = replace(found, noise_variance=source.noise_variance)
     moments = found.unlearned_squared * population.target_power + found.fluctuation(
         population.weight[:0], 0.0
     )
     # what heavy penalties leave of a noise that is larger than all else by far is lost in rounding
     if found.doubt * source.noise_variance > _DOUBTFUL * float(population.weight @ moments):
-        raise NotConverged(_TOO_FAR)
+        raise NotConverged(TOO_FAR)
     return found
 
 
@@ -221,7 +196,9 @@ def shared_design(population: Population, source: Source, passes: Sequence[Pass]
 def _solved(population: Population, samples: float, passes: tuple[Pass, ...]) -> SharedDesign:
     sigma = population.eigenvalues
     positive = [one.penalty for one in passes if one.penalty > 0]
-    contour = _contour(population, samples, positive)
+    if expected_seconds(population, samples, passes) > MAX_SECONDS:
+        raise Unsupported(_TOO_LONG)
+    contour = contour_along(population, samples, path_of(population, samples, positive))
     inverse = 1.0 / (sigma[:, None] + contour.kappa)  # (modes, nodes)
     kept = _kept(contour.z, positive)
     forgotten, kept = -np.expm1(kept) * contour.factors, np.exp(kept) * contour.factors

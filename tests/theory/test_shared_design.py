@@ -1,6 +1,7 @@
 """Several fits on one design: against single fits, Marchenko and Pastur's law, limits, and simulation."""
 
 import math
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,13 +10,13 @@ import pytest
 from scipy.integrate import quad
 
 from service.theory.design import Design
-from service.theory.errors import NotConverged
+from service.theory.errors import NotConverged, Unsupported
 from service.theory.limits import limits
 from service.theory.model import REAL, Array, Pass, Population, Source, Stage, TrainingMix
 from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.passes import passes_error
 from service.theory.prediction import predict
-from service.theory.shared_design import SharedDesign, shared_design
+from service.theory.shared_design import SharedDesign, expected_seconds, shared_design
 from tests.theory.problems import isotropic
 
 D = 80
@@ -60,6 +61,36 @@ def test_one_pass_is_one_fit(T: float, penalty: float) -> None:
     np.testing.assert_allclose(found.noise_gain, single.fluctuation(np.ones(1), 0.0), rtol=1e-7)
     np.testing.assert_allclose(found.residual, single.fluctuation(np.array([bias]), 0.0), rtol=2e-5)
     assert found.openness == pytest.approx(single.openness, rel=1e-9)
+
+
+@pytest.mark.parametrize(("T", "n", "penalty"), [(30.0, 400, 1e-3), (79.0, 50, 1e-6), (500.0, 3000, 1e-9)])
+def test_equal_fits_are_added_up_as_a_series(T: float, n: int, penalty: float) -> None:
+    """As the same fits one by one: penalties that differ in their last digit are in no series."""
+    scattered = penalty * (1.0 + 4.0 * np.finfo(float).eps * (np.arange(n) % 2))
+    one, other = (solved(POPULATION, T, p, [0.3] * n) for p in ([penalty] * n, scattered.tolist()))
+    for name in ("learned", "unlearned", "residual", "noise_gain"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-11, err_msg=name)
+
+
+def test_pairs_of_nodes_are_not_all_kept() -> None:
+    """As many samples as modes and hardly a penalty: 1,450 nodes, whose pairs took 300 MB."""
+    small = Population(np.arange(1.0, 11.0) ** -1.2, np.ones(10), np.full(10, 0.1), 0.2)
+    tracemalloc.start()
+    solved(small, 10.0, [1e-8] * 100, [0.3] * 100)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50e6
+
+
+def test_what_would_take_minutes_is_refused_at_once() -> None:
+    row = passes([1e-13] * 9999, [0.1] * 9999)
+    small = Population(np.arange(1.0, 11.0) ** -1.2, np.ones(10), np.full(10, 0.1), 0.2)
+    assert expected_seconds(small, 10.0, row) > 10
+    with pytest.raises(Unsupported, match="too long"):
+        shared_design(small, Source("r", REAL, 10.0, 1.0), row)
+    assert expected_seconds(small, 30.0, row) < 0.1
+    assert expected_seconds(small, 10.0, passes([0.1], [1.0])) < 0.1
+    assert expected_seconds(small, 0.0, row) == 0
 
 
 def marchenko_pastur(phi: float, function: "np.ufunc | object") -> float:

@@ -147,3 +147,14 @@ async def test_what_cannot_be_uncertain(
 ) -> None:
     problem = assert_problem(await http_without_database.post(PATH, json=content), 422, "invalid_input")
     assert problem["errors"][0]["pointer"] == pointer
+
+
+async def test_the_end_that_takes_longest_decides_what_is_refused(
+    http_without_database: httpx.AsyncClient,
+) -> None:
+    """With as many samples as modes a prediction takes seconds, with more of them none."""
+    generator = {"samples": {"low": 59.5, "high": 90.0}, "penalty": 1e-9, "design": "shared"}
+    content = body(recursive(generations=2000, generator=generator))
+    answer = await http_without_database.post(PATH, json={**content, "samples": 64})
+    problem = assert_problem(answer, 422, "invalid_input")
+    assert "seconds; at most" in str(problem["detail"])
