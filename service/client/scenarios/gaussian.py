@@ -50,6 +50,7 @@ def _panels(run: Run) -> tuple[Panel, ...]:
                 n, row["variance"], published.get(n),
                 simulated=found["mean"] if found and found["z_score"] is not None else None,
                 standard_error=found["standard_error"] if found and found["z_score"] is not None else None,
+                replicates=found.get("replicates") if found else None,
             )
             for n, row, found in zip(FITS, rows, measured, strict=True)
         )  # fmt: skip

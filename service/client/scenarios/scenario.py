@@ -35,6 +35,7 @@ class Point:
     """One place of a curve; what does not exist is None (an infinite error has no number).
 
     ``p_value``: of the difference, where the service tells it: it has seen how the single runs are distributed.
+    ``replicates``: how many runs the standard error is from; few of them do not know it well.
     """
 
     x: float
@@ -43,6 +44,7 @@ class Point:
     simulated: float | None = None
     standard_error: float | None = None
     p_value: float | None = None
+    replicates: int | None = None
 
     @property
     def relative_difference(self) -> float | None:
@@ -53,13 +55,21 @@ class Point:
 
     @property
     def z_score(self) -> float | None:
-        """Simulated minus predicted in standard errors; with a p-value the normal number of that probability."""
+        """Simulated minus predicted in standard errors, as a normal number of the same probability.
+
+        That is the p-value's, or Student's of so many replicates.
+        """
         if self.simulated is None or self.predicted is None or not self.standard_error:
             return None
         difference = self.simulated - self.predicted
-        if not self.p_value:
+        probability = self.p_value
+        if not probability and self.replicates and self.replicates > 1:
+            from scipy.special import stdtr  # slow to import
+
+            probability = 2 * float(stdtr(self.replicates - 1, -abs(difference) / self.standard_error))
+        if not probability:
             return difference / self.standard_error
-        return copysign(NormalDist().inv_cdf(self.p_value / 2), difference)
+        return copysign(NormalDist().inv_cdf(probability / 2), difference)
 
 
 @dataclass(frozen=True)

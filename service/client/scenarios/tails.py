@@ -37,7 +37,12 @@ def _simulated(run: Run, curve: Curve, simulation: Document, done: int, total: i
     return replace(
         curve,
         points=tuple(
-            replace(p, simulated=found[p.x]["mean"], standard_error=found[p.x]["standard_error"])
+            replace(
+                p,
+                simulated=found[p.x]["mean"],
+                standard_error=found[p.x]["standard_error"],
+                replicates=run.replicates or REPLICATES,
+            )
             if p.x in found
             else p
             for p in curve.points

@@ -89,8 +89,9 @@ class _Told:
         answer = run.client.predict_distribution("vocabulary", request)
         self._predicted = {row["generation"]: row for row in answer["curve"]}
         self._simulated: dict[tuple[int, str], Document] = {}
+        self._replicates = run.replicates or 20
         if run.simulate:
-            body = {**request, "replicates": run.replicates or 20, "seed": run.seed}
+            body = {**request, "replicates": self._replicates, "seed": run.seed}
             self._simulated = _measured(run, "vocabulary", body)
 
     def point(self, generation: int, quantity: str) -> Point:
@@ -101,6 +102,7 @@ class _Told:
             self._predicted[generation][quantity],
             simulated=measured.get("mean"),
             standard_error=measured.get("standard_error"),
+            replicates=self._replicates,
         )
 
     def gone(self, generation: int, rank: int) -> Point:
@@ -112,6 +114,7 @@ class _Told:
             gone["probability"],
             simulated=measured.get("mean"),
             standard_error=measured.get("standard_error") or None,  # never seen or always: no measurement
+            replicates=self._replicates,
         )
 
 

@@ -279,6 +279,9 @@ def test_what_has_no_number_is_shown_as_none(tmp_path: Path) -> None:
     """An infinite prediction, a single replicate, a prediction of zero: told and drawn without failing."""
     odd = (Point(1, None, 2.0, 1.0, None), Point(2, 0.0, None, 0.5, 0.1), Point(3, 1.0, 0.9, 1.2, 0.1))
     assert [p.z_score for p in odd] == [None, pytest.approx(5.0), pytest.approx(2.0)]
+    # four runs hardly know their standard error: P(|t_3| > 5.841) = 1 % is 2.576 of a normal number
+    few = Point(1, 1.0, None, 1.05841, 0.01, replicates=4)
+    assert few.z_score == pytest.approx(2.5758, abs=1e-3)
     # a p-value tells the score: 0.0455 is two-sided 2.0 of a normal number, 0 has none
     told = [Point(1, 1.0, None, 0.9, 0.05, p) for p in (0.0455002638963584, 0.0)]
     assert [p.z_score for p in told] == [pytest.approx(-2.0), pytest.approx(-2.0)]

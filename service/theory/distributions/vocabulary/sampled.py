@@ -170,10 +170,11 @@ def _accuracy(training: Training, lineages: list[Founders]) -> tuple[Accuracy, .
     known = [one for one in lineages if _is_known(one)]
     with_real = isinstance(training, Retained) or (isinstance(training, FreshReal) and any(training.real))
     if with_real and normal:
-        error = max((0.3 / one.mean**2 for one in normal if _is_known(one)), default=0.0)
-        basis = (
-            "Founders' number taken as normal; absolute error of P(gone), at most 0.3 / founders², measured."
-        )
+        means = [one.mean for one in normal if _is_known(one)]
+        changing = isinstance(training, FreshReal) and len(training.schedule.sizes) > 1
+        error = max((0.1 / mean if changing else 0.3 / mean**2 for mean in means), default=0.0)
+        bound = "0.1 / founders where sizes change" if changing else "0.3 / founders²"
+        basis = f"Founders' number taken as normal; absolute error of P(gone), at most {bound}, measured."
         found += [approximate(q, error, basis) for q in SURVIVAL]
     elif (
         isinstance(training, Replace | FreshReal) and not with_real and not _is_exact(training, len(lineages))

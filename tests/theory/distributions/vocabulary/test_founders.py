@@ -109,6 +109,28 @@ def test_normal_founders_are_as_good_as_stated(
         assert np.abs(one.absent(p) - other.absent(p)).max() < 0.3 / one.mean**2
 
 
+@pytest.mark.parametrize("stratified", [True, False])
+@pytest.mark.parametrize(
+    ("sizes", "repetitions", "real"),
+    [
+        ((300, 200), (100, 10), (0, 60)),  # a long stretch without real samples, then many
+        ((100, 300, 300), (100, 100, 10), (0, 3, 15)),
+        ((200, 300, 200, 100, 300), (3, 30, 100, 100, 30), (0, 0, 1, 0, 15)),
+    ],
+)
+def test_normal_founders_where_sizes_change_are_as_good_as_stated(
+    sizes: tuple[int, ...], repetitions: tuple[int, ...], real: tuple[int, ...], stratified: bool
+) -> None:
+    """|error of P(gone)| ≤ 0.1 / E R, the bound that answers state for changing sizes."""
+    p, schedule = np.geomspace(1e-4, 0.9, 60), Schedule(sizes, repetitions)
+    shares = tuple(m / size for m, size in zip(real, sizes, strict=True))
+    exact, other = (
+        next(refreshed.of_schedule(schedule, shares, [schedule.fits], stratified=stratified, largest=largest))
+        for largest in (300, 0)
+    )
+    assert np.abs(exact.absent(p) - other.absent(p)).max() < 0.1 / exact.mean
+
+
 @pytest.mark.parametrize(
     ("samples", "models", "mean"),
     [(10**6, 30, 62595.70708599138), (10**9, 10**5, 19999.406207329317), (10**9, 10**9, 2.370336585423163)],
