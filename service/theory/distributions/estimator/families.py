@@ -1,7 +1,7 @@
 """Families with exact recursions of their own under the replace workflow: exponential scale, Poisson mean."""
 
 from dataclasses import dataclass
-from math import exp
+from math import exp, expm1
 
 import numpy as np
 from scipy.special import polygamma
@@ -38,15 +38,16 @@ def poisson_extinction(mean: float, schedule: Schedule, models: Models) -> Array
     """P(λ_n = 0), shape (models,): exact.
 
     Counts are a branching process, each of one fit's having Poisson(M_i/M_{i−1}) successors in the next:
-    P = exp(−M_1 λ (1 − s_n)), s_1 = 0, and s is carried backwards by s ← exp((M_i/M_{i−1})(s − 1)), i = n … 2.
+    P = exp(−M_1 λ u_n), u_1 = 1 the chance that a count's line lives on, and u is carried backwards by
+    u ← 1 − exp(−(M_i/M_{i−1}) u), i = n … 2.
     """
     first, last = schedule.at(1), int(models[-1])
     if len(schedule.sizes) == 1:
-        s, found, value = 0.0, 0, np.empty(len(models))
+        u, found, value = 1.0, 0, np.empty(len(models))
         for model in range(1, last + 1):
             if model == models[found]:
-                value[found], found = exp(-first * mean * (1.0 - s)), found + 1
-            s = exp(s - 1.0)
+                value[found], found = exp(-first * mean * u), found + 1
+            u = -expm1(-u)
         return value
     sizes = schedule.between(1, last)
     ratios = sizes[1:] / sizes[:-1]
@@ -54,7 +55,7 @@ def poisson_extinction(mean: float, schedule: Schedule, models: Models) -> Array
 
 
 def _extinct(lineages: float, ratios: Array) -> float:
-    s = 0.0
+    u = 1.0
     for ratio in ratios[::-1].tolist():
-        s = exp(ratio * (s - 1.0))
-    return exp(-lineages * (1.0 - s))
+        u = -expm1(-ratio * u)
+    return exp(-lineages * u)

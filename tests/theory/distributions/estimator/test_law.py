@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -151,6 +152,17 @@ def test_poisson_extinction_against_simulation() -> None:
     constant_ = poisson_extinction(mean, Schedule.constant(10, 5), np.array([1, 3, 5]))
     split = poisson_extinction(mean, Schedule((10, 10), (2, 3)), np.array([1, 3, 5]))
     assert constant_ == pytest.approx(split, rel=1e-13)
+
+
+def test_poisson_extinction_keeps_its_digits() -> None:
+    """Of 1e12 samples and then few: one line in 1e12 lives on, at 40 digits."""
+    sizes, survives = [10**12, 1, 1, 5, 1], mpmath.mpf(1)
+    with mpmath.workdps(40):
+        for before, size in zip(sizes[-2::-1], sizes[:0:-1], strict=True):
+            survives = 1 - mpmath.exp(-mpmath.mpf(size) / before * survives)
+        expected = float(mpmath.exp(-sizes[0] * survives))
+    (found,) = poisson_extinction(1.0, Schedule.of(sizes), np.array([5]))
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_least_squares_costs_are_exact() -> None:
