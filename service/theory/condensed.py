@@ -10,6 +10,7 @@ number of them, or of what is divided among them: linear in the target's power i
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, log
 from typing import Final
 
@@ -21,6 +22,7 @@ from service.theory.model import Array, Population
 _WIDEST: Final = log(4.0)  # of a piece, in ln σ
 _NODES: Final = 22  # of a piece
 _WORTHWHILE: Final = 0.5  # nodes for each mode, at most
+_CHUNK: Final = 20_000  # modes at a time
 _ALMOST_NONE: Final = (
     1e-30  # modes that a node stands for which has none, so that it may have some of their power
 )
@@ -42,20 +44,30 @@ class Pieces:
     """How modes become nodes.
 
     ``kept``: modes that stand for themselves, the first nodes; ``others``: the rest, piece by piece; ``starts``: where
-    pieces begin; ``polynomials``: Chebyshev's at the others, shape (k, others).
+    pieces begin; ``places``: of the others in their pieces, from -1 to 1.
     """
 
     kept: NDArray[np.intp]
     others: NDArray[np.intp]
     starts: list[int]
-    polynomials: Array
+    places: Array
+
+    @cached_property
+    def polynomials(self) -> Array | None:
+        """Chebyshev's at the others, shape (k, others); None where they are too many to keep."""
+        return _chebyshev(self.places) if self.places.size <= _CHUNK else None
 
     def summed(self, masses: Array) -> Array:
         """What of masses per mode, shape (masses, modes), the nodes stand for, (masses, nodes)."""
         count, others = len(masses), masses[:, self.others]
-        sums = np.empty((len(self.starts), count, _NODES))
-        for k, (a, b) in enumerate(zip(self.starts, [*self.starts[1:], self.others.size], strict=True)):
-            others[:, a:b].dot(self.polynomials[:, a:b].T, out=sums[k])
+        sums, known = np.zeros((len(self.starts), count, _NODES)), self.polynomials
+        for k, (first, last) in enumerate(
+            zip(self.starts, [*self.starts[1:], self.others.size], strict=True)
+        ):
+            for a in range(first, last, _CHUNK):
+                b = min(a + _CHUNK, last)
+                part = _chebyshev(self.places[a:b]) if known is None else known[:, a:b]
+                sums[k] += others[:, a:b].dot(part.T)
         nodes = sums.dot(_COEFFICIENTS.T).swapaxes(0, 1).reshape(count, sums.shape[0] * _NODES)
         return np.concatenate([masses[:, self.kept], nodes], axis=1)
 
@@ -71,7 +83,8 @@ class Condensation:
     @property
     def bytes(self) -> int:
         """What it takes in memory, about."""
-        return self.pieces.polynomials.nbytes + 3 * self.multiplicities.nbytes + self.population.bytes
+        modes = self.multiplicities.size
+        return 8 * (min(modes, _CHUNK) * _NODES + 5 * modes) + self.population.bytes
 
     def power(self, power: Array) -> Array:
         """What of ``power``, a number per mode, shape (…, modes), sums over modes see at each node, (…, nodes)."""
@@ -102,7 +115,7 @@ def condensation(population: Population) -> Condensation | None:
     others = others[np.argsort(piece[others], kind="stable")]
     sizes = counts[dense]
     starts = (np.cumsum(sizes) - sizes).tolist()
-    pieces = Pieces(kept, others, starts, _chebyshev(2.0 * (place[others] - piece[others]) - 1.0))
+    pieces = Pieces(kept, others, starts, 2.0 * (place[others] - piece[others]) - 1.0)
     points = low + width * (np.flatnonzero(dense)[:, None] + 0.5 * (_POINTS + 1.0))
     mass, power = pieces.summed(np.array([m, m * population.target_power]))
     mass[mass == 0] = _ALMOST_NONE

@@ -7,6 +7,7 @@ their derivatives are matrix products. What is not regular (thresholds, no data,
 marked and left to the general engine, the referee of all.
 """
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -28,6 +29,18 @@ def outcomes(population: Population, scenarios: Scenarios) -> Outcomes:
     """The outcomes of scenarios; every mode of the population has variance, its own noise is not used."""
     with np.errstate(all="ignore"):  # what overflows or is not defined is not regular
         return _Batch(population, scenarios).outcomes()
+
+
+def condensed_outcomes(population: Population, scenarios: Scenarios) -> Outcomes:
+    """The same by the few modes of the condensed population.
+
+    Not regular where the last labels may carry nothing of the truth: that is a matter of quotients, mode by mode.
+    """
+    found = outcomes(population.condensed, scenarios)
+    if population.condensation is None:
+        return found
+    useful = found.best.total < (1.0 - INTERPOLATION) * population.signal
+    return replace(found, regular=found.regular & useful)
 
 
 class _Batch:
@@ -107,8 +120,6 @@ class _Batch:
         No shrinkage S of a model m lowers Σ σ E (S m − w)² by more than Σ σ E[m w]²/E m².
         """
         past, population = self.past, self.population
-        if population.target_power.min() < 0 or population.multiplicities.min() < 0:
-            return None  # condensed modes are of no use for quotients
         overlap = population.target_power + past.cross
         most = (overlap * overlap / past.model).dot(population.weight)[:, 0]
         useless = most <= _ROUNDING * population.signal

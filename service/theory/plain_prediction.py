@@ -12,7 +12,7 @@ from service.theory.flat_spectrum import FlatStage
 from service.theory.flatness import EXCESS, flat_range, vouched
 from service.theory.model import OPTIMAL, REAL, Population, Stage, TrainingMix
 from service.theory.one_covariance import OneCovariance, effective_ridge
-from service.theory.plain_chain import outcomes
+from service.theory.plain_chain import condensed_outcomes, outcomes
 from service.theory.plain_corrected import CorrectedFit, corrected_fits
 from service.theory.plain_correction import NotSmall, left_over
 from service.theory.plain_one import Fit, Outcome, regular_outcome
@@ -89,7 +89,9 @@ def plain_prediction(population: Population, mix: TrainingMix, order: Literal[0,
     population = full.condensed
     found = regular_outcome(population, given)
     if found is None:
-        population, irregular = full, outcomes(full, given)
+        irregular = condensed_outcomes(full, given)
+        if not irregular.regular[0] and population is not full:
+            population, irregular = full, outcomes(full, given)
         if not irregular.regular[0]:
             return None
         found = Outcome.of(irregular)

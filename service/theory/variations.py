@@ -17,7 +17,7 @@ from service.theory.mixes.scenarios import is_mixed
 from service.theory.mixes.varied import side_by_side
 from service.theory.model import OPTIMAL, Array, Mask, Population, Shift, Source, Stage, TrainingMix
 from service.theory.plain_batch_correction import corrected_outcomes
-from service.theory.plain_chain import outcomes
+from service.theory.plain_chain import condensed_outcomes, outcomes
 from service.theory.plain_prediction import is_plain
 from service.theory.prediction import predict
 from service.theory.results import Prediction, generation_terms
@@ -147,9 +147,10 @@ def _side_by_side(  # noqa: PLR0917
     """Fill these rows of the table where the scenarios are regular; returns the others."""
     varied = {slot: values[rows] for slot, values in variations.items()}
     scenarios, empty = _scenarios(population, mix, varied)
-    if condensation is not None:
-        population = condensation.population
-    found = outcomes(population, scenarios)
+    if condensation is None:
+        found = outcomes(population, scenarios)
+    else:
+        found, population = condensed_outcomes(population, scenarios), condensation.population
     if order == 1:
         found = corrected_outcomes(population, scenarios, found)
     return _filled(table, rows, _columns(scenarios, found), found.regular & ~empty)

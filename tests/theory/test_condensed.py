@@ -56,6 +56,17 @@ def test_sums_of_products(kind: str) -> None:
             )
 
 
+def test_more_modes_than_are_taken_at_a_time() -> None:
+    sigma = np.arange(1.0, 100_001.0) ** -1.2
+    full = Population(sigma, np.ones(sigma.size), RNG.random(sigma.size), 0.3)
+    few = full.condensed
+    assert few.eigenvalues.size < 300
+    for theta in (1e-5, 1e-2):
+        exact = fsum(full.target_power * sigma * (theta / (sigma + theta)) ** 2)
+        U = theta / (few.eigenvalues + theta)
+        assert fsum(few.weight * few.target_power * U * U) == pytest.approx(exact, rel=1e-12)
+
+
 def mixed() -> TrainingMix:
     """Three stages: real data, an earlier model, a shift."""
     shift = Shift(0.2 * RNG.random(600) / 600)
@@ -106,6 +117,15 @@ def test_side_by_side_and_alone(order: Literal[0, 1]) -> None:
             final = mix.stages[-1]
             own = TrainingMix((*mix.stages[:-1], Stage(final.name, final.sources, penalty)))
             assert total == pytest.approx(predict(whole, own, order=order).test_error.total, rel=1e-11)
+
+
+def test_labels_that_carry_nothing_of_the_truth() -> None:
+    """Predicting zero is best, and said so: no finite penalty is, however large."""
+    full = population("law")
+    mix = recursive(100, 500, 400, 0.02, noise0=0.3, noise=0.2, penalty0=3.0)
+    found = predictions(full, mix, {Slot("penalty", 100): np.array([0.01, 0.1])}, 2)
+    assert found.values["recommended_penalty"].tolist() == [np.inf, np.inf]
+    assert predict(full, mix).regularization.recommended.penalty == np.inf
 
 
 def test_order_one_is_that_of_all_modes() -> None:
