@@ -122,15 +122,17 @@ def test_a_port_in_use_is_told(data_dir: Path, tmp_path: Path) -> None:
 
 
 def test_killed_processes_come_back(start: Up, data_dir: Path) -> None:
-    """The worker, the API and PostgreSQL killed one after the other, with one simulation under way."""
+    """The worker and the API killed in the same moment, then PostgreSQL, with one simulation under way."""
     program = start()
     url = embedded_url(data_dir)
     with client(program) as api:
         simulation_id = submitted(api)["id"]
         until(lambda: query(url, "SELECT 1 FROM shards WHERE state = 'running'"))
-        worker = killed(program, "worker")
-        assert program.child("worker").pid != worker
-        killed(program, "api")
+        both = [program.child(role) for role in ("worker", "api")]
+        for process in both:
+            process.kill()
+        until(lambda: all(gone(process.pid) for process in both))
+        assert program.child("worker").pid != both[0].pid
         # the socket is the supervisor's: a client waits for the new API instead of being refused
         with client(program) as another:
             assert another.get("/healthz").status_code == 200
