@@ -97,7 +97,10 @@ def retained_moments(mix: Mix, models: Models, *, unbiased: bool) -> Moments:
         lambda run: _spread_step(mix, run, retained=True), mix.schedule, np.array([1.0, 1.0 / kept]), models
     )
     base = (1.0 - 2.0 * memory) / kept
-    return Moments(means[:, 1], squares, base + means[:, 2], base + first_order[:, 1])
+    drift = propagate(lambda run: _retained_drift(mix, run, unbiased), mix.schedule, np.eye(4)[0], models)[
+        :, 3
+    ]
+    return Moments(means[:, 1], squares, drift, base + first_order[:, 1])
 
 
 def retained_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
@@ -209,6 +212,20 @@ def _retained_start(kept: float) -> Array:
     start = np.zeros(10)
     start[[0, 3, 6, 9]] = 1.0, 1.0 / kept, 2.0 * (kept - 1.0), 3.0 / kept**2
     return start
+
+
+def _retained_drift(mix: Mix, run: int, unbiased: bool) -> Array:
+    """Matrix of one fit on E (1, x, R e, e²), e from 0: next to nothing of 1/m at first, and no digits lost."""
+    M, m = float(mix.schedule.sizes[run]), float(mix.real[run])
+    a, b, D = m / M, 1.0 - m / M, (M - 1.0 if unbiased else M)
+    cu = m * b / D
+    matrix: Array = np.array([
+        [1, 0, 0, 0],
+        [(M - 2.0 + a - D) / D + cu / m, (M - m - 1.0 + a) / D, -2 * cu, cu],
+        [1.0 / M, 0, b, 0],
+        [(a + b) / M, b / M, 2 * a * b, b * b],
+    ])  # fmt: skip
+    return matrix
 
 
 def _retained_step(mix: Mix, run: int, unbiased: bool) -> Array:

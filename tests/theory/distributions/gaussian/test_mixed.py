@@ -35,6 +35,14 @@ def after(mix: Mix, fits: int, *, unbiased: bool = False) -> Moments:
     return fresh_moments(mix, np.array([fits]), unbiased=unbiased)
 
 
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_the_drift_of_one_retained_sample_among_very_many(unbiased: bool) -> None:
+    """e is about n fits' errors of variance 1/M: n/M, not what rounding leaves of 1/m."""
+    mix = Mix(Schedule.constant(10**15, 4), np.array([1.0]))
+    found = retained_moments(mix, np.array([1, 2, 4]), unbiased=unbiased)
+    assert found.drift == pytest.approx([1e-15, 2e-15, 4e-15], rel=1e-9)
+
+
 def test_reference_values() -> None:
     assert 1 + after(constant(20, 4), 12).x[0] == pytest.approx(0.875272097792, rel=1e-12)
     assert second(after(constant(20, 4), 12))[0] == pytest.approx(1.0168588691891685, rel=1e-12)
