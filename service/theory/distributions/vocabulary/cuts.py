@@ -161,24 +161,30 @@ class Cuts:
 class _Listed:
     """Sums over the most frequent types of a list, (Σ p, Σ p², −Σ p ln p), and the rank that has a sum."""
 
-    def __init__(self, p: Array, multiplicities: Array, reach: Array) -> None:
-        self._p, self._multiplicities, self._reach = p, multiplicities, reach
+    def __init__(self, law: Vocabulary, p: Array, multiplicities: Array, reach: Array) -> None:
+        self._law, self._p, self._multiplicities, self._reach = law, p, multiplicities, reach
         self._mass = multiplicities * p
         self._last = np.zeros(p.size + 1)  # the mass of the last 0, 1, … levels
         np.cumsum(self._mass[::-1], out=self._last[1:])
-        # the sums over the levels before each part, which later ones are added to
-        sums = [self._sums(self._mass[i : i + _PART], p[i : i + _PART]) for i in range(0, p.size, _PART)]
-        self._before = np.cumsum([(0.0, 0.0, 0.0), *sums], axis=0)
+        self._sums_before = [(0.0, 0.0, 0.0)]  # of the levels before each part, as far as they were asked for
 
     def first(self, rank: float) -> tuple[float, float, float]:
         """Of the types up to this rank."""
+        if rank >= self._law.types:
+            return 1.0, self._law.simpson, self._law.entropy
         # of 1e18 types and more the last rank is rounded
         level = min(int(np.searchsorted(self._reach, rank)), self._p.size - 1)
         start = level - level % _PART
         p, mass = self._p[start : level + 1], self._mass[start : level + 1].copy()
         mass[-1] = (rank - (self._reach[level] - self._multiplicities[level])) * p[-1]
-        total, squares, surprise = self._before[level // _PART] + self._sums(mass, p)
-        return float(total), float(squares), float(surprise)
+        return _added(self._before(level // _PART), self._sums(mass, p))
+
+    def _before(self, part: int) -> tuple[float, float, float]:
+        known = self._sums_before
+        while len(known) <= part:
+            levels = slice((len(known) - 1) * _PART, len(known) * _PART)
+            known.append(_added(known[-1], self._sums(self._mass[levels], self._p[levels])))
+        return known[part]
 
     @staticmethod
     def _sums(mass: Array, p: Array) -> tuple[float, float, float]:
@@ -200,6 +206,10 @@ class _Listed:
         level = self._p.size - 1 - later
         spare = floor((tail - self._last[later]) / self._p[level] + 1e-9)
         return float(max(self._reach[level] - spare, self._reach[level] - self._multiplicities[level] + 1.0))
+
+
+def _added(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float]:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 
 
 class _Law:
@@ -244,7 +254,7 @@ class _Law:
 
 def _ranks_of(vocabulary: Vocabulary, *, searched: bool) -> _Listed | _Law:
     if vocabulary.exponent is None:
-        return _Listed(vocabulary.probabilities, vocabulary.multiplicities, vocabulary.reach)
+        return _Listed(vocabulary, vocabulary.probabilities, vocabulary.multiplicities, vocabulary.reach)
     if not searched or np.isinf(vocabulary.types):
         return _Law(vocabulary)
     if vocabulary.types > MAX_RANKED:
@@ -253,4 +263,4 @@ def _ranks_of(vocabulary: Vocabulary, *, searched: bool) -> _Listed | _Law:
         )
     ranks = np.arange(1.0, vocabulary.types + 1.0)
     p = np.exp(-vocabulary.exponent * np.log(ranks)) / vocabulary.normalizer
-    return _Listed(p, np.ones_like(p), ranks)
+    return _Listed(vocabulary, p, np.ones_like(p), ranks)
