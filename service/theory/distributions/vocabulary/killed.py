@@ -31,6 +31,8 @@ class Step:
         self.together = np.minimum(k[:, None] + k[None, :], size)  # [r, left]: k = left + r, or none
         self.ending = np.vstack([self.thin, np.zeros(size)])[self.together, k]  # P(r of left + r end)
         self.ended = np.maximum(k[:, None] - k[None, :], 0).astype(float)
+        self.ends = self.thin * self.ended  # first and second moment of how many end
+        self.ends_squared = self.ends * self.ended
         self.far = _Strides()
         # generations by which every lineage has ended
         self.end = int(min(_ENDED / fresh.share, 1e17)) if fresh.share > 0.0 else 10**17
@@ -70,13 +72,13 @@ class KilledLineages:
 
     def _step(self, step: Step) -> None:
         size = self._size
-        thin, falls, ended = (m[:size, :size] for m in (step.thin, step.falls, step.ended))
-        second, first, law = self._moments
-        drawn = np.stack([
-            second @ thin + 2.0 * first @ (thin * ended) + law @ (thin * ended**2),
-            first @ thin + law @ (thin * ended),
-            law @ thin,
-        ])  # fmt: skip
+        thin, falls, ends, ends_squared = (
+            m[:size, :size] for m in (step.thin, step.falls, step.ends, step.ends_squared)
+        )
+        _, first, law = self._moments
+        drawn = self._moments @ thin
+        drawn[0] += 2.0 * first @ ends + law @ ends_squared
+        drawn[1] += law @ ends
         # 1 − z^(R + r) = (1 − z^R) z^r + (1 − z^r): positive terms, so small p keep all digits
         joint = np.append(law, 0.0)[np.minimum(step.together[:size, :size], size)] * step.ending[:size, :size]
         up = self._up[:, :size]
@@ -111,7 +113,7 @@ class KilledLineages:
         transforms[:, 0, :, 0] = (thin * up) @ falls
         transforms[:, 1, :, 0] = (thin * -np.expm1(-self._u[:, None, None] * ended)) @ falls
         transforms[:, 1, :, 1] = plain
-        once, twice = (thin * ended) @ falls, (thin * ended**2) @ falls
+        once, twice = (m[:size, :size] @ falls for m in (step.ends, step.ends_squared))
         moments = np.zeros((3, size, 3, size))
         for i in range(3):
             moments[i, :, i] = plain
