@@ -7,6 +7,7 @@ from math import log
 from typing import Any, Final
 
 import numpy as np
+from numpy.polynomial import chebyshev
 
 from service.theory.distributions.schedule import Schedule
 from service.theory.distributions.vocabulary.founders import Founders
@@ -45,7 +46,7 @@ class _Range:
             u = -np.log1p(-np.asarray(p, dtype=float))
             inside = np.clip(np.log(u), self._low, self._high)
         place = (2.0 * inside - self._low - self._high) / (self._high - self._low)
-        found = u, np.asarray(np.cos(np.arccos(place)[..., None] * np.arange(_NODES)))
+        found = u, np.asarray(chebyshev.chebvander(place, _NODES - 1))
         if np.size(p) > _NODES:
             self._last = p, *found
         return found
