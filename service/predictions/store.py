@@ -25,10 +25,11 @@ class Audit:
 _SAVE: Final = text("""
     WITH saved AS (
         INSERT INTO predictions (id, input_hash, engine_version, request, response)
-        SELECT id, input_hash, engine_version, CAST(request AS jsonb), CAST(response AS jsonb)
-        FROM unnest(
-            CAST(:ids AS text[]), CAST(:input_hashes AS text[]), CAST(:engine_versions AS text[]),
-            CAST(:requests AS text[]), CAST(:responses AS text[])
+        SELECT id, input_hash, engine_version, request, response
+        FROM ROWS FROM (
+            unnest(CAST(:ids AS text[])), unnest(CAST(:input_hashes AS text[])),
+            unnest(CAST(:engine_versions AS text[])),
+            jsonb_array_elements(CAST(:requests AS jsonb)), jsonb_array_elements(CAST(:responses AS jsonb))
         ) AS given (id, input_hash, engine_version, request, response)
         ON CONFLICT DO NOTHING
     )
@@ -52,8 +53,9 @@ async def save(connection: Connection, audits: Sequence[Audit]) -> None:
             "ids": [name for name, _ in answers],
             "input_hashes": [one.input_hash for _, one in answers],
             "engine_versions": [one.engine_version for _, one in answers],
-            "requests": [one.request for _, one in answers],
-            "responses": [one.response for _, one in answers],
+            # one array of JSON each: an array of texts would have every quote of theirs escaped
+            "requests": f"[{','.join(one.request for _, one in answers)}]",
+            "responses": f"[{','.join(one.response for _, one in answers)}]",
             "request_ids": [one.request_id for one in audits],
             "prediction_ids": [one.prediction_id for one in audits],
         },
