@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from service.distributions.responses import DistributionPrediction
+from service.distributions.validity import Reasons
 from service.predictions.responses import Answer, Value
 from service.theory.distributions.accuracy import Caution
 
@@ -135,7 +136,30 @@ def outcome(search: Search, quantity: str, generations: int | None, kind: str = 
     }
 
 
-def cautions(search: Search) -> list[Caution]:
+def reasons(search: Search) -> Reasons:
+    """Why fields of ``outcome`` are null."""
+    found, below = search.sides
+    collected = Reasons(_cautions(search))
+    if found is None:
+        collected.absent("recommended", "No amount of real data keeps the bound.")
+    if below is None:
+        why = (
+            "nothing keeps the bound" if found is None else "the recommended amount is the least there can be"
+        )
+        collected.absent("just_below", f"There is none: {why}.")
+    if search.least:
+        collected.absent("without_real_data", "There have to be real samples in a retained set.")
+    shown = {"recommended": found, "all_real": search.samples, "without_real_data": 0}
+    for name, amount in shown.items():
+        if amount is None or (name == "without_real_data" and search.least):
+            continue
+        value = search.value(amount)
+        if not isfinite(value):
+            collected.absent(f"{name}/value", "Infinite." if isinf(value) else "Not known to the theory.")
+    return collected
+
+
+def _cautions(search: Search) -> list[Caution]:
     """Where the theory ends next to the recommended amount, less real data might do as well."""
     _, below = search.sides
     if below is None or isfinite(search.value(below)):

@@ -10,8 +10,8 @@ from service.distributions.answering import head
 from service.distributions.estimator.answer import ASSUMPTIONS
 from service.distributions.estimator.responses import EstimatorRecommendation
 from service.distributions.estimator.schemas import EstimatorRecommendationRequest
-from service.distributions.least_real import Search, cautions, outcome
-from service.distributions.validity import Reasons, validity
+from service.distributions.least_real import Search, outcome, reasons
+from service.distributions.validity import validity
 from service.theory.distributions.accuracy import exact
 from service.theory.distributions.estimator.law import fresh
 from service.theory.distributions.schedule import Mix, Schedule
@@ -33,7 +33,7 @@ def recommended(request: EstimatorRecommendationRequest) -> EstimatorRecommendat
                     "linear recursion; to first order for estimators that are not linear",
                 )
             ],
-            Reasons(cautions(search)),
+            reasons(search),
             ASSUMPTIONS,
         ),
     )

@@ -36,6 +36,10 @@ _FIELDS = {
     "log_det_variance": "log_determinant_spread",
     "w2": "wasserstein2_squared",
     "w2_lower": "wasserstein2_squared_lower_bound",
+    "variance_drift": "variance_drift_moment",
+    "drift_fourth": "drift_fourth_moment",
+    "trace_squared": "total_variance_second_moment",
+    "square_trace": "covariance_square_trace",
 }
 
 
@@ -174,6 +178,10 @@ class _Rows:
             drift=value("drift"),
             mean_drift=value("drift", self._trace),
             variance_second_moment=value("second_moment"),
+            variance_drift_moment=value("variance_drift"),
+            drift_fourth_moment=value("drift_fourth"),
+            total_variance_second_moment=value("trace_squared"),
+            covariance_square_trace=value("square_trace"),
             variance_relative_spread=spread("relative_variance"),
             typical_variance=reasons.value(exp(curve.log_mean[index]), "log_variance_mean"),
             log_variance_mean=value("log_mean"),

@@ -13,8 +13,8 @@ from service.distributions.gaussian.answer import ASSUMPTIONS, by_field
 from service.distributions.gaussian.engine import truth_of
 from service.distributions.gaussian.responses import GaussianRecommendation
 from service.distributions.gaussian.schemas import GaussianRecommendationRequest
-from service.distributions.least_real import Search, cautions, outcome
-from service.distributions.validity import Reasons, validity
+from service.distributions.least_real import Search, outcome, reasons
+from service.distributions.validity import validity
 from service.errors import InvalidInput
 from service.theory.distributions.gaussian.model import GaussianPrediction, Limit
 from service.theory.distributions.gaussian.predict import predict_fresh, predict_limit, predict_retained
@@ -50,7 +50,7 @@ def recommended(request: GaussianRecommendationRequest) -> GaussianRecommendatio
         **fields,
         validity=validity(
             by_field(one for one in accuracies if one.quantity == _COLUMN[quantity]),
-            Reasons(cautions(search)),
+            reasons(search),
             ASSUMPTIONS,
         ),
     )

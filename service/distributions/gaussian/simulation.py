@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import expm1, log1p, sqrt
+from math import exp, log1p, sqrt
 from typing import Final, Literal
 
 import numpy as np
@@ -62,10 +62,10 @@ class GaussianKind(Generational[GaussianSimulationRequest]):
         answer = predicted(request)
         accuracies = {one.quantity: one.expected_relative_error for one in answer.validity.quantities}
         found = from_prediction(answer.curve, {name: name for name in QUANTITIES}, accuracies)
-        # relative variances of v and, as of a lognormal v, of v²
+        # relative variances of v, of what is of order v², as of a lognormal v, and of e⁴, as of a normal e besides
         c = [(row.variance_relative_spread or 0.0) ** 2 for row in answer.curve]
-        for name, power in (("variance", 1), ("variance_second_moment", 4)):
-            spreads = tuple(sqrt(expm1(min(power * log1p(one), 700.0))) for one in c)
+        for name, power, normal in _SPREADS:
+            spreads = tuple(sqrt(normal * exp(min(power * log1p(one), 700.0)) - 1.0) for one in c)
             found[name] = replace(found[name], spreads=spreads)
         for index, threshold in enumerate(request.thresholds):
             values = tuple(row.below[index].probability for row in answer.curve)
@@ -95,6 +95,16 @@ class GaussianKind(Generational[GaussianSimulationRequest]):
             determinant_thresholds=tuple(request.determinant_thresholds),
         )  # fmt: skip
 
+
+_SPREADS: Final = (
+    ("variance", 1, 1.0),
+    ("variance_second_moment", 4, 1.0),
+    ("total_variance_second_moment", 4, 1.0),
+    ("covariance_square_trace", 4, 1.0),
+    ("variance_drift_moment", 4, 35.0 / 3.0),
+    ("drift_fourth_moment", 4, 35.0 / 3.0),
+)
+"""Whose rare runs carry the mean: the power of 1 + Var v/(E v)² in its own, and E z⁸/(E z⁴)² of a normal factor z."""
 
 GAUSSIAN: Final = GaussianKind()
 

@@ -9,8 +9,8 @@ from service.distributions.answering import head
 from service.distributions.kde.engine import ASSUMPTIONS, BASIS, bandwidth_of
 from service.distributions.kde.responses import KdeRecommendation
 from service.distributions.kde.schemas import KdeRecommendationRequest
-from service.distributions.least_real import Search, cautions, outcome
-from service.distributions.validity import Reasons, validity
+from service.distributions.least_real import Search, outcome, reasons
+from service.distributions.validity import validity
 from service.theory.distributions import kde
 from service.theory.distributions.accuracy import exact
 from service.theory.distributions.schedule import Mix, Schedule
@@ -25,7 +25,7 @@ def recommended(request: KdeRecommendationRequest) -> KdeRecommendation:
     return KdeRecommendation(
         **head(KIND, request),
         **fields,
-        validity=validity([exact(quantity, BASIS)], Reasons(cautions(search)), ASSUMPTIONS),
+        validity=validity([exact(quantity, BASIS)], reasons(search), ASSUMPTIONS),
     )
 
 

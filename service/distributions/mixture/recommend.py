@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from service.distributions.answering import head
-from service.distributions.least_real import Search, cautions, outcome
+from service.distributions.least_real import Search, outcome, reasons
 from service.distributions.mixture.engine import ASSUMPTIONS, check_separation
 from service.distributions.mixture.responses import MixtureRecommendation
 from service.distributions.mixture.schemas import MixtureRecommendationRequest
-from service.distributions.validity import Reasons, validity
+from service.distributions.validity import validity
 from service.theory.distributions.accuracy import Accuracy, exact
 from service.theory.distributions.mixture import kinship_for_ever, lost_after, weights_with_real
 from service.theory.distributions.schedule import Schedule
@@ -30,7 +30,7 @@ def recommended(request: MixtureRecommendationRequest) -> MixtureRecommendation:
     return MixtureRecommendation(
         **head(KIND, request),
         **fields,
-        validity=validity([_accuracy(request, used.real_samples)], Reasons(cautions(search)), ASSUMPTIONS),
+        validity=validity([_accuracy(request, used.real_samples)], reasons(search), ASSUMPTIONS),
     )
 
 

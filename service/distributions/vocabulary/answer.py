@@ -76,6 +76,8 @@ class States:
             (rank, token, truth.of_rank(rank)) for rank, token in zip(asked.ranks, asked.tokens, strict=True)
         ]
         self.reasons = reasons
+        if not all(asked.tokens):
+            reasons.absent("gone/token", "The type was asked for by its rank.")
 
     def fields(self, state: State) -> dict[str, object]:
         """The quantities of one state."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from service.distributions.answering import head
-from service.distributions.least_real import Search, cautions, outcome
-from service.distributions.validity import Reasons, validity
+from service.distributions.least_real import Search, outcome, reasons
+from service.distributions.validity import validity
 from service.distributions.vocabulary import responses
 from service.distributions.vocabulary.answer import ASSUMPTIONS
 from service.distributions.vocabulary.asked import Text, truth_of
@@ -39,7 +39,7 @@ def recommended(
         **head(KIND, request),
         **fields,
         validity=validity(
-            [one for one in accuracy if one.quantity == quantity], Reasons(cautions(search)), ASSUMPTIONS
+            [one for one in accuracy if one.quantity == quantity], reasons(search), ASSUMPTIONS
         ),
     )
 

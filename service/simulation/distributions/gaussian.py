@@ -11,7 +11,8 @@ from service.theory.model import Array
 
 QUANTITIES: Final = (
     "variance", "drift", "variance_second_moment", "log_variance_mean", "standard_deviation", "log_determinant_mean",
-    "kl_fit_true", "kl_true_fit", "wasserstein2_squared",
+    "kl_fit_true", "kl_true_fit", "wasserstein2_squared", "variance_drift_moment", "drift_fourth_moment",
+    "total_variance_second_moment", "covariance_square_trace",
 )  # fmt: skip
 
 Workflow = Literal["replace", "stratified", "iid", "retained", "accumulate"]
@@ -111,7 +112,7 @@ class GaussianWork:
     def _measured(self, mean: Array, covariance: Array) -> Array:
         values = self.eigenvalues
         d, total = len(values), values.sum()
-        v = covariance[0, 0] / values[0]
+        v, error = covariance[0, 0] / values[0], mean[0] ** 2 / values[0]
         with np.errstate(divide="ignore"):
             log_v = np.log(v)
         sign, log_det = np.linalg.slogdet(covariance / np.sqrt(np.outer(values, values)))
@@ -127,7 +128,8 @@ class GaussianWork:
         distance = mean @ mean + np.trace(covariance) + total - 2 * cross
         return np.array([
             np.trace(covariance) / total, mean @ mean / total, v**2, log_v, np.sqrt(v),
-            -np.inf if singular else log_det, forward, backward, max(distance, 0.0),
+            -np.inf if singular else log_det, forward, backward, max(distance, 0.0), v * error, error**2,
+            np.trace(covariance) ** 2, (covariance**2).sum(),
             *(float(v < threshold) for threshold in self.thresholds),
             *(float(singular or log_det < np.log(threshold)) for threshold in self.determinant_thresholds),
         ])  # fmt: skip

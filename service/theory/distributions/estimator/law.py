@@ -187,30 +187,29 @@ def _affine(w: float, own: float, other: float, carried: float) -> Array:
 
 
 def _kalman(mix: Mix, models: Models, start: float, cost: Cost) -> tuple[Array, Array]:
-    """1/V ← 1/cost(n_r) + 1/(V + cost(n_s)), fit by fit until a run has converged; the weights beside it."""
-    spread, used = np.empty(len(models)), np.empty(len(models))
-    V, w, model, found = start, 1.0, 1, 0
-    ends = mix.schedule.ends
-    while found < len(models):
-        while found < len(models) and models[found] == model:
-            spread[found], used[found], found = V, w, found + 1
-        if found == len(models):
-            break
-        run = min(int(np.searchsorted(ends, model + 1)), len(ends) - 1)
-        real, samples = float(mix.real[run]), float(mix.schedule.array[run])
-        own, carried = cost(real), V + cost(samples - real)
-        before = V
-        if own == inf:
-            V, w = carried, 0.0
-        elif carried == inf:
-            V, w = own, 1.0
-        else:
-            w = carried / (own + carried)
-            V = own * w
-        model += 1
-        if before == V:  # converged: nothing moves until the run ends or the next reported model
-            until = int(models[found]) if run == len(ends) - 1 else min(int(models[found]), int(ends[run]))
-            model = max(model, until)
+    """1/V ← 1/cost(n_r) + 1/(V + cost(n_s)): a fractional linear map of V; the weights V/cost(n_r) beside it."""
+    samples = mix.schedule.array
+    costs = [(cost(float(real)), cost(float(n - real))) for real, n in zip(mix.real, samples, strict=True)]
+
+    def step(run: int) -> Array:
+        own, other = costs[run]
+        if own == inf:  # nothing is added to what there is
+            return np.array([[1.0, other], [0.0, 1.0]] if other < inf else [[1.0, 1.0], [0.0, 0.0]])
+        return np.array([[own, own * other], [1.0, own + other]] if other < inf else [[own, own], [1.0, 1.0]])
+
+    begin = np.array([1.0, 0.0]) if start == inf else np.array([start, 1.0])
+    spread, used = np.full(len(models), start), np.ones(len(models))
+    after = models > 1
+    if after.any():
+        schedule, dropped = mix.schedule.later()
+        wanted = models[after] - 1
+        V = propagate(lambda run: step(run + dropped), schedule, begin, wanted, projective=True)
+        own = np.array([one for one, _ in costs])[mix.schedule.run(models[after])]
+        with np.errstate(
+            divide="ignore", invalid="ignore"
+        ):  # infinite where nothing has determined it so far
+            spread[after] = V[:, 0] / V[:, 1]
+            used[after] = np.where(own == inf, 0.0, spread[after] / own)
     return spread, used
 
 

@@ -6,7 +6,7 @@ the equal-batch mean, sin(π/√M)/(π/√M) in the limit.
 """
 
 from dataclasses import dataclass
-from math import comb, exp, expm1, pi, sqrt
+from math import comb, exp, expm1, inf, log1p, pi, sqrt
 
 import numpy as np
 from scipy.special import polygamma
@@ -26,7 +26,8 @@ class Pool:
 
     ``log_variance``: ln E v; ``drift``: E e²; ``log_moment``: ln[E v²/(E v)²]; ``log_mean``: E ln v;
     ``log_deviation``: ln E √v; ``log_spread``: Var ln v; ``spread``: Σ M_i/N_i², the error covariance in units of
-    the Fisher information.
+    the Fisher information; ``log_shape``: ln of (α − β)/(α + 2β), see ``fourth_order``; ``drift_per_variance``:
+    E v e²/E v; ``drift_fourth``: E e⁴.
     """
 
     log_variance: Array
@@ -36,6 +37,9 @@ class Pool:
     log_deviation: Array
     log_spread: Array
     spread: Array
+    log_shape: Array
+    drift_per_variance: Array
+    drift_fourth: Array
 
 
 def accumulate(schedule: Schedule, models: Models, *, unbiased: bool) -> Pool:
@@ -47,7 +51,7 @@ def accumulate(schedule: Schedule, models: Models, *, unbiased: bool) -> Pool:
     while model < last:
         count = min(CHUNK, last - model)
         batch = schedule.between(model + 1, model + count)
-        sums = totals[:, None] + np.cumsum(_increments(pool, batch, totals[0], unbiased), axis=1)
+        sums = totals[:, None] + np.cumsum(_increments(pool, batch, totals, unbiased), axis=1)
         inside = (models > model) & (models <= model + count)
         columns[:, inside] = sums[:, models[inside] - model - 1]
         totals, pool, model = sums[:, -1], pool + float(batch.sum()), model + count
@@ -99,24 +103,36 @@ def _first(samples: float, unbiased: bool) -> Array:
     return np.array([
         shrink, 1.0 / samples, moment, float(digamma_minus_log(half)) + shrink,
         float(log_half_step(half)) + 0.5 * shrink, float(polygamma_of(1, half)), 1.0 / samples,
+        log1p(-3.0 / (samples + 1.0)) if samples > 2 else -inf, 1.0 / samples, 3.0 / samples**2,
     ])  # fmt: skip
 
 
-def _increments(pool: float, batch: Array, log_variance: float, unbiased: bool) -> Array:
-    """What each further batch adds to the columns of ``Pool``, shape (7, batches)."""
+def _increments(pool: float, batch: Array, totals: Array, unbiased: bool) -> Array:
+    """What each further batch adds to the columns of ``Pool``, shape (10, batches); ``totals``: before the first."""
     after = pool + np.cumsum(batch)
     before = after - batch
     divisor, next_divisor = (before - 1, after - 1) if unbiased else (before, after)
     share = before / after
     shrink = np.log1p(-batch / (after * next_divisor))
-    variance = np.exp(log_variance + np.concatenate([[0.0], np.cumsum(shrink)[:-1]]))
+    variance = np.exp(_before(totals[0], shrink))
     mean, spread = batch - 1 + share, 2 * (batch - 1) + 2 * share**2
-    relative = spread / (divisor + mean) ** 2
+    scale = divisor + mean
+    relative = spread / scale**2
+    moment, step = np.log1p(relative), batch / after**2
+    ratio = variance * np.exp(_before(totals[2], moment))  # E v²/E v
+    per_variance = step * (1 + 2 * share / scale) * ratio
+    fourth = 6 * step * variance * _before(totals[8], per_variance) + 3 * step**2 * variance * ratio
     log_mean, log_root, log_spread = _growth(batch, share, divisor, mean)
     return np.stack([
-        shrink, batch / after**2 * variance, np.log1p(relative), log_mean + shrink, log_root + 0.5 * shrink,
-        log_spread, batch / after**2,
+        shrink, step * variance, moment, log_mean + shrink, log_root + 0.5 * shrink, log_spread, step,
+        np.log1p(-1.5 * spread / (scale**2 + spread)), per_variance, fourth,
     ])  # fmt: skip
+
+
+def _before(total: float, steps: Array) -> Array:
+    """Σ of the steps before each, from ``total``."""
+    sums: Array = total + np.concatenate([[0.0], np.cumsum(steps)[:-1]])
+    return sums
 
 
 def _growth(batch: Array, share: Array, divisor: Array, mean: Array) -> tuple[Array, Array, Array]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from service.theory.distributions.gaussian.fourth_order import FourthOrder
 from service.theory.distributions.gaussian.model import Curve, Gaussian
 from service.theory.distributions.gaussian.transport import leading_transport
 from service.theory.distributions.schedule import Models
@@ -54,7 +55,9 @@ def lognormal(x: Array, x_squared: Array, drift: Array, thresholds: Array) -> Di
     return Direction(x, drift, relative, log_mean + hidden, spread + hidden, log_root + hidden, below)
 
 
-def curve_of(truth: Gaussian, models: Models, direction: Direction, spread: Array) -> Curve:
+def curve_of(
+    truth: Gaussian, models: Models, direction: Direction, spread: Array, fourth: FourthOrder
+) -> Curve:
     """The whole curve; ``spread``: V at each model, for the first orders in several dimensions."""
     d, one = truth.dimension, direction
     with np.errstate(invalid="ignore", over="ignore"):
@@ -73,6 +76,7 @@ def curve_of(truth: Gaussian, models: Models, direction: Direction, spread: Arra
         kl_fit_true=divergence if d == 1 else leading,
         kl_true_fit=np.where((d + 3) * spread <= LARGEST_REVERSE, d * (d + 3) / 4 * spread, np.nan),
         w2=truth.trace * distance if d == 1 else np.where(first, leading_transport(truth, spread), np.nan),
-        w2_lower=truth.trace * distance,
+        w2_lower=truth.trace * distance, variance_drift=fourth.variance_drift, drift_fourth=fourth.drift_fourth,
+        trace_squared=fourth.trace_squared, square_trace=fourth.square_trace,
         below=one.below,
     )  # fmt: skip

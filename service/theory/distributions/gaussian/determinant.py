@@ -18,7 +18,7 @@ def log_determinant_steps(schedule: Schedule, dimension: int, *, unbiased: bool)
     divisor = samples - one
     for j in range(1, dimension + 1):
         left = np.maximum(samples - j, 0.0)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # one sample has no unbiased variance
             mean += digamma_minus_log(left / 2) + np.log1p(-np.minimum((j - one) / divisor, 1.0))
         variance += polygamma_of(1, left / 2)
     return mean, variance

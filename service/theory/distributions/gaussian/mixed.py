@@ -152,7 +152,7 @@ def _fresh_step(mix: Mix, run: int, unbiased: bool) -> Array:
     if not mix.independent:
         return _stratified(samples, fraction, unbiased)
     # polynomial of degree 4 in the number of real samples: three Gauss nodes of the binomial law average it exactly
-    nodes, weights = _binomial_rule(samples, fraction)
+    nodes, weights = binomial_rule(samples, fraction)
     matrix: Array = sum(
         (w * _stratified(samples, float(a), unbiased) for a, w in zip(nodes, weights, strict=True)),
         np.zeros((6, 6)),
@@ -183,7 +183,7 @@ def _stratified(M: float, a: float, unbiased: bool) -> Array:
     return matrix
 
 
-def _binomial_rule(samples: float, p: float) -> tuple[Array, Array]:
+def binomial_rule(samples: float, p: float) -> tuple[Array, Array]:
     """Nodes (as fractions of the samples) and weights of the Gauss rule of Binomial(samples, p), up to three."""
     count = int(min(3, samples + 1))
     i = np.arange(count)

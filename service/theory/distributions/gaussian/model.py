@@ -53,8 +53,8 @@ class Curve:
     direction u, with v = uᵀΣ_n u / uᵀΣ_0 u: ``second_moment`` E v², ``relative_variance`` Var v/(E v)²,
     ``log_mean`` E ln v, ``log_variance`` Var ln v, ``deviation`` E √v. ``log_det_mean``, ``log_det_variance``: of
     ln det Σ_n/det Σ_0. ``kl_fit_true``: E KL(N_n‖N_0) and ``kl_true_fit``: E KL(N_0‖N_n), in nats. ``w2``: E W_2²,
-    in units of the variables squared, and ``w2_lower``: a bound from below. ``below``: P(v < t), shape (thresholds,
-    models).
+    in units of the variables squared, and ``w2_lower``: a bound from below. ``variance_drift``, ``drift_fourth``,
+    ``trace_squared``, ``square_trace``: see ``FourthOrder``. ``below``: P(v < t), shape (thresholds, models).
     """
 
     models: Models
@@ -71,6 +71,10 @@ class Curve:
     kl_true_fit: Array
     w2: Array
     w2_lower: Array
+    variance_drift: Array
+    drift_fourth: Array
+    trace_squared: Array
+    square_trace: Array
     below: Array
 
     def at(self, chosen: NDArray[np.bool_]) -> "Curve":

@@ -11,6 +11,12 @@ from scipy.special import digamma, gammainc
 from service.theory.distributions.accuracy import Caution
 from service.theory.distributions.gaussian import closure, trust
 from service.theory.distributions.gaussian.accumulate import Pool, accumulate, limit
+from service.theory.distributions.gaussian.fourth_order import (
+    FOURTH_ORDER,
+    FourthOrder,
+    fresh_fourth_order,
+    pooled_fourth_order,
+)
 from service.theory.distributions.gaussian.mixed import (
     Moments,
     Stationary,
@@ -44,6 +50,7 @@ def predict_fresh(
     return _predict_mixed(
         truth, mix, models, unbiased, thresholds,
         lambda wanted: fresh_moments(mix, wanted, unbiased=unbiased), fresh_stationary(mix, unbiased=unbiased),
+        fresh_fourth_order(truth, mix, models, unbiased=unbiased),
     )  # fmt: skip
 
 
@@ -54,6 +61,7 @@ def predict_retained(
     return _predict_mixed(
         truth, mix, models, unbiased, thresholds,
         lambda wanted: retained_moments(mix, wanted, unbiased=unbiased), retained_stationary(mix, unbiased=unbiased),
+        FourthOrder.unknown(len(models)),
     )  # fmt: skip
 
 
@@ -75,7 +83,8 @@ def predict_limit(truth: Gaussian, mix: Mix, *, retained: bool, unbiased: bool) 
         np.array([v]) for v in (point.x, point.x_squared, point.drift, point.spread)
     )
     direction = closure.lognormal(x, x_squared, drift, np.empty(0))
-    curve = closure.curve_of(truth, np.array([mix.schedule.fits]), direction, spread)
+    models = np.array([mix.schedule.fits])
+    curve = closure.curve_of(truth, models, direction, spread, FourthOrder.unknown(1))
     return Limit(
         curve, trust.accuracies(truth, curve, spread, known=False),
         tuple(trust.cautions(truth, curve, spread, known=False)),
@@ -95,7 +104,7 @@ def predict_accumulate(
         log_mean=pool.log_mean, log_variance=pool.log_spread, log_deviation=pool.log_deviation,
         below=_pool_below(schedule, pool, thresholds, unbiased),
     )  # fmt: skip
-    curve = closure.curve_of(truth, models, direction, pool.spread)
+    curve = closure.curve_of(truth, models, direction, pool.spread, pooled_fourth_order(truth, pool))
     variance, drift = limit(
         schedule, float(whole.log_variance[-1]), float(whole.drift[-1]), unbiased=unbiased
     )
@@ -108,11 +117,11 @@ def predict_accumulate(
 
 def _predict_mixed(  # noqa: PLR0917 (the two public functions fill it in)
     truth: Gaussian, mix: Mix, models: Models, unbiased: bool, thresholds: Array,
-    moments_at: Callable[[Models], Moments], stationary: Stationary,
+    moments_at: Callable[[Models], Moments], stationary: Stationary, fourth: FourthOrder,
 ) -> GaussianPrediction:  # fmt: skip
     moments = moments_at(models)
     direction = closure.lognormal(moments.x, moments.x_squared, moments.drift, thresholds)
-    curve = closure.curve_of(truth, models, direction, moments.spread)
+    curve = closure.curve_of(truth, models, direction, moments.spread, fourth)
     single = _single_fits(mix, models)
     judged, spread = curve.at(~single), moments.spread[~single]
     curve, exceptions = _with_single_fits(truth, mix, curve, single, unbiased, thresholds)
@@ -176,7 +185,7 @@ def _with_single_fits(  # noqa: PLR0917
 
 _PATCHED = (
     "log_mean", "log_variance", "deviation", "log_det_mean", "log_det_variance",
-    "kl_fit_true", "kl_true_fit", "w2", "w2_lower", "below",
+    "kl_fit_true", "kl_true_fit", "w2", "w2_lower", "below", *FOURTH_ORDER,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.theory.distributions.accuracy import Accuracy, Caution, exact
 from service.theory.distributions.gaussian.determinant import log_determinant_steps
+from service.theory.distributions.gaussian.fourth_order import FOURTH_ORDER, fresh_fourth_order
 from service.theory.distributions.gaussian.model import (
     Curve,
     FixedPoint,
@@ -22,7 +23,7 @@ from service.theory.distributions.gaussian.model import (
 from service.theory.distributions.gaussian.threshold import probability_below
 from service.theory.distributions.gaussian.transport import transport
 from service.theory.distributions.recursion import propagate
-from service.theory.distributions.schedule import Models, Schedule
+from service.theory.distributions.schedule import Mix, Models, Schedule
 from service.theory.distributions.special import digamma_minus_log, log_half_step, polygamma_of
 from service.theory.model import Array
 
@@ -99,6 +100,7 @@ EXACT: tuple[Accuracy, ...] = (
     exact("kl_fit_true", "trace, drift and log determinant"),
     exact("kl_true_fit", "inverse Wishart recursion"),
     exact("w2_lower", "one-dimensional distance along each eigenvector"),
+    *(exact(name, "moments of order four of two directions") for name in FOURTH_ORDER),
     exact("below", "inversion of the characteristic function, absolute accuracy 1e-11"),
 )
 
@@ -131,6 +133,9 @@ class _Run:
         log_det, log_det_variance = (total(each, models) for each in self.determinant())
         # maximum likelihood: trace and drift add up to d, so that only the determinant is left
         fit_true = 0.5 * ((d * inverse if self.unbiased else 0.0) - log_det)
+        fourth = fresh_fourth_order(
+            self.truth, Mix(self.schedule, np.zeros_like(self.samples)), models, unbiased=self.unbiased
+        )
         one_dimensional = _distance(variance, drift, halves, log_variance_factor)
         return Curve(
             models=models, variance=variance, drift=drift, second_moment=second, relative_variance=relative,
@@ -140,6 +145,8 @@ class _Run:
             kl_fit_true=fit_true, kl_true_fit=self._kl_true_fit(models, log_det),
             w2=self.truth.trace * one_dimensional if d == 1 else np.full(len(models), np.nan),
             w2_lower=self.truth.trace * one_dimensional,
+            variance_drift=fourth.variance_drift, drift_fourth=fourth.drift_fourth,
+            trace_squared=fourth.trace_squared, square_trace=fourth.square_trace,
             below=self._below(models, thresholds, log_mean),
         )  # fmt: skip
 

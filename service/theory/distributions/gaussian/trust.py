@@ -13,6 +13,7 @@ from service.theory.distributions.gaussian.closure import (
     LARGEST_RELATIVE_VARIANCE,
     LARGEST_REVERSE,
 )
+from service.theory.distributions.gaussian.fourth_order import FOURTH_ORDER
 from service.theory.distributions.gaussian.model import Curve, Gaussian
 from service.theory.model import Array
 
@@ -48,6 +49,11 @@ def accuracies(truth: Gaussian, curve: Curve, spread: Array, *, known: bool) -> 
     return (
         *(exact(name, "linear recursion of moments") for name in _MOMENTS),
         *(
+            exact(name, "moments of order four of two directions")
+            for name in FOURTH_ORDER
+            if not np.isnan(getattr(curve, name)).any()
+        ),
+        *(
             exact(name, "independent growth factors") if known else approximate(name, error, _MATCH)
             for name, error in along.items()
         ),
@@ -68,6 +74,12 @@ def cautions(truth: Gaussian, curve: Curve, spread: Array, *, known: bool) -> li
         )
         names = (*_ALONG, "below", *(_JOINT if d == 1 else ()))
         found += [Caution("simulate", message, name) for name in names]
+    if np.isnan(curve.drift_fourth).any():
+        message = (
+            "Moments of order four are not followed where real samples are retained. Simulate it, or see "
+            "variance_second_moment and drift."
+        )
+        found += [Caution("no_formula", message, name) for name in FOURTH_ORDER]
     if (d + 3) * V > LARGEST_REVERSE:
         message = (
             "KL(truth ‖ fit) is known to first order in 1/M alone, which fails from "

@@ -5,7 +5,7 @@ two of its tokens descend from the same real token. E H_n = (1 − Φ_n) H_0, wh
 do not are independent draws of the truth.
 """
 
-from math import expm1, inf, log1p
+from math import expm1, inf, log, log1p
 from typing import Final
 
 import numpy as np
@@ -118,15 +118,20 @@ def _retained(training: Retained, models: Models) -> Array:
     if k == 0:
         return np.where(steps > 0.0, 1.0 / m, 1.0 / first)
     a, b = m / training.samples, k / training.samples
-    rate = b * b * (1.0 - 1.0 / k)
-    gap = a * (2.0 - a) + b * b / k  # 1 − rate
-    left = np.exp(steps * log1p(-gap)) if gap < 1.0 else np.where(steps > 0.0, 0.0, 1.0)
-    kept = np.exp(steps * log1p(-a))
-    summed = (1.0 - left) / gap  # of rate^i, i < n − 1
-    # of rate^(n − 2 − i) b^i: how much of Γ_1 − 1/m there still is
-    mixed = (kept - left) / (b - rate)
+    gap = a * (2.0 - a) + b * b / k  # 1 − rate, rate = b² (1 − 1/k)
+    lost = (
+        -np.expm1(steps * log1p(-gap)) if gap < 1.0 else np.where(steps > 0.0, 1.0, 0.0)
+    )  # 1 − rate^(n − 1)
+    kept = np.exp(steps * (log1p(-a) if a < b else log(b)))
+    summed = lost / gap  # of rate^i, i < n − 1
+    # of rate^(n − 2 − i) b^i: how much of Γ_1 − 1/m there still is; rate/b = 1 − apart
+    apart = a + b / k
+    unlike = -np.expm1(steps * log1p(-apart)) if apart < 1.0 else np.where(steps > 0.0, 1.0, 0.0)
+    mixed = kept * unlike / (b * apart)
     value: Array = (
-        left / first + (a * a / m + b * b / k) * summed + 2.0 * a * b * (mixed / first + (summed - mixed) / m)
+        (1.0 - lost) / first
+        + (a * a / m + b * b / k) * summed
+        + 2.0 * a * b * (mixed / first + (summed - mixed) / m)
     )
     return value
 

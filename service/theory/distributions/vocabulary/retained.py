@@ -6,7 +6,7 @@ left at the first model are real tokens of it besides the m.
 """
 
 from collections.abc import Iterable, Iterator
-from math import log1p
+from math import exp, log, log1p
 from typing import Final
 
 import numpy as np
@@ -63,7 +63,9 @@ class _Moments:
     def __init__(self, training: Retained) -> None:
         self._training, self._at = training, 0
         self._others = training.samples - training.real
-        self._share = Fresh(training.real / training.samples, stratified=False)
+        share = training.real / training.samples
+        self._share = Fresh(share, stratified=False)
+        self._log_left = log1p(-share) if share < 0.5 else log(self._others / training.samples)
         self._state = Lineages(float(self._others))
 
     def founders(self, generations: int) -> Founders:
@@ -71,7 +73,7 @@ class _Moments:
         steps, self._at = generations - self._at, generations
         state, rest = back(self._state, self._others, steps, self._share)
         # lineages that do not meet any more end one by one
-        kept = float(np.exp(rest * log1p(-self._share.share)))
+        kept = exp(rest * self._log_left)
         variance = kept * kept * state.variance + kept * (1.0 - kept) * state.mean
         self._state = Lineages(kept * state.mean, variance)
         real, first = self._training.real, self._training.begun

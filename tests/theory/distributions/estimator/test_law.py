@@ -1,6 +1,7 @@
 """The random walk of estimators: reference values, brute-force covariances, exact families, asymptotics."""
 
 import math
+from time import process_time
 
 import mpmath
 import numpy as np
@@ -208,3 +209,39 @@ def test_retained_fits_of_too_few_samples_are_infinite() -> None:
     kept = Mix(Schedule((50, 60, 90), (1, 3, 4)), np.full(3, 50.0))
     found = retained(kept, np.arange(1, 9), 0.5, lambda samples: per_sample(samples - 20)).spread
     assert found == pytest.approx([1 / 30] + [math.inf] * 7)  # 10 synthetic samples of 20 features
+
+
+@pytest.mark.parametrize("dimension", [0, 3])
+def test_kalman_weights_are_the_best_of_each_generation_to_forty_digits(dimension: int) -> None:
+    """1/V ← 1/cost(n_r) + 1/(V + cost(n_s)) one by one, sizes from 4 to 10^18, costs infinite in some of them."""
+    sizes, real, times = (10**18, 4, 30, 5, 10**9, 200), (1, 2, 30, 0, 10**5, 100), (20, 3, 2, 4, 30, 10)
+
+    def cost(samples: float) -> float:
+        return 1.0 / (samples - dimension - 1) if samples > dimension + 1 else math.inf
+
+    own = per_sample if dimension == 0 else cost
+    fits = [fit for M, m, count in zip(sizes, real, times, strict=True) for fit in [(M, m)] * count]
+    with mpmath.workdps(40):
+        V, w = mpmath.mpf(own(sizes[0])), mpmath.mpf(1)
+        expected = [(V, w)]
+        for M, m in fits[1:]:
+            carried, alone = V + own(M - m), mpmath.mpf(own(m))
+            if alone == mpmath.inf:
+                V, w = carried, mpmath.mpf(0)
+            else:
+                w = mpmath.mpf(1) if carried == mpmath.inf else carried / (alone + carried)
+                V = alone * w
+            expected.append((V, w))
+    mix = Mix(Schedule(sizes, times), np.array(real, dtype=float))
+    found = fresh(mix, np.arange(1, sum(times) + 1), "kalman", own)
+    assert found.spread == pytest.approx([float(v) for v, _ in expected], rel=1e-13)
+    assert found.weight == pytest.approx([float(w) for _, w in expected], rel=1e-13)
+
+
+def test_a_million_kalman_generations_are_quick() -> None:
+    """One real sample of 10^18: V' = V + 10^-18 − V² to first order, so that V_n = 10^-9 tanh(10^-9 n)."""
+    mix = Mix(Schedule((10**18,), (10**6,)), np.array([1.0]))
+    start = process_time()
+    found = fresh(mix, np.array([10**6]), "kalman")
+    assert process_time() - start < 0.1
+    assert found.spread[0] == pytest.approx(1e-9 * math.tanh(1e-9 * 1e6), rel=1e-5)

@@ -107,3 +107,32 @@ def test_simulation_agrees() -> None:
     stated = {one.quantity: one.expected_relative_error for one in found.accuracy}
     for name, measured, noise in zip(names, mean, error, strict=True):
         assert getattr(state, name) == pytest.approx(measured, rel=stated[name], abs=4 * noise)
+
+
+@pytest.mark.parametrize(
+    ("samples", "real", "first"),
+    [
+        (10**12, 1, 10**12), (10**18, 1, 10**18), (10**15, 10**3, 10**15), (10**18, 10**18 - 1, 10**18 - 1),
+        (10**18, 10**18 - 2, 10**18), (2, 1, 50), (10, 9, 100),
+    ],
+)  # fmt: skip
+def test_kinship_where_next_to_none_or_all_but_a_few_are_retained(
+    samples: int, real: int, first: int
+) -> None:
+    """Φ' = a²/m + 2ab Γ + b² [Φ + (1 − Φ)/k] in fractions: 5e-5 was lost of one retained token of 10^12."""
+    m, k, M = Fraction(real), Fraction(samples - real), Fraction(samples)
+    a, b, related, own = m / M, k / M, Fraction(1, first), Fraction(1, first)
+    for model in range(1, 12):
+        found = kinship(Retained(samples, real, 11, first), np.array([model]))[0]
+        assert found == pytest.approx(float(related), rel=1e-13, abs=0.0)
+        related, own = (
+            a * a / m + 2 * a * b * own + b * b * (related + (1 - related) / k),
+            a / m + b * own,
+        )
+
+
+def test_all_tokens_but_one_of_very_many_are_retained() -> None:
+    """A share that is 1 to double precision has a chance of not being retained all the same."""
+    training = Retained(10**18, 10**18 - 1, 3, 10**18)
+    last = predict(Question(zipf(5, 1.0), training, PLAIN, np.array([1, 2, 3]))).generations[-1].state
+    assert last.founders == pytest.approx(1e18, rel=1e-12)
