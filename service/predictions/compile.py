@@ -7,7 +7,7 @@ import numpy as np
 from service.errors import InvalidInput
 from service.predictions import schemas
 from service.predictions.covariances import matrix_of
-from service.predictions.populations import eigenvalues_of, modes_of
+from service.predictions.populations import averaged, eigenvalues_of, modes_of
 from service.theory.model import (
     OPTIMAL,
     PREVIOUS,
@@ -67,6 +67,11 @@ class _Compiler:
         modes = self.population.multiplicities.sum()
         if shift.squared_norm is not None:
             return Shift(np.full(self.population.eigenvalues.size, shift.squared_norm / modes))
+        if shift.squared_coefficients is not None:
+            at = f"{pointer}/squared_coefficients"
+            return Shift(
+                averaged(np.array(shift.squared_coefficients), self.population.multiplicities, "values", at)
+            )
         assert shift.test_error is not None
         positive = self.population.eigenvalues > 0
         power = np.zeros(positive.size)

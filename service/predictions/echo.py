@@ -5,6 +5,8 @@ import numpy as np
 from service.predictions import responses
 from service.theory.model import OPTIMAL, Population, Shift, Source, Stage, TrainingMix
 
+_ROUNDING = 1e-12  # relative, of errors that are one in theory
+
 
 def echo(mix: TrainingMix, population: Population) -> list[responses.CompiledStage]:
     """The stages of a compiled mix on this population."""
@@ -41,10 +43,12 @@ def _source(source: Source, population: Population) -> responses.CompiledSource:
 
 
 def _shift(shift: Shift, population: Population) -> responses.CompiledShift:
-    """In the one of its two sizes that is spread evenly over the modes."""
-    if np.ptp(shift.power) == 0:
-        return responses.CompiledShift(
-            kind="shift", squared_norm=float(population.multiplicities @ shift.power), test_error=None
-        )
-    error = float(population.weight @ shift.power)
-    return responses.CompiledShift(kind="shift", squared_norm=None, test_error=error)
+    """In the one of its two sizes that is spread evenly over the modes; in both where neither is."""
+    evenly = np.ptp(shift.power) == 0
+    errors = (population.eigenvalues * shift.power)[population.eigenvalues > 0]
+    by_error = not evenly and errors.size > 0 and bool(np.ptp(errors) <= _ROUNDING * errors.max())
+    return responses.CompiledShift(
+        kind="shift",
+        squared_norm=None if by_error else float(population.multiplicities @ shift.power),
+        test_error=None if evenly else float(population.weight @ shift.power),
+    )

@@ -10,6 +10,7 @@ from service.predictions.answer import answer
 from service.predictions.compile import compile_mix
 from service.predictions.identity import identifier, input_hash
 from service.predictions.populations import (
+    has_listed_shifts,
     has_matrices,
     own_spectra,
     population,
@@ -84,7 +85,7 @@ def described(dataset: schemas.Dataset, mix: schemas.TrainingMix) -> Population:
     """
     lists = not isinstance(dataset.spectrum, schemas.PowerLawSpectrum | schemas.IsotropicSpectrum)
     lists |= not isinstance(dataset.target, schemas.SourceTarget | schemas.IsotropicTarget)
-    if lists or own_spectra(mix) or has_matrices(mix):
+    if lists or own_spectra(mix) or has_matrices(mix) or has_listed_shifts(mix):
         return population(dataset, mix)
     silent = dataset.model_copy(update={"noise_variance": 0.0})
     name = silent.model_dump_json()

@@ -88,6 +88,27 @@ def has_matrices(mix: schemas.TrainingMix | None) -> bool:
             return False
 
 
+def has_listed_shifts(mix: schemas.TrainingMix | None) -> bool:
+    """Whether labels are shifted by a given amount for each mode."""
+    match mix:
+        case schemas.StagesMix():
+            labels = [s.labels for stage in mix.stages for s in stage.sources]
+        case schemas.MixtureMix():
+            labels = [share.quality for share in mix.synthetic]
+        case _:
+            return False
+    return any(
+        isinstance(one, schemas.ShiftLabels) and one.squared_coefficients is not None for one in labels
+    )
+
+
+def averaged(values: Array, multiplicities: Array, what: str, pointer: str) -> Array:
+    """The mean over each level of numbers that are given one for each mode. Raises InvalidInput."""
+    same_size(values.size, int(multiplicities.sum()), f"{what}, one for each mode", pointer)
+    starts = np.cumsum(multiplicities) - multiplicities
+    return np.asarray(np.add.reduceat(values, starts.astype(np.intp)) / multiplicities)
+
+
 def single_modes(found: Population, pointer: str = _DATASET) -> Population:
     """The population mode by mode, as covariance matrices need it. Raises InvalidInput."""
     counts = found.multiplicities
@@ -114,12 +135,13 @@ def population(
     target, spectrum, others = dataset.target, dataset.spectrum, own_spectra(mix)
     matrices = has_matrices(mix)
     listed = any(not isinstance(own, schemas.PowerLawSpectrum | schemas.IsotropicSpectrum) for own in others)
-    listed = listed or matrices or isinstance(target, schemas.CoefficientsTarget)
+    by_mode = has_listed_shifts(mix)  # in the order of the spectrum, so that equal eigenvalues stay apart
+    listed = listed or matrices or by_mode or isinstance(target, schemas.CoefficientsTarget)
     explicit = listed and not isinstance(spectrum, schemas.LevelsSpectrum)
     if explicit and isinstance(spectrum, schemas.PowerLawSpectrum) and spectrum.dimension is None:
         raise InvalidInput.at(
             f"{pointer}/spectrum/dimension", "infinite_dimension",
-            "a spectrum of infinitely many modes has no list of coefficients or of a source's eigenvalues; "
+            "a spectrum of infinitely many modes has no list of coefficients or of eigenvalues; "
             "give a finite dimension",
         )  # fmt: skip
     values, weights, rank = eigenvalues_of(spectrum, f"{pointer}/spectrum", explicit=explicit)
@@ -139,7 +161,7 @@ def population(
             Population(values, weights, power, dataset.noise_variance), f"{pointer}/spectrum"
         )
         return replace(modes, target=np.array(target.values)) if _signed(target) else modes
-    if rank is None and values.size > 1 and not others:
+    if rank is None and values.size > 1 and not others and not by_mode:
         values, weights, power = _merged(values, weights, power)
     return Population(values, weights, power, dataset.noise_variance)
 
@@ -235,12 +257,7 @@ def _target_power(
                 endless=spectrum.dimension is None,
             )  # fmt: skip
         case schemas.CoefficientsTarget():
-            squares = np.array(target.values) ** 2
-            same_size(
-                squares.size, int(weights.sum()), "coefficients, one for each mode", f"{pointer}/values"
-            )
-            starts = np.cumsum(weights) - weights
-            return np.asarray(np.add.reduceat(squares, starts.astype(np.intp)) / weights)
+            return averaged(np.array(target.values) ** 2, weights, "coefficients", f"{pointer}/values")
         case schemas.PowerTarget():
             if rank is not None and values.size != _dimension(spectrum):
                 raise InvalidInput.at(

@@ -16,7 +16,8 @@ class Answer(BaseModel):
 
 
 class CompiledShift(Answer):
-    """Labels of an unknown model w_0 + δ: E‖δ‖² where it is spread evenly over the modes, else E‖δ‖²_Σ."""
+    """Labels of an unknown model w_0 + δ: E‖δ‖² where it is spread evenly over the modes, E‖δ‖²_Σ where that is, else
+    both."""
 
     kind: Literal["shift"]
     squared_norm: float | None

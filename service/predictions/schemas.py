@@ -156,16 +156,23 @@ DatasetId = Annotated[str, Field(pattern=r"^dst_[a-z0-9]{26}$", description="Id 
 
 
 class ShiftLabels(Model):
-    """Labels of an unknown model w_0 + δ: of given E‖δ‖², spread evenly, or of given test error E‖δ‖²_Σ."""
+    """Labels of an unknown model w_0 + δ, E δ = 0: of given E‖δ‖², spread evenly over the modes; of given test error
+    E‖δ‖²_Σ, the same for each mode; or of given E δ_i² for each mode."""
 
     kind: Literal["shift"]
     squared_norm: NonNegative | None = None
     test_error: NonNegative | None = None
+    squared_coefficients: Annotated[list[NonNegative], Field(min_length=1, max_length=MAX_LIST)] | None = (
+        Field(
+            None, description="E δ_i² in the eigenbasis, one for each mode, in the order of the eigenvalues."
+        )
+    )
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "ShiftLabels":
-        if (self.squared_norm is None) == (self.test_error is None):
-            raise ValueError("give exactly one of squared_norm and test_error")
+    def _one_of_them(self) -> "ShiftLabels":
+        given = (self.squared_norm, self.test_error, self.squared_coefficients)
+        if sum(one is not None for one in given) != 1:
+            raise ValueError("give exactly one of squared_norm, test_error and squared_coefficients")
         return self
 
 
