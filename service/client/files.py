@@ -13,8 +13,23 @@ class RequestFileError(Exception):
     """The request file cannot be read."""
 
 
+def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The object of these pairs. Raises ValueError where a name comes twice: which of both is meant nobody can tell."""
+    found: dict[Any, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f'"{name}" is given twice')
+        found[name] = value
+    return found
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML with the numbers of YAML 1.2: PyYAML reads 1e-3 as text."""
+    """YAML with the numbers of YAML 1.2: PyYAML reads 1e-3 as text. A name given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        # of the node as it is written: what a merge (<<) brings may be overwritten
+        _once([(self.construct_object(key, deep=True), None) for key, _ in node.value])
+        return super().construct_mapping(node, deep=deep)
 
 
 _Loader.add_implicit_resolver(
@@ -32,7 +47,8 @@ def read_request(path: str) -> dict[str, Any]:
         raise RequestFileError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     try:
         # JSON first: it is not quite a subset of what PyYAML reads
-        value = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Loader)
+        is_json = text.lstrip().startswith("{")
+        value = json.loads(text, object_pairs_hook=_once) if is_json else yaml.load(text, _Loader)
         json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise RequestFileError(f"{path} is neither JSON nor YAML of plain values: {error}") from error

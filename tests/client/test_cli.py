@@ -16,6 +16,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from service.cli import app
+from service.client.files import read_request
 
 Collapse = Callable[..., Result]
 
@@ -183,6 +184,9 @@ def test_refused_input_for_programs_is_the_problem(collapse: Collapse) -> None:
         ("a: .nan", "neither JSON nor YAML"),
         ("a: 2026-01-01", "neither JSON nor YAML"),
         ("a: &x [*x]", "neither JSON nor YAML"),
+        ('{"a": {"b": 1, "b": 2}}', '"b" is given twice'),
+        ("a: {b: 1, b: 2}", '"b" is given twice'),
+        ("a: 1\na: 1\n", '"a" is given twice'),
         ("", "a request is an object"),
     ],
 )
@@ -190,6 +194,12 @@ def test_a_file_that_is_no_request(collapse: Collapse, text: str, said: str) -> 
     result = collapse("predict", "-", stdin=text)
     assert result.exit_code == 3
     assert said in result.stderr
+
+
+def test_what_yaml_merges_may_be_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "request.yaml"
+    path.write_text("base: &base {b: 1, c: 2}\nother: {<<: *base, b: 3}\n")
+    assert read_request(str(path))["other"] == {"b": 3, "c": 2}
 
 
 def test_a_file_that_is_not_there(collapse: Collapse, tmp_path: Path) -> None:
