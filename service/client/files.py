@@ -28,7 +28,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         # of the node as it is written: what a merge (<<) brings may be overwritten
-        _once([(self.construct_object(key, deep=True), None) for key, _ in node.value])
+        names = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        _once([(self.construct_object(name, deep=True), None) for name in names])
         return super().construct_mapping(node, deep=deep)
 
 
