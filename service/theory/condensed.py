@@ -52,24 +52,34 @@ class Pieces:
     starts: list[int]
     places: Array
 
-    @cached_property
-    def polynomials(self) -> Array | None:
-        """Chebyshev's at the others, shape (k, others); None where they are too many to keep."""
-        return _chebyshev(self.places) if self.places.size <= _CHUNK else None
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """Of each piece among the others."""
+        return list(zip(self.starts, [*self.starts[1:], self.others.size], strict=True))
 
     def summed(self, masses: Array) -> Array:
         """What of masses per mode, shape (masses, modes), the nodes stand for, (masses, nodes)."""
         count, others = len(masses), masses[:, self.others]
-        sums, known = np.zeros((len(self.starts), count, _NODES)), self.polynomials
-        for k, (first, last) in enumerate(
-            zip(self.starts, [*self.starts[1:], self.others.size], strict=True)
-        ):
+        sums = np.zeros((len(self.starts), count, _NODES))
+        for k, (first, last) in enumerate(self.bounds):
             for a in range(first, last, _CHUNK):
                 b = min(a + _CHUNK, last)
-                part = _chebyshev(self.places[a:b]) if known is None else known[:, a:b]
-                sums[k] += others[:, a:b].dot(part.T)
+                sums[k] += others[:, a:b].dot(_chebyshev(self.places[a:b]).T)
         nodes = sums.dot(_COEFFICIENTS.T).swapaxes(0, 1).reshape(count, sums.shape[0] * _NODES)
         return np.concatenate([masses[:, self.kept], nodes], axis=1)
+
+    def summed_again(self, masses: Array) -> Array:
+        """The same, sooner from the second time on where modes are few enough to remember what each one's share is."""
+        if self.others.size > _CHUNK:
+            return self.summed(masses)
+        others, shares = masses.take(self.others, axis=1), self._shares
+        nodes = [others[:, a:b].dot(part) for (a, b), part in zip(self.bounds, shares, strict=True)]
+        return np.concatenate([masses.take(self.kept, axis=1), *nodes], axis=1)
+
+    @cached_property
+    def _shares(self) -> list[Array]:
+        """Lagrange's polynomials at the modes of each piece, shapes (modes, nodes)."""
+        return [_chebyshev(self.places[a:b]).T.dot(_COEFFICIENTS.T) for a, b in self.bounds]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +99,7 @@ class Condensation:
     def power(self, power: Array) -> Array:
         """What of ``power``, a number per mode, shape (…, modes), sums over modes see at each node, (…, nodes)."""
         masses = power * self.multiplicities
-        found = self.pieces.summed(masses.reshape(-1, masses.shape[-1]))
+        found = self.pieces.summed_again(masses.reshape(-1, masses.shape[-1]))
         return np.asarray(found.reshape(*power.shape[:-1], found.shape[1]) / self.population.multiplicities)
 
 

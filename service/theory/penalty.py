@@ -17,7 +17,7 @@ _ZOOM_POINTS: Final = 9
 _ZOOMS: Final = 9
 _BEYOND: Final = np.log(10.0) * 30.0
 _FURTHER: Final = 30  # points that a search beyond an end of the grid goes on by: five decades
-_APART: Final = 3e-4  # in ln θ: a difference of values so far apart is the slope to 1e-8 of it, or rounding
+APART: Final = 3e-4  # in ln θ: a difference of values so far apart is the slope to 1e-8 of it, or rounding
 CLOSE: Final = 2e-4  # a step this small leaves an error of about 1e-7
 _STEPS: Final = 6
 _WIDE: Final = 0.95  # a factor of θ over which the bend is seen
@@ -109,13 +109,13 @@ def settled(found: Minima, slope: Callable[[Array], Array]) -> Array:
 
 def apart(theta: Array) -> Array:
     """The places of ``difference``: all of them a little above, then all of them a little below."""
-    return np.concatenate([theta * np.exp(_APART), theta * np.exp(-_APART)])
+    return np.concatenate([theta * np.exp(APART), theta * np.exp(-APART)])
 
 
 def difference(values: Array) -> Array:
     """The slope by ln θ from values at places that are ``apart``."""
     above, below = values.reshape(2, -1)
-    return np.asarray((above - below) / (2.0 * _APART))
+    return np.asarray((above - below) / (2.0 * APART))
 
 
 def interpolated_minima(log_theta: Array, values: Array, allowed: Mask | None = None) -> Minima:

@@ -106,6 +106,22 @@ def test_equal_to_the_general_engine() -> None:
     assert taken > 90
 
 
+def test_the_best_penalty_for_clean_labels_is_that_of_bayes() -> None:
+    """Of N real samples with noise σ² and a target of the same power c in every mode: λ = σ²/(N c)."""
+    population = power_law(30, noise=0.4)
+    sources = (Source("r", REAL, 60, 0.4), Source("s", Shift(np.full(30, 0.01)), 75, 0.2, 0.5))
+    mix, expected = TrainingMix((Stage("final", sources, 0.05),)), 0.4 / (135 / 30)
+    alone = mixed_prediction(population, mix)
+    assert alone is not None
+    weights = {Slot("weight", 0, 1): np.array([0.3, 0.5])}
+    side_by_side = predictions(population, mix, weights, 2).values["clean_optimal_penalty"]
+    assert [alone.regularization.clean_optimal_penalty, *side_by_side] == pytest.approx(
+        3 * [expected], rel=1e-9
+    )
+    assert alone.real_only is not None
+    assert alone.real_only.best.penalty == pytest.approx(0.4 / (60 / 30), rel=1e-9)
+
+
 def check_side_by_side(
     population: Population, mix: TrainingMix, slots: dict[Slot, Array], order: Literal[0, 1]
 ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from service.theory.chain import TRUTH
 from service.theory.mixes.fits import Fits
-from service.theory.mixes.scenarios import Mixes
+from service.theory.mixes.scenarios import Links
 from service.theory.mixes.stage import Stage
 from service.theory.model import Array
 
@@ -30,40 +30,47 @@ class Origins:
     truth: Array
 
 
-def origins(mixes: Mixes, fits: Sequence[Fits], last: Fits, points: int, orders: int) -> Origins:
+def origins(
+    links: Sequence[Links],
+    powers: Sequence[Array],
+    fits: Sequence[Fits],
+    last: Fits,
+    *,
+    points: int,
+    orders: int,
+) -> Origins:
     """Of mixes with fits ``fits`` of their earlier stages, and ``last`` of the last one: ``points`` of them for each
-    scenario, in order of points, then scenarios. Finite errors only."""
-    return _Sweep(mixes, points, last.theta.size // points, orders).origins(fits, last)
+    scenario, in order of points, then scenarios; ``powers``: see Mixes. Finite errors only."""
+    return _Sweep(links, powers, (orders, points, last.theta.size // points)).origins(fits, last)
 
 
 class _Sweep:
-    def __init__(self, mixes: Mixes, points: int, scenarios: int, orders: int) -> None:
-        self.mixes, self.orders = mixes, orders
-        self.shape = (orders, points, scenarios)
+    def __init__(self, links: Sequence[Links], powers: Sequence[Array], shape: tuple[int, int, int]) -> None:
+        self.links, self.powers, self.shape, self.orders = links, powers, shape, shape[0]
         self.truth, self.shift = np.zeros(self.shape), np.zeros(self.shape)
-        self.noise = [np.zeros((*self.shape, link.members.shape[1])) for link in mixes.links]
+        self.noise = [np.zeros((*self.shape, link.members.shape[1])) for link in links]
         # weights of E[e_f e_u] in the final error for stages f not yet passed, by u <= f or TRUTH
-        self.pending: list[dict[int, Array]] = [{} for _ in mixes.links]
+        self.pending: list[dict[int, Array]] = [{} for _ in links]
 
     def origins(self, fits: Sequence[Fits], last: Fits) -> Origins:
         """See Origins."""
-        population, mixes = last.population, self.mixes
+        population, links = last.population, self.links
         weight = np.zeros((self.orders, 1, 1, population.weight.size))
         weight[0] = population.weight
-        final, known = len(mixes.links) - 1, dict[tuple[int, tuple[int, bytes]], Stage]()
-        self._pass(final, Stage(mixes.links[final], last, self.shape[1:], self.orders), weight)
+        final, known = len(links) - 1, dict[tuple[int, tuple[int, bytes]], Stage]()
+        self._pass(final, Stage(links[final], last, self.shape[1:], self.orders), weight)
         for f in range(final - 1, -1, -1):
             wanted = self.pending[f]
             if not wanted:
                 continue
-            key = id(fits[f]), mixes.links[f].kind
+            key = id(fits[f]), links[f].kind
             stage = known.get(key)
             if stage is None:
-                stage = known[key] = Stage(mixes.links[f], fits[f], (1, fits[f].theta.size), self.orders)
+                stage = known[key] = Stage(links[f], fits[f], (1, fits[f].theta.size), self.orders)
             if f in wanted:
                 self._pass(f, stage, wanted.pop(f))
             for u, weights in wanted.items():
-                self._hand_on(mixes.links[f].models, stage, u, weights)
+                self._hand_on(links[f].models, stage, u, weights)
         return Origins(self.noise, self.shift, self.truth)
 
     def _add(self, u: int, v: int, weights: Array) -> None:
@@ -73,7 +80,7 @@ class _Sweep:
 
     def _pass(self, f: int, stage: Stage, weights: Array) -> None:
         """Weights of E e_f² to what stage f is fitted on."""
-        links, models = self.mixes.links[f], self.mixes.links[f].models
+        links, models = self.links[f], self.links[f].models
         passed, noise, truth = stage.passed(weights)
         self.noise[f][:] = noise
         if self.orders == 2:
@@ -82,7 +89,7 @@ class _Sweep:
             if v < len(models):
                 self._add(models[v], models[u], passed[..., k, :])
             else:
-                self.shift += np.vecdot(passed[..., k, :], self.mixes.powers[f][:, v - len(models)])
+                self.shift += np.vecdot(passed[..., k, :], self.powers[f][:, v - len(models)])
         if self.orders == 2:
             for k, u in enumerate(models, len(links.first)):
                 self._add(u, TRUTH, passed[..., k, :])

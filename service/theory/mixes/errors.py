@@ -17,9 +17,9 @@ class CleanParts:
     by_noise: Array
     small: Mask
 
-    def part(self, kind: int, fits: slice) -> "CleanParts":
-        """Of arrays of shape (kinds, fits), one kind's."""
-        return CleanParts(self.bias[kind, fits], self.by_noise[kind, fits], self.small[kind, fits])
+    def part(self, rows: int | slice) -> "CleanParts":
+        """Some of them, by the first axis."""
+        return CleanParts(self.bias[rows], self.by_noise[rows], self.small[rows])
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,6 @@ from typing import Final, Literal
 import numpy as np
 
 from service.theory.effective_samples import effective_samples_at
-from service.theory.flatness import EXCESS, interpolated_ends
 from service.theory.mixes.adjoint import origins
 from service.theory.mixes.errors import CleanParts, Errors, asymptotic, asymptotic_parts, corrected
 from service.theory.mixes.fits import Fits
@@ -28,10 +27,10 @@ ROOM: Final = 1e-9  # next to a threshold what is left of the samples is roundin
 
 @dataclass(frozen=True, eq=False)
 class Optima:
-    """The least errors of the mix, and of the clean stage and what other real fits there are.
+    """The least errors of the mix and of the clean stage.
 
     ``theta``, ``value``: effective ridge and value, ``regular``: where they are what they seem; shapes (scenarios,)
-    and, for ``real_…``, (real fits,). ``curve``: of the mix on the grid, infinite where no penalty leads.
+    and, for ``real_…``, (clean stages,).
     """
 
     theta: Array
@@ -40,15 +39,13 @@ class Optima:
     real_theta: Array
     real_value: Array
     real_regular: Mask
-    curve: Array
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """The last stage at one penalty: its fits, and its errors of the order that was asked for."""
+    """The last stage at one penalty: its errors of the order that was asked for."""
 
     penalty: Array
-    fits: Fits
     errors: Errors
 
 
@@ -57,22 +54,16 @@ class Outcomes:
     """What the theory says about scenarios, shape (scenarios or 1,).
 
     ``regular``: where it holds; ``small``: where the corrections of order 1 are (everywhere in order 0).
-    ``real``, ``real_parts``: the real fits at the given penalty, at the recommended one (but for order 1), and at their
-    own best ones. ``ends``: penalties and asymptotic errors where the only scenario's error has risen by one per cent.
     """
 
     regular: Mask
     small: Mask
-    optima: Optima
     given: Point
     best: Point
     clean_penalty: Array
     clean_total: Array
     total_at_clean: Array
     effective_samples: Array
-    real: RealPoints
-    real_parts: CleanParts
-    ends: tuple[Array, Array] | None
 
 
 def outcomes(population: Population, mixes: Mixes, order: Literal[0, 1] = 0) -> Outcomes:
@@ -82,10 +73,9 @@ def outcomes(population: Population, mixes: Mixes, order: Literal[0, 1] = 0) -> 
 
 
 class Batch:
-    """Scenarios on one population; what their outcomes share is computed once. ``more``: a real fit beside the clean
-    stage's, of one scenario."""
+    """Scenarios on one population; what their outcomes share is computed once."""
 
-    def __init__(self, population: Population, mixes: Mixes, more: RealFits | None = None) -> None:
+    def __init__(self, population: Population, mixes: Mixes) -> None:
         self.population, self.mixes = population, mixes
         self.solved, last = Solved(population, mixes), mixes.numbers[-1]
         self.designs = self.solved.designs
@@ -95,9 +85,6 @@ class Batch:
             len(self.solved.moments), len(mixes.powers[-1]),
         )  # fmt: skip
         self.real = RealFits(population, last.samples.sum(axis=1), np.ones(1), mixes.real_noise)
-        self.clean = slice(None)  # where the clean stage is among the real fits
-        if more is not None:
-            self.real, self.clean = self.real.joined(more), slice(0, 1)
 
     @cached_property
     def optima(self) -> Optima:
@@ -114,9 +101,7 @@ class Batch:
         if not holds.all():  # penalty 0 may be the best of all
             holds |= self._at_zero(len(mix), len(real)) > value
         holds &= value < np.inf
-        return Optima(
-            theta[:n], value[:n], holds[:n], theta[n:], value[n:], holds[n:], np.where(reached, mix, np.inf)
-        )
+        return Optima(theta[:n], value[:n], holds[:n], theta[n:], value[n:], holds[n:])
 
     def _slopes(self, theta: Array, mixes: int) -> Array:
         """Derivatives by ln θ of the errors of mixes and, below them, of the real fits."""
@@ -124,9 +109,7 @@ class Batch:
         sides = near[None] if len(self.designs.active) == 1 else near.reshape(2, -1)
         kinds = [(side, self.solved.shares_at(side)[0]) for side in sides]
         totals = self.last.at(self.fits(kinds, sides.shape[1]))
-        real = self.real.at(apart(theta[mixes:]).reshape(2, -1))
-        real_totals = real.bias + real.ratio * self.real.noise
-        return np.concatenate([difference(totals), difference(real_totals)])
+        return np.concatenate([difference(totals), self.real.slopes(theta[mixes:])])
 
     def _at_zero(self, mixes: int, reals: int) -> Array:
         """The errors at penalty 0, nan at the threshold."""
@@ -135,18 +118,16 @@ class Batch:
         found[mixes:] = real.bias + real.ratio * self.real.noise
         return found
 
-    def outcomes(self, order: Literal[0, 1], *, ends: bool = False) -> Outcomes:
-        """See Outcomes; ``ends``: whether they are wanted, of one scenario."""
-        optima, clean = self.optima, self.clean
-        far = self._ends() if ends else np.empty(0)
-        best, n = optima.theta, optima.theta.size
-        shares, penalties = self.solved.shares_at(np.concatenate([best, far]))
-        given, given_shares, penalty = self.solved.given(best, shares[:n], penalties[:n])
-        thetas = self._real_ridges(penalty, penalties[:n], optima.real_theta)
+    def outcomes(self, order: Literal[0, 1]) -> Outcomes:
+        """See Outcomes."""
+        optima = self.optima
+        best = optima.theta
+        shares, penalties = self.solved.shares_at(best)
+        given, given_shares, penalty = self.solved.given(best, shares, penalties)
+        thetas = self._real_ridges(penalty, penalties, optima.real_theta)
         real = self.real.at(thetas)
         own = real.part(2, slice(0, optima.real_theta.size))
-        kinds = [(given, given_shares), (best, shares[:n]), self.solved.at(own.penalty[clean])]
-        kinds += [(far[k : k + 1], shares[n + k : n + k + 1]) for k in range(far.size)]
+        kinds = [(given, given_shares), (best, shares), self.solved.at(own.penalty)]
         fits = self.fits(kinds, self.count)
         totals = self.last.at(fits).reshape(len(kinds), self.count)
         parts = self.real.corrected(thetas) if order else asymptotic_parts(real.bias, real.ratio)
@@ -156,23 +137,16 @@ class Batch:
         samples, worth = effective_samples_at(
             self.population, np.broadcast_to(self.mixes.real_noise, self.count), totals[1]
         )
-        known = np.isfinite(parts.bias[0] + parts.by_noise[0])[clean]  # the clean stage at the given penalty
+        known = np.isfinite(parts.bias[0] + parts.by_noise[0])  # the clean stage at the given penalty
         return Outcomes(
             self._regular(totals, own) & worth & self.roomy(fits) & known,
-            given_error.small
-            & best_error.small
-            & clean_error.small
-            & np.asarray(parts.small.all(axis=0))[clean],
-            optima,
-            Point(penalty, fits.part(slice(0, self.count)), given_error),
-            Point(penalties[:n], fits.part(slice(self.count, 2 * self.count)), best_error),
-            own.penalty[clean],
-            real_totals[clean],
+            given_error.small & best_error.small & clean_error.small & np.asarray(parts.small.all(axis=0)),
+            Point(penalty, given_error),
+            Point(penalties, best_error),
+            own.penalty,
+            real_totals,
             clean_error.total,
             samples,
-            real,
-            parts,
-            (penalties[n:], totals[3:, 0]) if far.size else None,
         )
 
     def _real_ridges(self, given: Array, best: Array, own: Array) -> Array:
@@ -187,8 +161,11 @@ class Batch:
         """At the given, the best and the clean-optimal penalty; of the last in order 0 the total alone matters."""
         noises, count = [numbers.noise for numbers in self.mixes.numbers], self.count
         kinds = 3 if order else 2
-        found = origins(self.mixes, self.solved.fits, fits.part(slice(0, kinds * count)), kinds, order + 1)
-        real_noise, own = self.mixes.real_noise, [parts.part(k, self.clean) for k in range(3)]
+        found = origins(
+            self.mixes.links, self.mixes.powers, self.solved.fits, fits.part(slice(0, kinds * count)),
+            points=kinds, orders=order + 1,
+        )  # fmt: skip
+        real_noise, own = self.mixes.real_noise, [parts.part(k) for k in range(3)]
         if order:
             return [corrected(found, k, own[k], noises, real_noise) for k in range(3)]
         errors = [asymptotic(found, k, totals[k], own[k], noises, real_noise) for k in range(2)]
@@ -196,13 +173,12 @@ class Batch:
 
     def _regular(self, totals: Array, own: RealPoints) -> Mask:
         """Whether the optima are where their values are, and all errors finite."""
-        optima, signal, clean = self.optima, self.population.signal, self.clean
+        optima, signal = self.optima, self.population.signal
         least, value = totals[1], optima.value
         real = own.bias + own.ratio * self.real.noise
         fine = optima.real_regular & (np.abs(real - optima.real_value) <= INTERPOLATION * real)
         fine &= real < (1.0 - INTERPOLATION) * signal
-        regular = optima.regular & (fine[clean] if clean == slice(None) else fine.all())
-        regular = regular & (np.abs(least - value) <= INTERPOLATION * least)
+        regular = optima.regular & fine & (np.abs(least - value) <= INTERPOLATION * least)
         return np.asarray(
             regular & (least < (1.0 - INTERPOLATION) * signal) & (totals[:3] < np.inf).all(axis=0)
         )
@@ -213,14 +189,6 @@ class Batch:
         for one in {id(one): one for one in self.solved.fits}.values():
             roomy = roomy & (one.room > ROOM)
         return np.asarray(roomy)
-
-    def _ends(self) -> Array:
-        """Where the only scenario's error has risen by one per cent, as interpolated; empty where the grid does not
-        show both."""
-        optima = self.optima
-        limit = (1.0 + EXCESS) * float(optima.value[0])
-        ends = interpolated_ends(self.population.grid.theta, optima.curve[0], float(optima.theta[0]), limit)
-        return np.empty(0) if ends.low is None or ends.high is None else np.array([ends.low, ends.high])
 
     def fits(self, kinds: list[tuple[Array, Array]], rows: int) -> Fits:
         """Of the last stage: ``rows`` scenarios of each kind of effective ridges and shares."""

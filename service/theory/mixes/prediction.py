@@ -1,17 +1,17 @@
-"""The prediction of one mix: a batch of one, see outcomes.py."""
+"""The prediction of one mix, from its outcome; see alone/."""
 
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from service.theory.chain import Labels
 from service.theory.curves import ErrorCurve
 from service.theory.design import Design
 from service.theory.flatness import EXCESS, flat_range, vouched
-from service.theory.mixes.outcomes import Batch, Outcomes, Point
-from service.theory.mixes.real_fits import RealFits
-from service.theory.mixes.scenarios import Mixes
+from service.theory.mixes.alone.design import NotRegular
+from service.theory.mixes.alone.errors import Errors, Parts, asymptotic, corrected
+from service.theory.mixes.alone.outcome import One
+from service.theory.mixes.scenarios import condensed_powers, structure
 from service.theory.model import Population, TrainingMix
 from service.theory.one_covariance import OneCovariance, effective_ridge
 from service.theory.plain_correction import NotSmall, left_over
@@ -26,7 +26,6 @@ from service.theory.results import (
     SourceNoise,
     assemble,
 )
-from service.theory.stages import real_stage
 
 
 def mixed_prediction(population: Population, mix: TrainingMix, order: Literal[0, 1] = 0) -> Prediction | None:
@@ -34,78 +33,70 @@ def mixed_prediction(population: Population, mix: TrainingMix, order: Literal[0,
 
     ``order`` 1: with the finite-size correction where that is small.
     """
-    mixes = Mixes.of(population, mix)
-    found = _prediction(population.condensed, mix, mixes.condensed(population.condensation), order)
-    if found is None and population.condensation is not None:
-        found = _prediction(population, mix, mixes, order)
-    return found
+    links, powers = structure(population, mix)
+    for condensation in dict.fromkeys((population.condensation, None)):
+        own = population if condensation is None else condensation.population
+        try:
+            with np.errstate(all="ignore"):  # what overflows or is not defined is not regular
+                one = One(own, mix, links, condensed_powers(powers, condensation))
+                return _Answer(mix, one, order).prediction()
+        except (NotRegular, ArithmeticError):
+            pass
+    return None
 
 
-def _prediction(
-    population: Population, mix: TrainingMix, mixes: Mixes, order: Literal[0, 1]
-) -> Prediction | None:
-    try:
-        with np.errstate(all="ignore"):  # what overflows or is not defined is not regular
-            one = _One(population, mix, mixes)
+class _Answer:
+    """``errors``: of order 0 where the corrections are not small."""
+
+    def __init__(self, mix: TrainingMix, one: One, order: Literal[0, 1]) -> None:
+        self.mix, self.one, self.final, self.population = mix, one, mix.stages[-1], one.population
+        self.found = one.outcome()
+        self.fits = [*one.fits, self.found.points[0].fit]
+        self.spare = min(fit.spare for fit in self.fits)
+        self.errors = self._errors(order)
+
+    def _errors(self, order: Literal[0, 1]) -> Errors:
+        if order == 1 and self.spare >= 1:
             try:
-                return one.prediction(order)
+                return corrected(self.one, self.found)
             except NotSmall:
-                return one.prediction(0)
-    except _NotRegular:
-        return None
+                pass
+        return asymptotic(self.one, self.found)
 
-
-class _NotRegular(Exception):
-    """Something that only the general engine can find."""
-
-
-class _One:
-    def __init__(self, population: Population, mix: TrainingMix, mixes: Mixes) -> None:
-        self.population, self.mix, self.final = population, mix, mix.stages[-1]
-        self.mixes, self.real = mixes, _real_fit(population, mix)
-        self.batch = Batch(population, mixes, self.real)
-
-    def prediction(self, order: Literal[0, 1]) -> Prediction:
-        """See ``mixed_prediction``. Raises NotSmall in order 1."""
-        found = self.batch.outcomes(order, ends=True)
-        if not found.regular[0]:
-            raise _NotRegular
-        fits = [*self.batch.solved.fits, found.given.fits]
-        room = min(float(fit.samples_to_spare[0]) for fit in fits)
-        if order == 1 and (room < 1 or not found.small[0]):
-            raise NotSmall
-        error, at_best = self._decomposition(found.given), self._decomposition(found.best)
-        penalty, best = float(found.given.penalty[0]), float(found.best.penalty[0])
-        moved = float(found.given.errors.moved[0])
-        if order == 0:
-            expected = 1.0 / max(room, 1.0)
+    def prediction(self) -> Prediction:
+        """See ``mixed_prediction``."""
+        found, errors = self.found, self.errors
+        error, at_best = self._decomposition(errors.given), self._decomposition(errors.best)
+        penalty, best = found.points[0].fit.solved.penalty, found.points[-1].fit.solved.penalty
+        if errors.moved is None:
+            expected = 1.0 / max(self.spare, 1.0)
         else:
-            expected = left_over(moved, room, max(float(fit.crowding[0]) for fit in fits))
-        samples, clean_penalty = sum(s.samples for s in self.final.sources), float(found.clean_penalty[0])
+            expected = left_over(errors.moved, self.spare, max(fit.crowding for fit in self.fits))
+        clean_penalty = found.clean.penalty
         return Prediction(
             self.mix if penalty == self.final.penalty else self._resolved(penalty),
             self._regimes(penalty),
             error,
             Baseline(
-                samples, error.bias + error.variance, error.bias, error.variance,
-                Best(clean_penalty, float(found.clean_total[0])),
+                self.one.design.total, error.bias + error.variance, error.bias, error.variance,
+                Best(clean_penalty, errors.clean),
             ),
-            self._real_only(found),
+            self._real_only(),
             self.population.signal,
             Regularization(
                 penalty,
                 Best(best, at_best.total),
-                self._flat_range(found),
+                self._flat_range(),
                 at_best,
                 clean_penalty,
-                max(float(found.total_at_clean[0]) - at_best.total, 0.0),
-                float(found.effective_samples[0]),
+                max(errors.total_at_clean - at_best.total, 0.0),
+                found.effective_samples,
             ),
             self.population.noise_variance,
-            min(float(fit.room[0]) for fit in fits),
+            min(fit.room for fit in self.fits),
             expected,
-            order=order,
-            moved=moved if order else None,
+            order=0 if errors.moved is None else 1,
+            moved=errors.moved,
         )  # fmt: skip
 
     def _resolved(self, penalty: float) -> TrainingMix:
@@ -114,72 +105,48 @@ class _One:
     def _regimes(self, penalty: float) -> tuple[Regime, ...]:
         penalties = [*(float(stage.penalty) for stage in self.mix.stages[:-1]), penalty]
         return tuple(
-            regime(sum(s.samples for s in stage.sources if s.weight > 0), self.population.rank, None, value)
-            for stage, value in zip(self.mix.stages, penalties, strict=True)
+            regime(fit.design.active, self.population.rank, None, value)
+            for fit, value in zip(self.fits, penalties, strict=True)
         )
 
-    def _decomposition(self, point: Point) -> Decomposition:
-        errors = point.errors
+    def _decomposition(self, parts: Parts) -> Decomposition:
         by_source = [
             SourceNoise(stage.name, source.name, value)
-            for stage, values in zip(self.mix.stages[:-1], errors.by_source, strict=True)
-            for source, value in zip(stage.sources, values[0].tolist(), strict=True)
+            for stage, values in zip(self.mix.stages[:-1], parts.by_source, strict=True)
+            for source, value in zip(stage.sources, values, strict=True)
         ]
         return assemble(
-            float(errors.total[0]), float(errors.bias[0]), float(errors.variance[0]), tuple(by_source),
-            shift=float(errors.shift[0]), mismatch=float(errors.mismatch[0]),
-        )  # fmt: skip
+            parts.total,
+            parts.bias,
+            parts.variance,
+            tuple(by_source),
+            shift=parts.shift,
+            mismatch=parts.mismatch,
+        )
 
-    def _real_only(self, found: Outcomes) -> Baseline | None:
+    def _real_only(self) -> Baseline | None:
         """The real samples alone."""
-        if self.real is None:
+        if self.errors.real is None or self.one.real is None or self.found.real is None:
             return None
-        parts, noise = found.real_parts, float(self.real.noise[0])
-        if not parts.small[[0, 2], 1].all():
-            raise NotSmall
-        bias, variance = parts.bias[:, 1].tolist(), (parts.by_noise[:, 1] * noise).tolist()
-        return Baseline(
-            float(self.real.samples[0]), bias[0] + variance[0], bias[0], variance[0],
-            Best(float(found.real.penalty[2, 1]), bias[2] + variance[2]),
-        )  # fmt: skip
+        bias, variance, least = self.errors.real
+        best = Best(self.found.real[1].penalty, least)
+        return Baseline(self.one.real.design.total, bias + variance, bias, variance, best)
 
-    def _flat_range(self, found: Outcomes) -> FlatRange:
+    def _flat_range(self) -> FlatRange:
         """As interpolated where the exact error there vouches for it, else by search."""
-        population, optima = self.population, found.optima
-        theta, least = float(optima.theta[0]), float(optima.value[0])
-        limit = (1.0 + EXCESS) * least
-        if found.ends is not None:
-            penalties, totals = found.ends
-            if all(vouched(total, limit) for total in totals.tolist()):
-                low, high = penalties.tolist()
+        population, best, one = self.population, self.found.points[-1], self.one
+        limit = (1.0 + EXCESS) * best.total
+        if self.found.ends:
+            (low, at_low), (high, at_high) = self.found.ends
+            if vouched(at_low, limit) and vouched(at_high, limit):
                 return FlatRange(low, high)
         design = Design.of(self.final)
-        curve = ErrorCurve(population, design, self.mixes.numbers[-1].noise[0], self._labels())
+        curve = ErrorCurve(population, design, np.array(one.noise[-1]), one.labels())
 
         def penalty(theta: float) -> float:
             return OneCovariance.at(population, design, theta, Regime.RIDGE).penalty(design)
 
         return flat_range(
-            population.grid, curve, optima.curve[0], penalty,
-            theta=theta, least=least, lowest=effective_ridge(population, design, 0.0),
+            population.grid, curve, self.found.curve, penalty,
+            theta=best.fit.solved.theta, least=best.total, lowest=effective_ridge(population, design, 0.0),
         )  # fmt: skip
-
-    def _labels(self) -> Labels:
-        """The moments of the last stage's labels, source by source."""
-        links, M = self.mixes.links[-1], self.batch.solved.moments[0]
-        second = np.einsum("su,tv,uvm->stm", links.placed, links.placed, M)
-        for power, s in zip(self.mixes.powers[-1][0], links.shifted, strict=True):
-            second[s, s] = power
-        return Labels(links.placed @ M[0], second)
-
-
-def _real_fit(population: Population, mix: TrainingMix) -> RealFits | None:
-    """The last stage's real samples alone, None where it has none. Raises _NotRegular unless they have one weight."""
-    stage = real_stage(mix.stages[-1])
-    if stage is None:
-        return None
-    design = Design.of(stage)
-    if design.common_weight is None or design.active != design.total:
-        raise _NotRegular
-    noise = float(design.active_shares @ [source.noise_variance for source in stage.sources])
-    return RealFits(population, *(np.array([x]) for x in (design.total, design.common_weight, noise)))

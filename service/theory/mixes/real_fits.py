@@ -55,14 +55,6 @@ class RealFits:
         floor = ratio[np.arange(len(ratio)), reached.argmax(axis=1)] * self.noise
         return np.where(room > 0, error, np.inf), np.broadcast_to(reached, error.shape), floor
 
-    def joined(self, more: "RealFits") -> "RealFits":
-        """One below the other."""
-        both = (
-            np.concatenate([np.broadcast_to(a, own.noise.size) for own, a in ((self, x), (more, y))])
-            for x, y in ((self.samples, more.samples), (self.weight, more.weight), (self.noise, more.noise))
-        )
-        return RealFits(self.population, *both)
-
     def at(self, theta: Array) -> RealPoints:
         """At effective ridges, shape (…, fits)."""
         population, samples = self.population, self.samples
@@ -71,11 +63,27 @@ class RealFits:
         df2, spread, left2, signal = sums
         spread, square = theta * spread, theta * theta
         left1 = spread + square * left2
+        ratio = df2 / self._spare(df2, left1 + spread)
         few = population.rank > 2 * samples
-        room = np.where(few, samples - df2, (samples - population.rank) + left1 + spread)
-        ratio = df2 / room
         penalty = theta * np.where(few, samples - df2 - spread, (samples - population.rank) + left1)
         return RealPoints(theta, square * signal * (1.0 + ratio), ratio, penalty / samples * self.weight)
+
+    def slopes(self, theta: Array) -> Array:
+        """The derivatives of the errors by ln θ at effective ridges, shapes (fits,)."""
+        population, square = self.population, theta * theta
+        Q = 1.0 / (population.eigenvalues + theta[:, None])
+        QQ = Q * Q
+        df2, spread, left2, signal = population.grid.base_rows.dot(QQ.T)
+        falls, rises = population.grid.rate_rows.dot((QQ * Q).T)
+        spare = self._spare(df2, 2.0 * theta * spread + square * left2)
+        rises = 2.0 * square * rises  # of the bias
+        grows = -2.0 * theta * falls * self.samples / (spare * spare)  # of the ratio
+        return np.asarray(rises * (1.0 + df2 / spare) + grows * (square * signal + self.noise))
+
+    def _spare(self, df2: Array, left2: Array) -> Array:
+        """T − Σ S²."""
+        samples, rank = self.samples, self.population.rank
+        return np.where(rank > 2 * samples, samples - df2, (samples - rank) + left2)
 
     def corrected(self, theta: Array) -> CleanParts:
         """The parts of the error to order 1, at effective ridges, shape (…, fits)."""

@@ -28,7 +28,8 @@ class Links:
     each pair whose E[e_v e_u] is not 0; ``same``: 1 where they are one, shape (pairs,); ``own``: these pairs.
     ``place``: where the moments of the stage's own model are kept, None where no later stage needs them, ``places``:
     those of the models; ``placed``: ``members`` by place, shape (sources, places); see moments.py. ``kind``: the same
-    for stages whose labels differ in their names alone.
+    for stages whose labels differ in their names alone. ``pairs``, ``sources``: ``first`` and ``second``, and
+    ``members``, one by one.
     """
 
     models: tuple[int, ...]
@@ -42,6 +43,8 @@ class Links:
     places: Indices
     placed: Array
     kind: tuple[int, bytes]
+    pairs: tuple[tuple[int, int], ...]
+    sources: tuple[tuple[int, ...], ...]
 
 
 def links_of(labels: tuple[tuple[int, ...], ...], shifted: tuple[tuple[int, ...], ...]) -> tuple[Links, ...]:
@@ -81,7 +84,7 @@ def _links(
     places = np.array([place[u] for u in models], dtype=np.intp)
     return Links(
         models, shifted, members, first, second, same, np.flatnonzero(same), place.get(f), places, placed,
-        (n, members.tobytes()),
+        (n, members.tobytes()), tuple(pairs), tuple(tuple(np.flatnonzero(row).tolist()) for row in members),
     )  # fmt: skip
 
 
@@ -139,32 +142,45 @@ class Mixes:
     @staticmethod
     def of(population: Population, mix: TrainingMix) -> "Mixes":
         """One mix as a batch of one."""
-        shifts = [
-            [
-                (s, source.labels.power)
-                for s, source in enumerate(stage.sources)
-                if isinstance(source.labels, Shift)
-            ]
-            for stage in mix.stages
-        ]
-        links = links_of(tuple(label_indices(mix.stages)), tuple(tuple(s for s, _ in own) for own in shifts))
-        nothing = np.empty((1, 0, population.eigenvalues.size))
-        powers = [np.array([[power for _, power in own]]) if own else nothing for own in shifts]
+        links, powers = structure(population, mix)
         numbers, real = [Numbers.of(stage) for stage in mix.stages], real_source(mix)
         noise = np.array([population.noise_variance]) if real is None else numbers[-1].noise[:, real]
-        return Mixes(links, powers, numbers, noise)
+        return Mixes(links, [power[None] for power in powers], numbers, noise)
 
     def condensed(self, condensation: Condensation | None) -> "Mixes":
         """The same on the condensed population."""
-        if condensation is None:
-            return self
-        rows = np.concatenate([power.reshape(-1, power.shape[-1]) for power in self.powers])
-        found, powers, start = condensation.power(rows), [], 0
-        for power in self.powers:
-            end = start + power.shape[0] * power.shape[1]
-            powers.append(found[start:end].reshape(*power.shape[:2], found.shape[-1]))
-            start = end
-        return replace(self, powers=powers)
+        return replace(self, powers=condensed_powers(self.powers, condensation))
+
+
+def condensed_powers(powers: Sequence[Array], condensation: Condensation | None) -> Sequence[Array]:
+    """Powers on the condensed population, shapes (…, modes)."""
+    if condensation is None:
+        return powers
+    if not any(power.size for power in powers):
+        nodes = condensation.population.eigenvalues.size
+        return [np.empty((*power.shape[:-1], nodes)) for power in powers]
+    found = condensation.power(np.concatenate([power.reshape(-1, power.shape[-1]) for power in powers]))
+    parts, start = [], 0
+    for power in powers:
+        end = start + power.size // power.shape[-1]
+        parts.append(found[start:end].reshape(*power.shape[:-1], found.shape[-1]))
+        start = end
+    return parts
+
+
+def structure(population: Population, mix: TrainingMix) -> tuple[tuple[Links, ...], list[Array]]:
+    """The links of a mix, and the powers of the shifts of each stage, shapes (shifted, modes)."""
+    shifts = [
+        [
+            (s, source.labels.power)
+            for s, source in enumerate(stage.sources)
+            if isinstance(source.labels, Shift)
+        ]
+        for stage in mix.stages
+    ]
+    links = links_of(tuple(label_indices(mix.stages)), tuple(tuple(s for s, _ in own) for own in shifts))
+    nothing = np.empty((0, population.eigenvalues.size))
+    return links, [np.array([power for _, power in own]) if own else nothing for own in shifts]
 
 
 def real_source(mix: TrainingMix) -> int | None:

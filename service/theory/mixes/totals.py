@@ -83,10 +83,10 @@ def _last(batch: Batch) -> tuple[Fits, Array, Mask]:
 def _corrected(batch: Batch, fits: Fits, penalty: Array, total: Array) -> Array:
     """The totals to order 1, where the corrections are small."""
     mixes = batch.mixes
-    found = origins(mixes, batch.solved.fits, fits, 1, 2)
+    found = origins(mixes.links, mixes.powers, batch.solved.fits, fits, points=1, orders=2)
     real = batch.real.corrected(batch.real.ridges(np.broadcast_to(penalty, batch.count)[None]))
     noises = [numbers.noise for numbers in mixes.numbers]
-    errors = corrected(found, 0, real.part(0, slice(None)), noises, mixes.real_noise)
+    errors = corrected(found, 0, real.part(0), noises, mixes.real_noise)
     spare = [np.broadcast_to(one.samples_to_spare, batch.count) for one in (*batch.solved.fits, fits)]
     return np.where(errors.small & (np.min(spare, axis=0) >= 1), errors.total, total)
 
