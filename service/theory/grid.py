@@ -74,7 +74,6 @@ class Grid:
         count = ceil((high - low) / STEP) + 1
         self.log_theta: Array = low + STEP * np.arange(count, dtype=np.float64)
         self.theta = np.exp(self.log_theta)
-        self.twice, self.square = 2.0 * self.theta, self.theta * self.theta
         # what the base sums are of, see _based
         weight = population.weight
         self.base_rows: Array = np.array(

@@ -11,7 +11,7 @@ from service.theory.curves import Curve
 from service.theory.grid import STEP, Grid, Sums
 from service.theory.model import Array, Mask
 
-_REACH: Final = 5  # neighbours on either side in the interpolation
+REACH: Final = 5  # neighbours on either side in the interpolation
 _ABOVE: Final = 1 + 1e-12  # at the root itself rounding may say that no penalty leads there
 _ZOOM_POINTS: Final = 9
 _ZOOMS: Final = 9
@@ -32,7 +32,7 @@ class Optimum:
     on_grid: Array
 
 
-_NEAR: Final = np.arange(-_REACH, _REACH + 1)
+_NEAR: Final = np.arange(-REACH, REACH + 1)
 _FINE: Final = 1 / 32  # of the grid's step: where the interpolant is sampled
 _PLACES: Final = np.arange(-1.0, 1.0 + _FINE / 2, _FINE)
 
@@ -62,7 +62,7 @@ def minimize(grid: Grid, curve: Curve, lowest: float, *, interpolate: bool = Tru
     ask again without interpolation.
     """
     values, floors = curve(grid.on_grid(curve.columns, features=curve.features))
-    if not interpolate or values.size <= 2 * _REACH:
+    if not interpolate or values.size <= 2 * REACH:
         return _zoomed(grid, curve, values, lowest)
     with np.errstate(invalid="ignore"):  # infinite values near the least one
         found = interpolated_minima(grid.log_theta, values[None])
@@ -126,7 +126,7 @@ def interpolated_minima(log_theta: Array, values: Array, allowed: Mask | None = 
     """
     count, points = values.shape
     least = (values if allowed is None else np.where(allowed, values, np.inf)).argmin(axis=1)
-    middle = np.minimum(np.maximum(least, _REACH), points - 1 - _REACH)
+    middle = np.minimum(np.maximum(least, REACH), points - 1 - REACH)
     around = (middle + np.arange(0, count * points, points))[:, None] + _NEAR
     near = values.take(around)
     sampled = near.dot(_SAMPLES)  # with the derivatives; nan all over where a neighbour is infinite
@@ -136,7 +136,7 @@ def interpolated_minima(log_theta: Array, values: Array, allowed: Mask | None = 
     theta = np.exp(log_theta[middle] + STEP * (_PLACES[place] + step))
     regular = middle == least
     if allowed is not None:
-        regular &= allowed.take(around[:, _REACH - 1 : _REACH + 2]).all(axis=1)
+        regular &= allowed.take(around[:, REACH - 1 : REACH + 2]).all(axis=1)
     return Minima(
         theta, np.where(regular, value + 0.5 * slope * step, np.nan), (bend + third * step) / STEP**2
     )
@@ -144,9 +144,9 @@ def interpolated_minima(log_theta: Array, values: Array, allowed: Mask | None = 
 
 def interpolated_minimum(log_theta: Array, values: Array, least: int) -> tuple[float, float, float]:
     """θ, value and bend of one curve of shape (points,) around its ``least`` value, which is allowed; see Minima."""
-    if not _REACH <= least < values.size - _REACH:
+    if not REACH <= least < values.size - REACH:
         return float("nan"), float("nan"), float("nan")
-    sampled = values[least - _REACH : least + _REACH + 1].dot(_SAMPLES)
+    sampled = values[least - REACH : least + REACH + 1].dot(_SAMPLES)
     place = int(sampled[: _PLACES.size].argmin())
     value, slope, bend, third = sampled[place :: _PLACES.size].tolist()
     step = min(max(-slope / bend, -_FINE), _FINE) if bend else 0.0

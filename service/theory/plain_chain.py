@@ -133,13 +133,13 @@ class _Batch:
         rows = moments.reshape(-1, moments.shape[-1])
         found, holds = self._minima(grid.log_theta, grid.base, grid.products(rows))
         theta, value, bend = (part.reshape(2, -1) for part in (found.theta, found.value, found.bend))
-        if np.isnan(value[0]).any():  # the labels may be so noisy that the best penalty lies beyond the grid
+        if np.isnan(value).any():  # labels may be so noisy that the best penalty lies beyond the grid
             log_theta, base = self.grid.continued
             further, _ = self._minima(log_theta, base, grid.products(rows, base.theta))
-            beyond = np.isnan(value[0]) & ~np.isnan(further.value[: value.shape[1]])
+            beyond = np.isnan(value) & ~np.isnan(further.value.reshape(value.shape))
             for mine, other in ((theta, further.theta), (value, further.value), (bend, further.bend)):
-                mine[0] = np.where(beyond, other[: value.shape[1]], mine[0])
-            holds[0] |= beyond
+                mine[beyond] = other.reshape(mine.shape)[beyond]
+            holds |= beyond
         theta = settled(
             Minima(theta.ravel(), value.ravel(), bend.ravel()),
             lambda theta: slopes(self.population, self.given, self.past, theta),

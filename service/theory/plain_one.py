@@ -12,8 +12,9 @@ import numpy as np
 from service.theory.effective_samples import effective_samples, regular_effective_samples
 from service.theory.flat_spectrum import FlatStage
 from service.theory.flatness import EXCESS, interpolated_ends
+from service.theory.grid import Sums
 from service.theory.model import Array, Population
-from service.theory.penalty import CLOSE, interpolated_minimum
+from service.theory.penalty import CLOSE, REACH, interpolated_minimum
 from service.theory.plain_chain import INTERPOLATION
 from service.theory.recursion import Fits, Recursion
 from service.theory.ridges import one_effective_ridge
@@ -111,17 +112,19 @@ class _One:
 
     def outcome(self) -> Outcome | None:
         """See ``regular_outcome``."""
-        population, grid = self.population, self.population.grid
+        population = self.population
         optima = self._optima()
         if optima is None:
             return None
-        best, least, clean, clean_least, curve, penalties = optima
+        best, least, clean, clean_least, points, curve, penalties = optima
         chosen = isnan(self.penalty)
         given = best if chosen else one_effective_ridge(population, self.samples, self.penalty)
-        low, high = interpolated_ends(grid.theta, curve, best, (1.0 + EXCESS) * least)
-        theta = [given, best, clean]
-        if low is not None and high is not None:
-            theta += low, high
+        theta, limit = [given, best, clean], (1.0 + EXCESS) * least
+        low, high = interpolated_ends(points, curve, best, limit)
+        endless = population.signal <= limit and not (curve[points.searchsorted(best) :] > limit).any()
+        if low is not None and (high is not None or endless):
+            theta.append(low)
+            theta += [] if high is None else [high]
         (at_given, at_best, at_clean, *ends), responses = self._at(theta, 2)
         error, clean_error = at_best.total, at_clean.bias + at_clean.variance
         regular = (
@@ -147,7 +150,7 @@ class _One:
             self.run_ridges,
             (given, best, clean),
             self.past,
-            [(end.penalty, end.total) for end in ends],
+            [(end.penalty, end.total) for end in ends] + [(_INFINITE, limit)] * (len(ends) == 1),
         )
 
     def _at(self, theta: list[float], answered: int = 0) -> tuple[list[Fit], list[list[float]]]:
@@ -164,17 +167,8 @@ class _One:
             ratio = df2 / room if room else _INFINITE
             penalty = x * (samples - (df2 + spread) if self.few else self.excess + left1) / samples
             total = second - 2.0 * x * cross + left + ratio * (square * model + noise)
-            found.append(
-                Fit(
-                    penalty,
-                    total,
-                    left * (1.0 + ratio),
-                    ratio * real_noise,
-                    ratio * (noise - real_noise),
-                    room,
-                    [],
-                )
-            )
+            mismatch = ratio * (noise - real_noise)
+            found.append(Fit(penalty, total, left * (1.0 + ratio), ratio * real_noise, mismatch, room, []))
             drives.append([ratio * square])
         if not answered or not self.past.blocks:
             return found, [[]] * answered
@@ -184,29 +178,33 @@ class _One:
 
     def _optima(self) -> "_Optima | None":
         """None unless both lie well inside the range of penalties, and the mix's well below that of predicting zero."""
-        population, grid = self.population, self.population.grid
-        base, theta, freedom = grid.base, grid.theta, grid.base.freedom
-        samples, noise, real_noise = self.samples, self.noise, self.real_noise
-        first = int(freedom.above_first(samples).searchsorted(0.0))  # from here on a penalty >= 0 leads
-        if first == theta.size:
+        population, samples, noise, real_noise = self.population, self.samples, self.noise, self.real_noise
+        grid, rows = population.grid, self.rows[4:]
+        log_theta, theta = grid.log_theta, grid.theta
+        first = int(grid.base.freedom.above_first(samples).searchsorted(0.0))
+        if first == theta.size:  # from here on a penalty >= 0 leads
             return None
-        room = freedom.above_second(samples)
-        ratio = freedom.df2 / room
-        of_second, of_cross, of_model = grid.products(self.rows[4:])
-        mix = of_second - grid.twice * of_cross + base.signal + ratio * (grid.square * of_model + noise)
-        clean = base.signal + ratio * (base.signal + real_noise)
-        # below penalty 0 they go on smoothly, as far as room is left
-        roomless = int(room.searchsorted(0.0, side="right"))
-        mix[:roomless] = clean[:roomless] = np.inf
+        mix, clean, ratio = self._curves(grid.base, grid.products(rows))
         if population.eigenvalues.size == 1:
             mix[:first] = np.inf
             return self._flat(mix)
-        found = []
-        for curve in (mix, clean):
-            i = first + int(curve[first:].argmin())
-            if i == first:
-                return None
-            found.append(interpolated_minimum(grid.log_theta, curve, i))
+        least_at = [first + int(curve[first:].argmin()) for curve in (mix, clean)]
+        if max(least_at) >= theta.size - REACH:  # labels so noisy that the best penalty lies beyond the grid
+            further, sums = grid.continued
+            kept = int(log_theta.searchsorted(further[0]))
+            more = self._curves(sums, grid.products(rows, sums.theta))
+            log_theta, theta, mix, clean = (
+                np.concatenate([one[:kept], other])
+                for one, other in zip(
+                    (log_theta, theta, mix, clean), (further, sums.theta, *more[:2]), strict=True
+                )
+            )
+            least_at = [first + int(curve[first:].argmin()) for curve in (mix, clean)]
+        if min(least_at) == first:
+            return None
+        found = [
+            interpolated_minimum(log_theta, curve, i) for curve, i in zip((mix, clean), least_at, strict=True)
+        ]
         (best, least, bend), (clean_best, clean_least, clean_bend) = found
         # where label noise alone exceeds the minimum at smaller θ, penalty 0 is not the best
         peak = float(ratio[first])
@@ -221,7 +219,20 @@ class _One:
         step, clean_step = -slope / bend, -clean_slope / clean_bend
         if not (abs(step) <= CLOSE and abs(clean_step) <= CLOSE):
             return None  # one step does not do, see penalty.settled
-        return _Optima(best * exp(step), least, clean_best * exp(clean_step), clean_least, mix, None)
+        return _Optima(best * exp(step), least, clean_best * exp(clean_step), clean_least, theta, mix, None)
+
+    def _curves(self, sums: Sums, products: Array) -> tuple[Array, Array, Array]:
+        """The errors of the mix and of the clean stage at some θ, and df2/room; ``products``: sums of the moments."""
+        theta, signal, freedom = sums.theta, sums.signal, sums.freedom
+        room = freedom.above_second(self.samples)
+        ratio = freedom.df2 / room
+        of_second, of_cross, of_model = products
+        mix = of_second - 2.0 * theta * of_cross + signal + ratio * (theta * theta * of_model + self.noise)
+        clean = signal + ratio * (signal + self.real_noise)
+        # below penalty 0 they go on smoothly, as far as room is left
+        roomless = int(room.searchsorted(0.0, side="right"))
+        mix[:roomless] = clean[:roomless] = np.inf
+        return mix, clean, ratio
 
     def _flat(self, curve: Array) -> "_Optima | None":
         """Where all modes have one variance; see flat_spectrum.py."""
@@ -235,7 +246,7 @@ class _One:
         theta = [sigma * mix.ridge(v), sigma * clean.ridge(clean_v)]
         (at_best, at_clean), _ = self._at(theta)
         return _Optima(
-            theta[0], at_best.total, theta[1], at_clean.bias + at_clean.variance, curve,
+            theta[0], at_best.total, theta[1], at_clean.bias + at_clean.variance, population.grid.theta, curve,
             (sigma * mix.penalty(v), sigma * clean.penalty(clean_v)),
         )  # fmt: skip
 
@@ -266,12 +277,13 @@ class _One:
 
 
 class _Optima(NamedTuple):
-    """θ and value of the least errors of the mix and of the clean stage, the mix's error on the grid, and the penalties
-    there where they are known better than by θ."""
+    """θ and value of the least errors of the mix and of the clean stage, points θ and the mix's error there, and the
+    best penalties where they are known better than by θ."""
 
     best: float
     least: float
     clean: float
     clean_least: float
+    points: Array
     curve: Array
     penalties: tuple[float, float] | None

@@ -1,6 +1,7 @@
 """The short way for plain recursions gives what the general engine gives, and leaves to it what it must."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from service.theory.general import general_prediction
 from service.theory.model import OPTIMAL, REAL, Population, Source, Stage, TrainingMix
-from service.theory.plain_prediction import is_plain, plain_prediction
+from service.theory.plain_chain import outcomes
+from service.theory.plain_prediction import is_plain, plain_prediction, scenario
 from service.theory.results import Prediction
 from tests.theory.problems import isotropic, power_law, recursive
 
@@ -100,3 +102,29 @@ def test_flat_spectra_of_any_noise_go_the_short_way(noise: float) -> None:
     found = plain_prediction(isotropic(100, noise), recursive(0, 1, 400, OPTIMAL, noise0=0.0, noise=noise))
     assert found is not None
     assert math.isclose(found.regularization.penalty, noise * 100 / 400, rel_tol=1e-4)
+
+
+@pytest.mark.parametrize("noise", [1e2, 1e4, 1e6])
+@pytest.mark.parametrize("generations", [0, 3])
+def test_so_much_noise_that_the_best_penalty_lies_beyond_the_grid(noise: float, generations: int) -> None:
+    """An isotropic target is a Gaussian prior: the best penalty for real labels is σ²d/(N‖w‖²)."""
+    d, T, norm = 1000, 300, 2.0
+    population = power_law(d, 1.5, noise, target=np.full(d, norm / d))
+    mix = recursive(generations, 600, T, 0.01, noise0=noise, noise=noise, penalty0=0.01)
+    found = plain_prediction(population, mix)
+    assert found is not None
+    chosen, general = found.regularization, general_prediction(population, mix).regularization
+    assert chosen.clean_optimal_penalty / population.grid.theta[-1] > (1.0 if noise > 1e2 else 0.1)
+    assert math.isclose(chosen.clean_optimal_penalty, noise * d / (T * norm), rel_tol=1e-5)
+    # further out the error falls short of predicting zero by a few millionths: its place is not seen better
+    assert math.isclose(chosen.recommended.penalty, general.recommended.penalty, rel_tol=1e-4)
+    assert math.isclose(chosen.recommended.total, general.recommended.total, rel_tol=1e-9)
+    edge = TrainingMix((*mix.stages[:-1], replace(mix.stages[-1], penalty=chosen.flat_range.low)))
+    at_edge = general_prediction(population, edge).test_error.total
+    assert math.isclose(at_edge, 1.01 * general.recommended.total, rel_tol=1e-5)
+    assert chosen.flat_range.high == general.flat_range.high == math.inf
+    scenarios = scenario(population, mix)
+    assert outcomes(population, scenarios).regular.all()
+    assert math.isclose(
+        float(outcomes(population, scenarios).clean_penalty[0]), noise * d / (T * norm), rel_tol=1e-5
+    )
