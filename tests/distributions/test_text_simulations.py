@@ -19,7 +19,7 @@ from tests.web.asking import assert_problem
 
 VOCABULARY_BODY: dict[str, Any] = {
     "vocabulary": {"kind": "zipf", "types": 300, "exponent": 1.1}, "samples": 400, "generations": 6,
-    "workflow": {"kind": "replace"}, "ranks": [1, 100], "replicates": 60, "seed": 3,
+    "workflow": {"kind": "replace"}, "ranks": [1, 100], "replicates": 400, "seed": 3,
 }  # fmt: skip
 NGRAM_BODY: dict[str, Any] = {
     "text": "dst_" + "a" * 26, "order": 2, "discount": 0.0, "generations": 3, "replicates": 20,
@@ -56,7 +56,8 @@ def test_vocabularies_agree_with_their_prediction(workflow: dict[str, Any]) -> N
     assert agreement.mean_square_z < 3
     assert agreement.beyond_three <= 2
     assert {one.quantity for one in found.measured} == {
-        "diversity", "surviving_types", "missing_mass", "entropy", "one_type_left", "gone:1", "gone:100",
+        "diversity", "surviving_types", "missing_mass", "entropy", "one_type_left", "kl_fit_true", "squared_distance",
+        "gone:1", "gone:100",
     }  # fmt: skip
 
 
@@ -69,8 +70,8 @@ def test_a_token_is_followed_by_its_string() -> None:
     assert isinstance(work, VocabularyWork)
     assert work.ranks == (1, 100, 4)
     names = [row["quantity"] for row in planned.points[0]["rows"]]
-    assert names[5:8] == ["gone:1", "gone:100", 'gone:"rare"']
-    first = planned.points[0]["rows"][7]
+    assert names[7:10] == ["gone:1", "gone:100", 'gone:"rare"']
+    first = planned.points[0]["rows"][9]
     assert first["prediction"] == pytest.approx(0.95**400, rel=1e-9)
 
 
@@ -191,7 +192,7 @@ async def test_over_http(http: httpx.AsyncClient) -> None:
     path = "/v1/distributions/vocabulary/simulations"
     estimate = await http.post(path, json=VOCABULARY_BODY, params={"validate_only": True})
     assert estimate.status_code == 200
-    assert estimate.json()["cost"]["replicates"] == 60
+    assert estimate.json()["cost"]["replicates"] == 400
     accepted = await http.post(path, json=VOCABULARY_BODY)
     assert accepted.status_code == 202, accepted.text
     simulation = accepted.json()

@@ -1,5 +1,7 @@
 """From the theory's states to what a client reads."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from math import inf, isinf
 
 from service.distributions.answering import head
@@ -7,11 +9,16 @@ from service.distributions.validity import Reasons, validity
 from service.distributions.vocabulary import responses
 from service.distributions.vocabulary.asked import Asked
 from service.distributions.vocabulary.schemas import VocabularyRequest
+from service.theory.distributions.accuracy import Accuracy
 from service.theory.distributions.schedule import Schedule
 from service.theory.distributions.vocabulary.levels import Vocabulary
 from service.theory.distributions.vocabulary.results import State, VocabularyPrediction
 
 KIND = "vocabulary"
+_FIELDS = {"divergence": "kl_fit_true"}
+_NO_DIVERGENCE = (
+    "It is given for plain sampling, where the entropy is known and lacks at least 1e-8 of the truth's."
+)
 ASSUMPTIONS = (
     (
         "Independent tokens",
@@ -64,8 +71,13 @@ def answer(
         curve=curve,
         limit=responses.VocabularyState(**states.fields(prediction.limit)),
         diversity_half_life=None if half is None or half == inf else int(half),
-        validity=validity(prediction.accuracy, states.reasons, ASSUMPTIONS),
+        validity=validity(by_field(prediction.accuracy), states.reasons, ASSUMPTIONS),
     )
+
+
+def by_field(accuracies: Iterable[Accuracy]) -> list[Accuracy]:
+    """By the answer's names of quantities."""
+    return [replace(one, quantity=_FIELDS.get(one.quantity, one.quantity)) for one in accuracies]
 
 
 class States:
@@ -81,11 +93,17 @@ class States:
 
     def fields(self, state: State) -> dict[str, object]:
         """The quantities of one state."""
+        if state.divergence is None:
+            self.reasons.absent("kl_fit_true", _NO_DIVERGENCE)
+        if state.squared_distance is None:
+            self.reasons.absent("squared_distance", "It is given for plain sampling.")
         return {
             "diversity": self._value(state.diversity),
             "surviving_types": self._count("surviving_types", state.surviving_types),
             "missing_mass": self._value(state.missing_mass),
             "entropy": self._value(state.entropy),
+            "kl_fit_true": self._value(state.divergence),
+            "squared_distance": self._value(state.squared_distance),
             "one_type_left": self._value(state.one_type_left),
             "founders": self._count("founders", state.founders),
             "gone": [

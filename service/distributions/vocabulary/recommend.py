@@ -10,7 +10,7 @@ from service.distributions.answering import head
 from service.distributions.least_real import Search, outcome, reasons
 from service.distributions.validity import validity
 from service.distributions.vocabulary import responses
-from service.distributions.vocabulary.answer import ASSUMPTIONS
+from service.distributions.vocabulary.answer import ASSUMPTIONS, by_field
 from service.distributions.vocabulary.asked import Text, truth_of
 from service.distributions.vocabulary.schemas import Bound, VocabularyRecommendationRequest
 from service.errors import InvalidInput
@@ -20,6 +20,7 @@ from service.theory.distributions.vocabulary.sampled import predict_sampled, sta
 from service.theory.distributions.vocabulary.training import FreshReal, Retained, Training
 
 KIND = "vocabulary_recommendation"
+_COLUMN = {"kl_fit_true": "divergence"}
 _AT_LEAST = {"diversity", "entropy", "surviving_types"}
 
 
@@ -39,7 +40,7 @@ def recommended(
         **head(KIND, request),
         **fields,
         validity=validity(
-            [one for one in accuracy if one.quantity == quantity], reasons(search), ASSUMPTIONS
+            [one for one in by_field(accuracy) if one.quantity == quantity], reasons(search), ASSUMPTIONS
         ),
     )
 
@@ -65,7 +66,12 @@ def search_of(request: VocabularyRecommendationRequest, truth: Vocabulary, rank:
     @cache
     def value(real: float) -> float:
         state = state_after(truth, _training(request, real), model, () if rank is None else (rank,))
-        found: float | None = state.gone[0] if quantity == "gone" else getattr(state, quantity)
+        if quantity == "gone":
+            found = state.gone[0]
+        elif quantity == "kl_fit_true" and state.divergence is None and state.entropy is not None:
+            found = 0.0  # less than rounding shows
+        else:
+            found = getattr(state, _COLUMN.get(quantity, quantity))
         return nan if found is None else found
 
     return Search(

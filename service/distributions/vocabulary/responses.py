@@ -26,6 +26,8 @@ class VocabularyState(Answer):
     surviving_types: Value = Field(description="Types that can still occur; null: infinitely many.")
     missing_mass: Value = Field(description="True probability of all types that cannot occur any more.")
     entropy: Value = Field(description="−Σ p ln p of the model, nats.")
+    kl_fit_true: Value = Field(description="E KL(model ‖ truth), nats.")
+    squared_distance: Value = Field(description="E Σ (p − p_0)² over all types.")
     one_type_left: Value = Field(
         description="Probability that all of it is of one type; null: no formula (fresh real samples)."
     )

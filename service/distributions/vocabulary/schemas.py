@@ -115,11 +115,11 @@ class Bound(Model):
     """What must be kept: a quantity and a limit on it.
 
     diversity, entropy (nats), surviving_types: at least ``limit``, or ``limit`` times the truth's where
-    ``relative``. missing_mass, gone (of the type of ``rank``, or of this ``token`` of a stored text): at most
-    ``limit``.
+    ``relative``. kl_fit_true (nats), missing_mass, gone (of the type of ``rank``, or of this ``token`` of a
+    stored text): at most ``limit``.
     """
 
-    quantity: Literal["diversity", "entropy", "surviving_types", "missing_mass", "gone"]
+    quantity: Literal["diversity", "entropy", "kl_fit_true", "surviving_types", "missing_mass", "gone"]
     limit: Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False), Strict()]
     relative: bool = False
     rank: Rank | None = None
@@ -130,8 +130,8 @@ class Bound(Model):
         said = (self.rank is not None) + (self.token is not None)
         if said != (self.quantity == "gone"):
             raise ValueError("the quantity gone needs either rank or token, and no other quantity has them")
-        if self.relative and self.quantity in {"missing_mass", "gone"}:
-            raise ValueError("missing_mass and gone are probabilities already; leave relative out")
+        if self.relative and self.quantity in {"kl_fit_true", "missing_mass", "gone"}:
+            raise ValueError("kl_fit_true, missing_mass and gone are absolute; leave relative out")
         return self
 
 

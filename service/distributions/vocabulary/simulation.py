@@ -13,6 +13,7 @@ from service.distributions import rows_by_generation
 from service.distributions.rows_by_generation import Agreement, Measured
 from service.distributions.schedules import mix_of, schedule_of
 from service.distributions.schemas import Fresh, Replace, Retained
+from service.distributions.vocabulary.answer import by_field
 from service.distributions.vocabulary.asked import Asked, Text, asked_of, text_of, truth_of
 from service.distributions.vocabulary.engine import decoding_of, models_of, seconds_of, training_of
 from service.distributions.vocabulary.schemas import VocabularyRequest
@@ -47,8 +48,8 @@ class VocabularySimulation(SimulationSummary):
     replicates_done: int
     agreement: Agreement
     measured: list[Measured] = Field(
-        description="diversity, surviving_types, missing_mass, entropy, one_type_left, and "
-        'gone:RANK or gone:"TOKEN", by generation.'
+        description="diversity, surviving_types, missing_mass, entropy, one_type_left, kl_fit_true, squared_distance "
+        'and gone:RANK or gone:"TOKEN", by generation.'
     )
 
 
@@ -195,7 +196,7 @@ def _expected(request: VocabularySimulationRequest, truth: Vocabulary, asked: As
             for n in models
             for name in names
         ]
-    errors = {one.quantity: one.expected_relative_error for one in found.accuracy}
+    errors = {one.quantity: one.expected_relative_error for one in by_field(found.accuracy)}
     rows = []
     for one in found.generations:
         for name, value in zip(names, _values(one.state), strict=True):
@@ -215,5 +216,7 @@ def _values(state: State) -> tuple[float | None, ...]:
         state.missing_mass,
         state.entropy,
         state.one_type_left,
+        state.divergence,
+        state.squared_distance,
         *state.gone,
     )

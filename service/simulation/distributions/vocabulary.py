@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from service.theory.model import Array
 
-QUANTITIES: Final = ("diversity", "surviving_types", "missing_mass", "entropy", "one_type_left")
+QUANTITIES: Final = (
+    "diversity", "surviving_types", "missing_mass", "entropy", "one_type_left", "kl_fit_true", "squared_distance",
+)  # fmt: skip
 Counts = NDArray[np.int64]
 Workflow = Literal["replace", "stratified", "iid", "retained", "accumulate"]
 
@@ -106,6 +108,9 @@ class VocabularyWork:
         absent = [float(counts[rank - 1] == 0) if rank <= counts.size else 1.0 for rank in self.ranks]
         missing = float(self.probabilities[counts == 0].sum())
         alone = float(present.size == 1)
+        logs, apart = np.log(x), counts / counts.sum() - self.probabilities
+        divergence = float(x @ (logs - np.log(self.probabilities[counts > 0])))
         return np.array([
-            1.0 - float(x @ x), float(present.size), missing, -float(x @ np.log(x)), alone, *absent
+            1.0 - float(x @ x), float(present.size), missing, -float(x @ logs), alone, divergence, float(apart @ apart),
+            *absent,
         ])  # fmt: skip

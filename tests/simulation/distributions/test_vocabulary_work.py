@@ -9,6 +9,7 @@ from service.simulation.distributions.vocabulary import QUANTITIES, VocabularyWo
 from tests.theory.distributions.vocabulary.chains import gone_by_chain
 
 P = np.array([0.4, 0.3, 0.2, 0.07, 0.03])
+ROWS = len(QUANTITIES) + 2
 
 
 def _work(**changes: object) -> VocabularyWork:
@@ -33,7 +34,7 @@ def test_replicates_do_not_depend_on_shards(workflow: str) -> None:
 )
 def test_absence_is_the_chain_of_one_type(workflow: str, real: float, chain: dict[str, object]) -> None:
     outcomes = _work(workflow=workflow, real=(real,) * 6).outcomes(7, 0, 4000)
-    gone = outcomes.reshape(3, 7, -1)[:, 6].mean(axis=1)
+    gone = outcomes.reshape(3, ROWS, -1)[:, -1].mean(axis=1)
     for found, models in zip(gone, (1, 4, 6), strict=True):
         expected = gone_by_chain(0.03, 20, models, **chain)  # type: ignore[arg-type]
         assert abs(found - expected) < 3.5 * np.sqrt(expected * (1 - expected) / 4000)
@@ -42,7 +43,7 @@ def test_absence_is_the_chain_of_one_type(workflow: str, real: float, chain: dic
 def test_what_stays_is_never_lost() -> None:
     for workflow in ("retained", "accumulate"):
         outcomes = _work(workflow=workflow, real=(15.0,) * 6, sizes=(15, *[20] * 5)).outcomes(1, 0, 50)
-        surviving = outcomes.reshape(3, 7, -1)[:, 1]
+        surviving = outcomes.reshape(3, ROWS, -1)[:, 1]
         assert np.array_equal(surviving[0], surviving[2])
 
 
@@ -51,4 +52,4 @@ def test_what_stays_is_never_lost() -> None:
 )
 def test_decodings_cut(decoding: dict[str, object], most: int) -> None:
     outcomes = _work(sizes=(1000,) * 6, **decoding).outcomes(1, 0, 20)
-    assert np.all(outcomes.reshape(3, 7, -1)[1:, 1] <= most)
+    assert np.all(outcomes.reshape(3, ROWS, -1)[1:, 1] <= most)

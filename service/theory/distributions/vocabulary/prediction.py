@@ -252,7 +252,9 @@ def _rescaled(  # noqa: PLR0917
         for rank, value, known in zip(ranks, state.gone, asked, strict=True)
     )
     spread = tuple(value if known else None for value, known in zip(state.spread, asked, strict=True))
-    return replace(state, missing_mass=missing, gone=gone, spread=spread)
+    return replace(
+        state, missing_mass=missing, gone=gone, spread=spread, divergence=None, squared_distance=None
+    )
 
 
 def _narrow_state(vocabulary: Vocabulary, state: Narrowed, ranks: tuple[int, ...]) -> State:

@@ -13,7 +13,8 @@ class State:
     produce. ``missing_mass``: true probability of all types that it cannot. ``entropy``: nats.
     ``one_type_left``: probability that all its tokens are of one type.
     ``founders``: real tokens it descends from, in the mean. ``gone``: P(type is gone), for each type asked about;
-    ``spread``: the standard deviation of its probability in the model.
+    ``spread``: the standard deviation of its probability in the model. ``divergence``: E KL(model ‖ truth), nats;
+    ``squared_distance``: E Σ (p − p_0)².
     """
 
     diversity: float | None
@@ -24,6 +25,8 @@ class State:
     founders: float | None
     gone: tuple[float | None, ...]
     spread: tuple[float | None, ...]
+    divergence: float | None = None
+    squared_distance: float | None = None
 
 
 @dataclass(frozen=True)
