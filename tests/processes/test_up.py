@@ -25,7 +25,10 @@ from process_support import (
     close_connections,
     gone,
     query,
+    shards_in,
+    submit,
     until,
+    until_ended,
     up,
 )
 
@@ -157,6 +160,31 @@ def test_killed_supervisor(start: Up, data_dir: Path) -> None:
     with client(again) as api:
         assert submitted(api)["id"] == simulation_id  # all data, idempotency keys too
     assert_undisturbed(embedded_url(data_dir), simulation_id)
+
+
+@pytest.mark.parametrize("postgres", [False, True], ids=["PostgreSQL left to stop", "PostgreSQL too"])
+def test_everything_killed_at_once(start: Up, data_dir: Path, postgres: bool) -> None:
+    """kill -9 of the supervisor, the API, the worker and its children in one moment, as when a machine goes."""
+    program, url = start(), embedded_url(data_dir)
+    simulation_id = submit(url, BODY)  # in a dozen shards
+    until(lambda: shards_in(url, simulation_id, "succeeded") and shards_in(url, simulation_id, "running"))
+    with client(program) as api:
+        other = submitted(api, seed=12, replicates=2)["id"]
+    close_connections()
+    server = psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
+    own = [server, *server.children(recursive=True)]
+    doomed = [process for process in program.descendants() if postgres or process not in own]
+    for process in (program.process, *doomed):
+        process.kill()
+    program.process.wait()
+    until(lambda: all(gone(process.pid) for process in (*own, *doomed)), what="something lives on")
+    with client(start()) as api:
+        assert submitted(api, seed=12, replicates=2)["id"] == other  # what was told a moment before the end
+        assert until_ended(url, other) == "succeeded"
+        assert_undisturbed(url, simulation_id)
+        assert api.get(f"/v1/simulations/{simulation_id}").json()["progress"] == {"completed": 24, "total": 24}
+    assert query(url, "SELECT count(*), count(result) FROM simulations") == [(2, 2)]
+    assert query(url, "SELECT count(*) FROM shard_results") == query(url, "SELECT count(*) FROM shards")
 
 
 def test_api_killed_between_submit_and_answer(start: Up, data_dir: Path) -> None:
