@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
 from pydantic import Field
 
-from service.errors import InvalidInput
 from service.predictions.responses import Answer, Value
+from service.simulation.costs import Burden
+from service.simulation.reduce import mean_and_error
 from service.simulations.kinds import Cell, Figure, Kind, Planned, Point, Series
 from service.simulations.resource import SimulationOptions
 from service.theory.model import Array
 
-MAX_REPLICATE_FLOPS = 2e11
 LARGEST_ERROR = 0.25
 Request = TypeVar("Request", bound=SimulationOptions)
 
@@ -83,18 +82,12 @@ class Generational(Kind[Request, None], Generic[Request]):
         """Predictions by quantity; a missing one has no formula. Raises InvalidInput."""
 
     @abstractmethod
-    def flops(self, request: Request) -> float:
-        """Of one replicate, about. Raises InvalidInput where it cannot be simulated."""
+    def burden(self, request: Request) -> Burden:
+        """Of one replicate. Raises InvalidInput where it cannot be simulated."""
 
     def plan(self, request: Request, data: None) -> Planned:  # noqa: ARG002 - nothing is stored beforehand
         """The prediction, and the cost."""
-        flops = self.flops(request)
-        if flops > MAX_REPLICATE_FLOPS:
-            raise InvalidInput.at(
-                "", "too_large",
-                f"One replicate takes about {flops:.2g} operations; at most {MAX_REPLICATE_FLOPS:.2g} are computed. "
-                "Ask for fewer samples or generations; the prediction has no such limit.",
-            )  # fmt: skip
+        burden = self.burden(request)
         generations, expected = self.generations(request), self.expected(request)
         none = Expected(reason="There is no formula for this quantity.")
         curves = []
@@ -107,9 +100,8 @@ class Generational(Kind[Request, None], Generic[Request]):
                 "expected_relative_error": known.expected_relative_error,
                 "reason": known.reason,
             })  # fmt: skip
-        return Planned(
-            [{"generations": list(generations), "curves": curves}], len(curves) * len(generations), flops
-        )
+        points = [{"generations": list(generations), "curves": curves}]
+        return Planned(points, len(curves) * len(generations), burden.flops, burden.numbers)
 
     def result(self, request: Mapping[str, Any], points: Sequence[Point], outcomes: Array) -> SimulatedCurves:  # noqa: ARG002
         """Means, standard errors and z-scores."""
@@ -169,8 +161,7 @@ def compared(
     no z-score.
     """
     n = len(sample)
-    mean = float(sample.mean()) if n and np.isfinite(sample).all() else None
-    error = float(sample.std(ddof=1)) / sqrt(n) if mean is not None and n > 1 else None
+    mean, error = mean_and_error(sample)
     z = None
     shown = spread is None or spread <= LARGEST_ERROR * sqrt(n)
     if mean is not None and predicted is not None and error and shown:

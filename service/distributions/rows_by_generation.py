@@ -1,13 +1,14 @@
 """Simulated curves of a distribution beside their predictions: one flat list of quantities by generation."""
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from service.predictions.responses import Answer
+from service.simulation.reduce import mean_and_error
 from service.simulations.kinds import Cell, Figure, Point, Series
 from service.theory.model import Array
 
@@ -92,9 +93,7 @@ def _is_sharp(one: Measured) -> bool:
 
 
 def _measured(row: Mapping[str, Any], values: Array) -> Measured:
-    count, infinite = values.size, int(np.isinf(values).sum())
-    mean = float(values.mean()) if count and not infinite else None
-    error = float(values.std(ddof=1)) / sqrt(count) if count > 1 and not infinite else None
+    mean, error = mean_and_error(values)
     prediction, z = row["prediction"], None
     if mean is not None and prediction is not None and error:
         z = (mean - prediction) / error
@@ -105,8 +104,8 @@ def _measured(row: Mapping[str, Any], values: Array) -> Measured:
         standard_error=error,
         prediction=prediction,
         expected_relative_error=row["error"],
-        z_score=z,
-        infinite=infinite,
+        z_score=z if z is not None and isfinite(z) else None,
+        infinite=int(np.isinf(values).sum()),
         no_prediction=row["reason"],
     )
 

@@ -4,9 +4,8 @@ import itertools
 import math
 from typing import Final
 
-# Floating-point operations per second that one core sustains on these fits: measured between 3e9 (small fits)
-# and 4e10 (large ones); an order of magnitude is enough.
-FLOPS_PER_SECOND: Final = 1.2e10
+from service.simulation.costs import FLOPS_PER_SECOND
+
 SECONDS_PER_SHARD: Final = 1.5
 MAX_SHARDS: Final = 10_000
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from service.simulation.costs import Burden
 from service.simulation.plan import Plan
-from service.simulation.problem import Burden, LabelResponse, Problem, Streams
+from service.simulation.problem import LabelResponse, Problem, Streams
 from service.simulation.replicate import Replicate, run
 from service.theory.model import Array
 
@@ -55,7 +56,7 @@ def burden(problem: Problem[Any], planned: Plan) -> Burden:
     parents = max(map(len, fitted), default=0)
     return Burden(
         sum(one.flops for one in responses) + 2.0 * pairs * parents * size**3,
-        sum(one.memory for one in responses) + (pairs + len(batches) * parents) * size**2,
+        sum(one.numbers for one in responses) + (pairs + len(batches) * parents) * size**2,
     )
 
 

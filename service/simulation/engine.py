@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from service.simulation.averaging import averaged, burden
+from service.simulation.costs import MICROSECOND
 from service.simulation.plan import PARTS, Plan, plan
 from service.simulation.problem import Problem, Streams, UnsupportedError
 from service.simulation.process import Process
@@ -17,6 +18,8 @@ MAX_KEPT: Final = 60e6
 
 AT_ONCE: Final = 16
 """Replicates side by side, at most: twice as many are no faster."""
+
+_BOOKKEEPING: Final = 20 * MICROSECOND  # of a design, a batch of labels, a system, a fit, an outcome
 
 KEPT_AT_ONCE: Final = 1.5e6
 """Numbers kept of all of them, about: 12 MB."""
@@ -63,7 +66,11 @@ def replicate_flops(
         for tasks in planned.schedule
         for task in tasks
     )
-    return drawn + solved + (burden(problem, planned).flops if average_noise else 0.0)
+    things = sum(
+        map(len, (planned.designs, planned.batches, planned.systems, planned.fits, planned.outcomes))
+    )
+    averaging = burden(problem, planned).flops if average_noise else 0.0
+    return drawn + solved + averaging + _BOOKKEEPING * things
 
 
 def simulate(  # noqa: PLR0917 (the pieces of a shard, always passed together)
@@ -117,4 +124,4 @@ def _most_kept(problem: Problem[Any], planned: Plan, *, average_noise: bool) -> 
         change[first] += size
         change[last + 1] -= size
     kept = float(np.cumsum(change).max(initial=0.0))
-    return kept + (burden(problem, planned).memory if average_noise else 0.0)
+    return kept + (burden(problem, planned).numbers if average_noise else 0.0)

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
 
+from service.simulation.costs import Burden
 from service.simulation.plan import Design
 from service.simulation.process import Place
 from service.theory.model import Array, Shift, Source, Stage
@@ -75,14 +76,6 @@ class Solver(Protocol):
     def fit(self, penalty: float, labels: Sequence[Sequence[Labels]]) -> list[Array]:
         """The models of several fits at one penalty per sample; each has one ``Labels`` for each design."""
         ...
-
-
-@dataclass(frozen=True)
-class Burden:
-    """What a part of a replicate costs, about: floating-point operations, and numbers kept to its end."""
-
-    flops: float
-    memory: float
 
 
 class LabelResponse(Protocol):

@@ -63,6 +63,19 @@ def reduce(values: Array) -> Summary:
     )
 
 
+def mean_and_error(values: Array) -> tuple[float | None, float | None]:
+    """Of numbers of any size, shape (replicates,): their mean and its standard error.
+
+    Neither exists where one of them is infinite, nor the mean of none, nor the error of one.
+    """
+    unit = float(np.abs(values).max(initial=0.0))  # squares of 1e-200 and 1e200 are no numbers
+    if values.size == 0 or not np.isfinite(unit):
+        return None, None
+    scaled = values / (unit or 1.0)
+    error = unit * float(scaled.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else None
+    return unit * float(scaled.mean()), error
+
+
 def _skewness(values: Array) -> Array:
     """m_3 / m_2^(3/2) along the last axis; 0 where there is no spread, or no number."""
     centred = values - values.mean(axis=-1, keepdims=True)

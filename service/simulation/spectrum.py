@@ -10,10 +10,11 @@ import numpy as np
 from numpy.random import Generator
 
 from service.simulation import revealed
+from service.simulation.costs import NORMAL, Burden
 from service.simulation.drawn import KEPT, Drawn, scale
 from service.simulation.features import Bartlett, Features, Gaussian, bartlett_rows, draw_rows
 from service.simulation.plan import Alone, Design
-from service.simulation.problem import Burden, Labels, Streams, UnsupportedError, Wanted, samples_of
+from service.simulation.problem import Labels, Streams, UnsupportedError, Wanted, samples_of
 from service.simulation.revealed import ByProducts, Revealed, RevealedSystem, Unlabelled, by_products
 from service.simulation.solvers import symmetric, times_symmetric
 from service.simulation.systems import WeightResponse, WeightSystem, system_flops
@@ -25,7 +26,13 @@ MAX_DRAWN: Final = 2_500_000_000
 MAX_DECADES: Final = 24.0
 """Orders of magnitude between the eigenvalues that an interpolating fit resolves, so that its rounding is no noise."""
 
-_DRAWING: Final = 50.0  # flops that fit into the time of drawing one number
+_DRAWING: Final = {
+    "gaussian": NORMAL,
+    "student_t": 3.5 * NORMAL,
+    "rademacher": 0.3 * NORMAL,
+    "uniform": 0.3 * NORMAL,
+}
+_LABELLING: Final = 3.0 * NORMAL  # of a sample: its noise, and the products of few columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,8 +260,8 @@ class SpectrumProblem:
         turned = 0.0 if design.covariance is None else 2.0 * d
         if isinstance(self.features, Bartlett):
             rows = min(design.samples, d)
-            return rows * d * (_DRAWING / 2 + rows / 3 + 2.0 * turned)
-        return design.samples * d * (_DRAWING + d + turned)
+            return rows * d * (NORMAL / 2 + rows / 3 + 2.0 * turned)
+        return design.samples * (d * (_DRAWING[self.features.kind] + d + turned) + _LABELLING)
 
     def _revealed_flops(self, design: Design) -> float | None:
         if design.alone is None or not isinstance(self.features, Bartlett):
@@ -265,7 +272,7 @@ class SpectrumProblem:
         """Projections and decompositions."""
         if len(designs) == 1 and (alone := self._revealed_flops(designs[0])) is not None:
             return alone
-        samples = [design.samples for design in designs]
-        return system_flops(
-            len(self.target), sum(samples), width, penalties, thin=not isinstance(self.features, Bartlett)
-        )
+        d, bartlett = len(self.target), isinstance(self.features, Bartlett)
+        rows = [min(design.samples, d) if bartlett else design.samples for design in designs]
+        triangle = bartlett and rows == [d] and width is None and designs[0].covariance is None
+        return system_flops(d, sum(rows), width, penalties, triangle=triangle)

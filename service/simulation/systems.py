@@ -7,6 +7,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
+from service.simulation.costs import MICROSECOND
 from service.simulation.problem import Labels, stacked
 from service.simulation.solvers import MANY, PositiveSolver, gram, least_squares, solve_triangle, symmetric
 from service.theory.model import Array
@@ -174,18 +175,24 @@ def _times(matrix: Array, factor: float) -> Array:
 
 
 def system_flops(
-    dimension: int, samples: int, width: int | None, penalties: Sequence[float], *, thin: bool
+    dimension: int, rows: int, width: int | None, penalties: Sequence[float], *, triangle: bool = False
 ) -> float:
-    """Operations of a ``WeightSystem``: projections, QR, kernel matrix, decompositions.
+    """Operations of a ``WeightSystem`` of so many ``rows``: projections, QR, kernel matrix, decompositions.
 
-    ``thin``: rows are samples, else there are at most ``dimension`` of them.
+    ``triangle``: the rows are triangular, so that a fit without penalty needs no QR.
     """
     d, m = float(dimension), float(dimension if width is None else width)
-    rows = float(samples if thin else min(samples, dimension))
     least = min(rows, m)
     flops = 0.0 if width is None else 2.0 * m * d * min(rows, d + m)
     if rows < m:
         flops += rows * rows * m
-    flops += sum(4.0 * least**2 * m for penalty in penalties if penalty == 0 and rows < 2 * m)
+    if rows < 2 * m and not triangle:
+        flops += least_squares_flops(rows, m) * sum(penalty == 0 for penalty in penalties)
     positive = sum(penalty > 0 for penalty in penalties)
     return flops + (4.0 if positive >= MANY else positive / 3.0) * least**3 + 4.0 * least**2 * len(penalties)
+
+
+def least_squares_flops(rows: float, columns: float) -> float:
+    """Of ``solvers.least_squares``: of few columns a QR is as slow as memory."""
+    least, most = min(rows, columns), max(rows, columns)
+    return 100 * MICROSECOND + 4.0 * most * least * (least + 300.0)

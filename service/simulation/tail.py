@@ -36,18 +36,27 @@ class DrawnLaw:
         if self.types is None:
             items: Items = rng.zipf(self.exponent, count).astype(np.int64, copy=False)
             return items
-        place = np.searchsorted(self._steps, rng.random(count) * self._steps[-1], side="right")
-        found: Items = np.minimum(place, self.types - 1) + 1
-        return found
+        return self._of_the_first(self.types, count, rng)
 
     def known(self, count: int, rank: float, rng: Generator) -> Items:
-        """Independent items of a generator that knows only the first ``rank``: others are drawn again."""
+        """Independent items of a generator that knows only the first ``rank``.
+
+        Of endlessly many, others are drawn again: at least a quarter are known, the exponent being 1.3 or more.
+        """
+        if self.types is not None:
+            return self._of_the_first(int(min(rank, self.types)), count, rng)
         items = self.draw(count, rng)
-        while True:
-            unknown = np.flatnonzero(items > rank)
-            if unknown.size == 0:
-                return items
+        unknown = np.flatnonzero(items > rank)
+        while unknown.size:
             items[unknown] = self.draw(unknown.size, rng)
+            unknown = unknown[items[unknown] > rank]
+        return items
+
+    def _of_the_first(self, known: int, count: int, rng: Generator) -> Items:
+        steps = self._steps[:known]
+        place = np.searchsorted(steps, rng.random(count) * steps[-1], side="right")
+        found: Items = np.minimum(place, known - 1) + 1
+        return found
 
     def probability(self, items: Items) -> Array:
         """p of the items."""

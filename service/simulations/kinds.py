@@ -28,12 +28,14 @@ class Planned:
 
     ``points``: stored, one per point of its grid (at least one): whatever of it is computed once, at submit, such
     as the predictions; ``outcomes``: numbers kept of one replicate, all points together; ``flops``: of one
-    replicate, about (12e9 of them count as a second of one core).
+    replicate, about (see simulation/costs.py: what is no multiplication is counted as those that take as long);
+    ``numbers``: held in memory at once, about, where a kind does not limit them itself.
     """
 
     points: list[Point]
     outcomes: int
     flops: float
+    numbers: float = 0.0
 
 
 @dataclass(frozen=True)

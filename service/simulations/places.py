@@ -13,8 +13,8 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.jobs.plan import FLOPS_PER_SECOND
 from service.jobs.turns import STRIDES
+from service.simulation.costs import FLOPS_PER_SECOND
 from service.simulations.resource import Place
 
 _FAR: Final = 1e9  # seconds, thirty years: nobody waits that long

@@ -17,7 +17,6 @@ from service.simulations.workload import Stored, compile_point, flops_per_replic
 
 MAX_PREDICTION_WORK: Final = 100e6
 _STAGE_SECONDS: Final = 0.015
-_FIT_OVERHEAD: Final = 1e6  # of a fit's bookkeeping, in the currency of flops
 
 
 def planned(request: SimulationRequest, data: Stored | None) -> Planned:
@@ -42,8 +41,7 @@ def planned(request: SimulationRequest, data: Stored | None) -> Planned:
     counts = [len(process.mix.stages) for process in processes]
     _storable(request, counts)  # generators that the theory takes together are several fits
     fits = groups(request, [population for population, _ in compiled], processes, data)
-    flops = flops_per_replicate(fits) + _FIT_OVERHEAD * sum(counts)
-    return Planned(points, outcomes(processes), flops)
+    return Planned(points, outcomes(processes), flops_per_replicate(fits))
 
 
 def expected_seconds(request: SimulationRequest) -> float:

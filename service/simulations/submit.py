@@ -6,7 +6,8 @@ from typing import Any, Final
 import numpy as np
 
 from service.errors import InvalidInput
-from service.jobs.plan import FLOPS_PER_SECOND, shard_ranges
+from service.jobs.plan import shard_ranges
+from service.simulation.costs import FLOPS_PER_SECOND
 from service.simulations import precision
 from service.simulations.kinds import Kind, Planned
 from service.simulations.resource import (
@@ -18,7 +19,8 @@ from service.simulations.resource import (
     SimulationOptions,
 )
 
-MAX_FLOPS: Final = 2e15  # two days of one core
+MAX_FLOPS: Final = 5e15  # two days of one core
+MAX_NUMBERS: Final = 9e7  # 720 MB: a worker's child stays below a GiB
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def plan(kind: Kind[Any, Any], request: SimulationOptions, data: object, shard_t
             f"{planned.outcomes} numbers of each of {replicates} replicates; at most {MAX_OUTCOMES} are"
             f" kept: take at most {MAX_OUTCOMES // planned.outcomes} replicates, or fewer points.",
         )
-    _affordable(planned.flops, replicates, shard_timeout)
+    _affordable(planned, replicates, shard_timeout)
     least = 1 if request.relative_standard_error is None else precision.LOOKS
     return Plan(kind, request, planned, replicates, shard_ranges(replicates, planned.flops, least))
 
@@ -94,13 +96,22 @@ def _replicates(request: SimulationOptions, planned: Planned) -> int:
     return max(1, min(MAX_REPLICATES, int(affordable), MAX_OUTCOMES // planned.outcomes))
 
 
-def _affordable(flops: float, replicates: int, shard_timeout: float) -> None:
-    longest = shard_timeout * FLOPS_PER_SECOND / 4  # a slow machine has time enough, too
+def _affordable(planned: Planned, replicates: int, shard_timeout: float) -> None:
+    if planned.numbers > MAX_NUMBERS:
+        raise InvalidInput.at(
+            "",
+            "too_large",
+            f"One replicate would hold {planned.numbers:.2g} numbers at once; at most {MAX_NUMBERS:.2g}: take fewer"
+            " samples. The prediction has no such limit.",
+        )
+    flops = planned.flops
+    longest = shard_timeout * FLOPS_PER_SECOND / 10  # a slow machine has time enough, too
     if flops > longest:
         raise InvalidInput.at(
             "",
             "too_large",
-            f"One replicate takes {flops:.2g} operations; at most {longest:.2g}: take fewer samples or points.",
+            f"One replicate takes {flops:.2g} operations; at most {longest:.2g}: take fewer samples, generations"
+            " or points.",
         )
     if flops * replicates > MAX_FLOPS:
         raise InvalidInput.at(

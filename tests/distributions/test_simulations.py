@@ -136,6 +136,55 @@ def test_a_mean_that_rare_runs_carry_gets_no_z_score() -> None:
     assert abs(curves["log_variance_mean"][1].z_score or 9.0) < 4
 
 
+EXTREME: list[tuple[Generational[Any], dict[str, Any]]] = [
+    (GAUSSIAN, {"workflow": {"kind": "replace"}, "samples": 2, "generations": 5_000}),
+    (GAUSSIAN, {
+        "workflow": {"kind": "replace"}, "samples": 3, "generations": 2_000,
+        "spectrum": {"kind": "isotropic", "dimension": 2},
+    }),
+    (KDE, {
+        "workflow": {"kind": "replace"}, "samples": 20, "generations": 60,
+        "bandwidth": {"kind": "relative", "factor": 1e9},
+    }),
+    (KDE, {
+        "workflow": {"kind": "replace"}, "samples": 2, "generations": 3_000,
+        "bandwidth": {"kind": "silverman", "corrected": True},
+    }),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "body"), EXTREME)
+def test_what_collapses_or_explodes_beyond_all_numbers_is_reported_still(
+    kind: Generational[Any], body: dict[str, Any]
+) -> None:
+    """Variances of 1e-300 and errors of 1e300, whose squares are no numbers: nothing fails, what is known is told."""
+    request = kind.request.model_validate(body | {"replicates": 5})
+    found = simulated(kind, request, 5)
+    assert found.model_validate_json(found.model_dump_json()) == found
+    drift = next(curve for curve in found.curves if curve.quantity == "drift")
+    assert drift.points[0].standard_error is not None
+
+
+@pytest.mark.parametrize(("d", "samples", "generations"), [(2, 10, 400), (20, 50, 150), (3, 3, 4)])
+def test_directions_that_collapse_faster_than_others_keep_their_precision(
+    d: int, samples: int, generations: int
+) -> None:
+    """After 400 fits of ten pairs the variances are 23 orders of magnitude apart: no matrix holds both."""
+    request = GaussianSimulationRequest.model_validate({
+        "spectrum": {"kind": "power_law", "dimension": d, "exponent": 0.5}, "workflow": {"kind": "replace"},
+        "samples": samples, "generations": generations, "replicates": 200,
+        "at": [1, generations // 2, generations],
+    })  # fmt: skip
+    found = simulated(GAUSSIAN, request, 200)
+    known = dict(scores(found))
+    assert max(abs(z) for z in known.values()) < 4.8, known
+    [log_det] = [curve for curve in found.curves if curve.quantity == "log_determinant_mean"]
+    if samples > d:
+        assert all(abs(point.z_score or 9.0) < 4 for point in log_det.points)
+    else:  # of rank d − 1 after the first fit
+        assert [point.mean for point in log_det.points] == [None] * 3
+
+
 @pytest.mark.anyio
 async def test_they_are_queued_and_live_with_the_other_simulations(http: httpx.AsyncClient) -> None:
     body = {**GAUSSIANS[0], "replicates": 10}

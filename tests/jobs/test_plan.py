@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.jobs.plan import FLOPS_PER_SECOND, MAX_SHARDS, SECONDS_PER_SHARD, shard_ranges
+from service.jobs.plan import MAX_SHARDS, SECONDS_PER_SHARD, shard_ranges
+from service.simulation.costs import FLOPS_PER_SECOND
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1e16))

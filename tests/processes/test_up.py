@@ -182,7 +182,10 @@ def test_everything_killed_at_once(start: Up, data_dir: Path, postgres: bool) ->
         assert submitted(api, seed=12, replicates=2)["id"] == other  # what was told a moment before the end
         assert until_ended(url, other) == "succeeded"
         assert_undisturbed(url, simulation_id)
-        assert api.get(f"/v1/simulations/{simulation_id}").json()["progress"] == {"completed": 24, "total": 24}
+        assert api.get(f"/v1/simulations/{simulation_id}").json()["progress"] == {
+            "completed": 24,
+            "total": 24,
+        }
     assert query(url, "SELECT count(*), count(result) FROM simulations") == [(2, 2)]
     assert query(url, "SELECT count(*) FROM shard_results") == query(url, "SELECT count(*) FROM shards")
 

@@ -212,7 +212,7 @@ async def test_optimal_penalties_are_those_of_the_prediction(
         (
             {
                 "dataset": BODY["dataset"] | {"spectrum": {"kind": "isotropic", "dimension": 1900}},
-                "training_mix": BODY["training_mix"] | {"samples": 20_000},
+                "training_mix": BODY["training_mix"] | {"samples": 60_000},
                 "replicates": 10_000,
             },
             "/replicates",

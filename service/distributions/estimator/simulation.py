@@ -23,12 +23,11 @@ from service.distributions.schedules import mix_of, models_of
 from service.distributions.schemas import Replace
 from service.errors import InvalidInput
 from service.jobs.compute import Work
+from service.simulation.costs import Burden
 from service.simulation.distributions.estimator import (
-    LARGEST_ROWS,
     EstimatorWork,
     Workflow,
-    flops,
-    largest_rows,
+    burden,
     quantities_of,
 )
 from service.simulations.kinds import Point
@@ -79,16 +78,9 @@ class EstimatorKind(Generational[EstimatorSimulationRequest]):
             found["squared_error"] = replace(found["squared_error"], spreads=spreads)
         return found
 
-    def flops(self, request: EstimatorSimulationRequest) -> float:
+    def burden(self, request: EstimatorSimulationRequest) -> Burden:
         """Of the samples that are drawn."""
-        work = work_of(request)
-        if largest_rows(work) > LARGEST_ROWS:
-            raise InvalidInput.at(
-                "/samples", "too_large",
-                f"{largest_rows(work):.2g} numbers would be held at once; at most {LARGEST_ROWS:.2g} are. Ask for "
-                "fewer samples or generations; the prediction has no such limit.",
-            )  # fmt: skip
-        return flops(work)
+        return burden(work_of(request))
 
     def work(self, request: EstimatorSimulationRequest, points: Sequence[Point], data: None) -> Work:  # noqa: ARG002
         """Draws of every generation up to the last reported one."""

@@ -12,8 +12,8 @@ from service.distributions.gaussian.engine import predicted, seconds_of, truth_o
 from service.distributions.gaussian.schemas import GaussianRequest
 from service.distributions.schedules import mix_of, models_of, schedule_of
 from service.distributions.schemas import Accumulate, Fresh, Retained
-from service.jobs.compute import Work
-from service.simulation.distributions.gaussian import QUANTITIES, GaussianWork, Workflow, flops
+from service.simulation.costs import Burden
+from service.simulation.distributions.gaussian import QUANTITIES, GaussianWork, Workflow, burden
 from service.simulations.kinds import Point
 from service.simulations.resource import SimulationOptions, SimulationSummary
 from service.theory.model import Array
@@ -75,12 +75,16 @@ class GaussianKind(Generational[GaussianSimulationRequest]):
             found[_determinant_below(threshold)] = Expected(values)
         return found
 
-    def flops(self, request: GaussianSimulationRequest) -> float:
+    def burden(self, request: GaussianSimulationRequest) -> Burden:
         """Of the samples that are drawn."""
-        truth, sizes = truth_of(request.spectrum), _sizes(request)
-        return flops(truth.dimension, sizes)
+        return burden(self.work(request, (), None))
 
-    def work(self, request: GaussianSimulationRequest, points: Sequence[Point], data: None) -> Work:  # noqa: ARG002
+    def work(
+        self,
+        request: GaussianSimulationRequest,
+        points: Sequence[Point],  # noqa: ARG002
+        data: None,  # noqa: ARG002
+    ) -> GaussianWork:
         """Draws of every generation up to the last reported one."""
         truth, workflow = truth_of(request.spectrum), request.workflow
         sizes = _sizes(request)
@@ -99,6 +103,8 @@ class GaussianKind(Generational[GaussianSimulationRequest]):
 _SPREADS: Final = (
     ("variance", 1, 1.0),
     ("variance_second_moment", 4, 1.0),
+    ("standard_deviation", 0.25, 1.0),
+    ("kl_true_fit", 2, 1.0),  # of 1/v, which is heavier than a lognormal one
     ("total_variance_second_moment", 4, 1.0),
     ("covariance_square_trace", 4, 1.0),
     ("variance_drift_moment", 4, 35.0 / 3.0),

@@ -9,8 +9,8 @@ from service.distributions.curves_by_generation import Expected, Generational, S
 from service.distributions.kde.engine import bandwidth_of, mix_for, predicted
 from service.distributions.kde.schemas import KdeRequest
 from service.distributions.schedules import models_of
-from service.jobs.compute import Work
-from service.simulation.distributions.kernels import LARGEST_PAIRS, QUANTITIES, KdeWork, flops
+from service.simulation.costs import Burden
+from service.simulation.distributions.kernels import LARGEST_PAIRS, QUANTITIES, KdeWork, burden
 from service.simulations.kinds import Point
 from service.simulations.resource import SimulationOptions, SimulationSummary
 
@@ -51,11 +51,11 @@ class KdeKind(Generational[KdeSimulationRequest]):
         accuracies = {one.quantity: one.expected_relative_error for one in answer.validity.quantities}
         return from_prediction(answer.curve, {name: name for name in QUANTITIES}, accuracies)
 
-    def flops(self, request: KdeSimulationRequest) -> float:
+    def burden(self, request: KdeSimulationRequest) -> Burden:
         """Of the samples that are drawn, and of all pairs of them."""
-        return flops(_sizes(request))
+        return burden(self.work(request, (), None))
 
-    def work(self, request: KdeSimulationRequest, points: Sequence[Point], data: None) -> Work:  # noqa: ARG002
+    def work(self, request: KdeSimulationRequest, points: Sequence[Point], data: None) -> KdeWork:  # noqa: ARG002
         """Draws of every generation up to the last reported one."""
         mix, sizes = mix_for(request), _sizes(request)
         bandwidth = bandwidth_of(request.bandwidth, mix.schedule)

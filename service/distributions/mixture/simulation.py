@@ -12,7 +12,8 @@ from service.distributions.schedules import mix_of
 from service.distributions.schemas import Fresh
 from service.errors import InvalidInput
 from service.jobs.compute import Work
-from service.simulation.distributions.mixture import QUANTITIES, MixtureWork, flops
+from service.simulation.costs import Burden
+from service.simulation.distributions.mixture import QUANTITIES, MixtureWork, burden
 from service.simulations.kinds import Point
 from service.simulations.resource import SimulationOptions, SimulationSummary
 
@@ -75,7 +76,7 @@ class MixtureKind(Generational[MixtureSimulationRequest]):
                 found[f"component_{k + 1}/{name}"] = Expected(values, accuracies[name]) if known else nothing
         return found
 
-    def flops(self, request: MixtureSimulationRequest) -> float:
+    def burden(self, request: MixtureSimulationRequest) -> Burden:
         """Of the steps of EM."""
         least = 2 * len(request.weights)
         if request.samples < least:
@@ -84,7 +85,8 @@ class MixtureKind(Generational[MixtureSimulationRequest]):
                 "too_few",
                 f"{len(request.weights)} components are fitted to at least {least} samples.",
             )
-        return flops(len(request.weights), request.samples, self.generations(request)[-1])
+        apart = request.separation >= CLEAR or len(request.weights) == 1
+        return burden(len(request.weights), request.samples, self.generations(request)[-1], apart=apart)
 
     def work(self, request: MixtureSimulationRequest, points: Sequence[Point], data: None) -> Work:  # noqa: ARG002
         """Draws and refits of every generation up to the last reported one."""

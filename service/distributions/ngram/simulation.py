@@ -20,6 +20,7 @@ from service.distributions.ngram.schemas import (
 from service.errors import InvalidInput
 from service.jobs.compute import Work
 from service.predictions.responses import Answer
+from service.simulation.costs import MICROSECOND
 from service.simulation.distributions.ngram import BINS, BY_LENGTH, LOWEST, NgramWork
 from service.simulation.distributions.ngrams import NgramModel, layout, whole
 from service.simulations.kinds import Cell, Figure, Kind, Planned, Point
@@ -32,7 +33,8 @@ from service.theory.model import Array
 
 MAX_TRAINING: Final = 5_000_000
 MIN_TRAINING: Final = 100
-_FLOPS_OF_A_TOKEN: Final = 30_000.0  # per order and generation: sorts and searches
+_TOKEN: Final = 0.8 * MICROSECOND  # per order and generation: sorts and searches
+_STEP: Final = 20 * MICROSECOND  # per order: one token more in every passage
 
 NO_PERPLEXITY: Final = "Back-off and smoothing decide the perplexity; there is no formula for it."
 NO_BACK_OFF: Final = (
@@ -96,10 +98,16 @@ class NgramKind(Kind[NgramSimulationRequest, StoredTokens]):
                 "too_large",
                 f"More than {MAX_OUTCOMES:,} numbers would be kept: fewer replicates.",
             )
-        flops = _FLOPS_OF_A_TOKEN * request.order * work.training * (request.generations + 1)
-        if not isinstance(request.workflow, ReplaceCorpus):
-            flops *= 0.5 * (request.generations + 2)  # all corpora are counted again
-        return Planned([{"rows": _expected(request, work)}], work.rows, flops)
+        models = request.generations + 1
+        counted = work.training * models
+        corpora = 1 if isinstance(request.workflow, ReplaceCorpus) else models
+        counted *= (corpora + 1) // 2  # all of them are counted again
+        steps = sum(
+            layout(work.training)[1] for _ in range(request.generations)
+        )  # of all passages side by side
+        flops = request.order * (_TOKEN * counted + _STEP * steps)
+        held = 6.0 * work.training * (corpora + 1)
+        return Planned([{"rows": _expected(request, work)}], work.rows, flops, held)
 
     def work(
         self,

@@ -84,6 +84,22 @@ def items_of(request: TailSimulationRequest) -> float:
     return float(weight * (looked_at[-1] + sum(looked_at) + real * (1 + len(looked_at))))
 
 
+def generators_of(request: TailSimulationRequest) -> int:
+    """How many are trained on the samples of another."""
+    training = request.training
+    return training.generations if isinstance(training, schemas.RecursiveTraining) else 0
+
+
+def held_by(request: TailSimulationRequest) -> float:
+    """Numbers that one replicate holds at once, about: samples, copies of them, and all that sorting takes."""
+    training, last = request.training, (request.curve or [request.samples])[-1]
+    if isinstance(training, schemas.RecursiveTraining):
+        sizes = training.generator_samples
+        return 7.0 * (last + (sizes if isinstance(sizes, int) else max(sizes, default=0)))
+    real = training.real_samples if isinstance(training, schemas.CountsTraining) else 0
+    return (14.0 if isinstance(request.law, schemas.BigramLaw) else 7.0) * (last + real)
+
+
 def planned(request: TailSimulationRequest) -> list[Point]:
     """Where the learner is looked at, with the prediction there."""
     looked_at = [float(T) for T in request.curve or [request.samples]]

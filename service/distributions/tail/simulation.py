@@ -12,6 +12,8 @@ from service.distributions.tail.drawn import (
     MAX_REPLICATE_ITEMS,
     TailSimulationRequest,
     check,
+    generators_of,
+    held_by,
     items_of,
     planned,
 )
@@ -20,6 +22,7 @@ from service.errors import InvalidInput
 from service.jobs.compute import Work
 from service.predictions.responses import Answer, Value
 from service.simulation import verdict
+from service.simulation.costs import MICROSECOND, NORMAL
 from service.simulation.tail import DrawnLaw, TailWork
 from service.simulation.verdict import Comparison
 from service.simulations.kinds import Cell, Figure, Kind, Planned, Point, Series
@@ -28,7 +31,8 @@ from service.theory.distributions.tail.zipf import Zipf
 from service.theory.model import Array
 
 _ROUNDING: Final = 1e-12
-_FLOPS_PER_ITEM: Final = 3_000.0  # drawn, sorted, counted
+_ITEM: Final = 10 * NORMAL  # drawn, sorted, counted
+_CALLS: Final = 15 * MICROSECOND  # of a learner or generator
 
 
 class TailMeasured(Answer):
@@ -88,7 +92,8 @@ class Tail(Kind[TailSimulationRequest, None]):
                 "samples, points or generations; the prediction has no such limit.",
             )  # fmt: skip
         points = planned(request)
-        return Planned(points, len(points), _FLOPS_PER_ITEM * items)
+        flops = _ITEM * items + _CALLS * (len(points) + generators_of(request))
+        return Planned(points, len(points), flops, held_by(request))
 
     def work(self, request: TailSimulationRequest, points: Sequence[Point], data: None) -> Work:  # noqa: ARG002
         """The learner and where it is looked at."""

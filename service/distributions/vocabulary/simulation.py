@@ -20,6 +20,7 @@ from service.distributions.vocabulary.schemas import VocabularyRequest
 from service.errors import InvalidInput
 from service.jobs.compute import Work
 from service.predictions.responses import Answer
+from service.simulation.costs import MICROSECOND, NORMAL
 from service.simulation.distributions.vocabulary import QUANTITIES, VocabularyWork, Workflow
 from service.simulations.kinds import Cell, Figure, Kind, Planned, Point
 from service.simulations.resource import MAX_OUTCOMES, SimulationOptions, SimulationSummary
@@ -33,7 +34,8 @@ MAX_TYPES: Final = 1_000_000
 MAX_GENERATIONS: Final = 10_000
 MAX_TOKENS: Final = 10**17
 _UNKNOWN: Final = "The theory does not say here; the prediction's warnings tell why."
-_FLOPS_OF_A_DRAW: Final = 1500.0  # one count of a multinomial takes as long as so many
+_DRAW: Final = 6 * NORMAL  # of one count of a multinomial
+_SORT: Final = 10 * NORMAL  # of one type, where decoding keeps the most probable
 
 
 class VocabularySimulationRequest(SimulationOptions, VocabularyRequest):
@@ -85,8 +87,8 @@ class VocabularyKind(Kind[VocabularySimulationRequest, Text]):
                 f"{len(rows):,} quantities of {replicates:,} replicates are more than the {MAX_OUTCOMES:,} "
                 "numbers that are kept: fewer replicates, generations in `at`, or ranks.",
             )  # fmt: skip
-        flops = _FLOPS_OF_A_DRAW * truth.types * (request.generations + 1)
-        return Planned([{"rows": rows}], len(rows), flops)
+        flops = _flops(request, truth.types)
+        return Planned([{"rows": rows}], len(rows), flops, 10.0 * truth.types)
 
     def work(
         self,
@@ -178,6 +180,18 @@ def _workflow(request: VocabularySimulationRequest) -> Workflow:
     if isinstance(workflow, Replace):
         return "replace"
     return "retained" if isinstance(workflow, Retained) else "accumulate"
+
+
+def _flops(request: VocabularySimulationRequest, types: float) -> float:
+    """Of one replicate, about: every type is drawn in every generation, and looked at in the reported ones."""
+    generations, reported = request.generations + 1, len(models_of(request))
+    decoding = request.decoding
+    each = _DRAW * (2 if isinstance(request.workflow, Fresh) else 1)
+    each += 2 * NORMAL * (decoding.temperature != 1.0) + _SORT * (
+        decoding.top_k is not None or decoding.top_p < 1.0
+    )
+    calls = 5 * generations + 30 * reported
+    return calls * MICROSECOND + types * (each * generations + 3 * NORMAL * reported)
 
 
 def _expected(request: VocabularySimulationRequest, truth: Vocabulary, asked: Asked) -> list[dict[str, Any]]:

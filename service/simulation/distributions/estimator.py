@@ -6,14 +6,12 @@ from typing import Final, Literal
 import numpy as np
 from numpy.random import Generator
 
+from service.simulation.costs import MICROSECOND, NORMAL, Burden
 from service.simulation.distributions.streams import replicate_generator
 from service.theory.model import Array
 
 Family = Literal["linear", "least_squares", "exponential", "poisson"]
 Workflow = Literal["replace", "fresh", "retained", "accumulate", "fixed_budget"]
-
-LARGEST_ROWS: Final = 2e7
-"""Numbers that are held at once: those of a generation, with a fixed budget those of all."""
 
 _QUANTITIES: Final[dict[Family, tuple[str, ...]]] = {
     "linear": ("squared_error", "kl"),
@@ -143,20 +141,21 @@ class EstimatorWork:
         return squared, 0.5 * squared
 
 
-def largest_rows(work: EstimatorWork) -> float:
-    """Numbers that a replicate holds at once."""
-    sizes = work.sizes[: work.reported[-1] + 1]
-    width = work.dimension + (work.family == "least_squares")
-    return float(width * (sum(sizes) if work.workflow == "fixed_budget" else max(sizes)))
-
-
-def flops(work: EstimatorWork) -> float:
-    """Of one replicate, about: drawing the samples and summing them, d³ per least-squares fit."""
+def burden(work: EstimatorWork) -> Burden:
+    """Of one replicate: drawing the samples and summing them, d³ per least-squares fit."""
     sizes = work.sizes[: work.reported[-1] + 1]
     d, regression = work.dimension, work.family == "least_squares"
-    each = d * (2 * d + 30) if regression else 200 if work.family == "poisson" else 30 * d
-    fits = len(sizes) * (20_000 + (d**3 if regression else 0))
+    each = (
+        d * (2 * d + 2 * NORMAL)
+        if regression
+        else 8 * NORMAL
+        if work.family == "poisson"
+        else 1.5 * NORMAL * d
+    )
+    fits = len(sizes) * ((20 if regression else 9) * MICROSECOND + (d**3 if regression else 0))
     total = sum(sizes) * each + fits
     if work.workflow == "fixed_budget":
-        total += sum(range(len(sizes) + 1)) * max(sizes) * d * 2  # the pool is put together anew
-    return float(total)
+        total += sum(range(len(sizes) + 1)) * max(sizes) * d * 0.2 * NORMAL  # the pool is put together anew
+    width = d + regression
+    held = width * (sum(sizes) if work.workflow == "fixed_budget" else max(sizes))
+    return Burden(total, 4.0 * held)

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from service.simulation.costs import MICROSECOND, NORMAL, Burden
 from service.simulation.distributions.streams import replicate_generator
 from service.theory.model import Array
 
 QUANTITIES: Final = ("weight", "weight_variance", "lost", "variance", "drift")
 """Of each component."""
+_STEPS: Final = 300  # of EM, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +96,12 @@ class MixtureWork:
         alive = np.flatnonzero(np.bincount(nearest, minlength=len(model.origin)) > 0)
         weights = model.weights[alive] / model.weights[alive].sum()
         em = GaussianMixture(
-            len(alive), covariance_type="spherical", tol=1e-5, max_iter=300, reg_covar=1e-10,
+            len(alive), covariance_type="spherical", tol=1e-5, max_iter=_STEPS, reg_covar=1e-10,
             weights_init=weights, means_init=model.means[alive, None],
             precisions_init=1.0 / np.maximum(model.variances[alive], 1e-10), random_state=0,
         )  # fmt: skip
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # not converged: as far as 300 steps go
+            warnings.simplefilter("ignore")  # not converged: as far as so many steps go
             em.fit(x[:, None])
         return _Fit(model.origin[alive], em.weights_ / em.weights_.sum(), em.means_[:, 0], em.covariances_)
 
@@ -119,6 +121,12 @@ def _with_the_lost(model: _Fit, truth: _Fit) -> _Fit:
     return _Fit(truth.origin, weights / weights.sum(), means, variances)
 
 
-def flops(components: int, samples: int, generations: int) -> float:
-    """Of one replicate, about: some fifty steps of EM in each fit, and scikit-learn's start."""
-    return float((generations + 1) * (50 * samples * components * 60 + 30_000_000))
+def burden(components: int, samples: int, generations: int, *, apart: bool) -> Burden:
+    """Of one replicate: scikit-learn's calls and EM's steps.
+
+    ``apart``: components that share no samples, for which few steps are enough. Else the more, up to 300, the fewer
+    samples there are, since the models of two generations are further from each other then.
+    """
+    steps = 3 if apart else min(5 + 5e4 / samples, _STEPS)
+    step = 25 * MICROSECOND + 3 * NORMAL * samples * components
+    return Burden((generations + 1) * (700 * MICROSECOND + steps * step), 8.0 * samples * components)
