@@ -108,8 +108,8 @@ async def test_for_ever_is_after_so_many_generations_that_more_change_nothing(
 async def test_where_nothing_is_known_nothing_is_recommended(
     http_without_database: httpx.AsyncClient,
 ) -> None:
-    """Ten samples have no ten founders: no formula, and no answer that pretends to one."""
-    training = {**RECURSIVE, "generator_samples": 8}
+    """Eight samples have no ten founders, and of 400 their law is not exact: no answer that pretends to one."""
+    training = {**RECURSIVE, "generator_samples": 400}
     answer = await ask(
         http_without_database, vary="real_fraction", training=training, samples=8, bound={"limit": 0.001}
     )

@@ -114,7 +114,7 @@ def planned(request: TailSimulationRequest) -> list[Point]:
             return [_point(request, T, 0, unseen_mass(law, CLEAN, T, memory.items))]
         reported = [0, *map(int, reported_models(training.generators.fits, POINTS))]
         way = by_generation(law, training, T, reported, memory.reach(law, training, T))
-        offs = [0.0, *(training.first(g).expected_error(T) for g in reported[1:])]
+        offs = [0.0, *(training.first(g).expected_error(law, T) for g in reported[1:])]
         return [
             _point(request, T, one.generation, one.test_error, off)
             for one, off in zip(way, offs, strict=True)

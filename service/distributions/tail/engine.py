@@ -10,7 +10,7 @@ from service.distributions.tail.responses import TailPrediction
 from service.predictions.schemas import MAX_SAMPLES
 from service.theory.distributions.schedule import Schedule, reported_models
 from service.theory.distributions.tail.bigram import Bigram, predict_bigram
-from service.theory.distributions.tail.generations import Recursive
+from service.theory.distributions.tail.generations import EXACT_FRESH, Recursive
 from service.theory.distributions.tail.memory import UNLIMITED, Memory
 from service.theory.distributions.tail.prediction import Generation, by_generation, predict_tail
 from service.theory.distributions.tail.training import CLEAN, Counts, Mixed, Narrowed, Training
@@ -20,12 +20,17 @@ from service.theory.model import Array
 POINTS = 33
 _DECADES = 4
 _PAIRS, _ITEMS = 0.03, 2e-3  # seconds of one error of pairs and of items, rather too many
+_LINEAGES = 0.01  # and where lineages of few samples are followed exactly
 SEARCHED = 100  # errors of a search
 
 
 def seconds_of(problem: schemas.TailProblem, errors: int) -> float:
     """About how long so many errors take, rather too long than too short."""
-    return errors * (_PAIRS if isinstance(problem.law, schemas.BigramLaw) else _ITEMS)
+    if isinstance(problem.law, schemas.BigramLaw):
+        return errors * _PAIRS
+    training = problem.training
+    fresh = isinstance(training, schemas.RecursiveTraining) and training.real_fraction > 0.0
+    return errors * (_LINEAGES if fresh and problem.samples <= EXACT_FRESH else _ITEMS)
 
 
 def predicted(request: schemas.TailRequest) -> TailPrediction:
@@ -47,7 +52,7 @@ def predicted(request: schemas.TailRequest) -> TailPrediction:
             way = [0, *map(int, reported_models(training.generators.fits, POINTS))]
             reach = memory.reach(law, training, samples)
             generations = by_generation(law, training, samples, way, reach)
-            approximation = max(training.expected_error(T) for T in (samples, float(curve[-1])))
+            approximation = max(training.expected_error(law, T) for T in (samples, float(curve[-1])))
     return answer(request, prediction, curve, generations, floor=floor, approximation=approximation)
 
 

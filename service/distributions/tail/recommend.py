@@ -182,7 +182,9 @@ def _accuracy(request: schemas.TailRecommendationRequest, found: Found) -> Accur
     if isinstance(request.training, schemas.RecursiveTraining):
         training = varied_training(request, value)
         T = value if request.vary == "samples" else float(request.samples)
-        off = training.expected_error(T) if isinstance(training, Recursive) else 0.0
+        assert not isinstance(request.law, schemas.BigramLaw)  # has no recursion
+        law = Zipf(request.law.exponent, request.law.types)
+        off = training.expected_error(law, T) if isinstance(training, Recursive) else 0.0
         if off > 0.0:
             return approximate("test_error", off, "the exact sum; the founders' law from its first moments")
     return exact("test_error", "sum over all items of their probability times that of never being seen")

@@ -9,7 +9,7 @@ import numpy as np
 
 from service.theory.distributions.schedule import Schedule
 from service.theory.distributions.tail.zipf import Nodes, Zipf
-from service.theory.distributions.vocabulary import ancestors
+from service.theory.distributions.vocabulary import ancestors, refreshed
 from service.theory.distributions.vocabulary.ancestors import EXACT_SAMPLES
 from service.theory.distributions.vocabulary.founders import Founders
 from service.theory.distributions.vocabulary.moments import Fresh, Lineages, across, back
@@ -21,6 +21,10 @@ _FOUNDERS_ERROR = (
 _FRESH_ERROR = 0.3  # times (E R)^-2, with fresh real samples
 FEW: Final = 10.0
 """Founders below which their normal law is no law any more, where there are fresh real samples."""
+EXACT_FRESH: Final = 150
+"""Samples up to which the chain of lineages with fresh real samples is followed exactly."""
+_CHANGES: Final = 20  # of the sizes, each of which takes a matrix of its own
+_WHOLE: Final = 1e-9
 _STRETCH: Final = 1_000  # generations between two looks at what is left
 _LAST: Final = 2.0
 NONE: Final = Founders(nan, nan)
@@ -60,12 +64,20 @@ class Recursive:
         """The law of A for a learner of so many samples; NaN moments where it is not known."""
         return _founders(self, max(round(samples), 1))
 
-    def expected_error(self, samples: float) -> float:
-        """Relative error of P(unseen): 0 where the law of A is exact, else as measured."""
+    def expected_error(self, law: Zipf, samples: float) -> float:
+        """Relative, of the unseen mass: 0 where the law of A is exact, else as measured.
+
+        It grows like the cube of A p where no item is rarer than one of A samples: a normal law has no skewness.
+        """
+        mean = self.founders(samples).mean
         if self.real_fraction > 0.0:
-            mean = self.founders(samples).mean
-            return _FRESH_ERROR / (FEW if isnan(mean) else mean) ** 2
-        return 0.0 if max(*self.generators.sizes, samples) <= EXACT_SAMPLES else _FOUNDERS_ERROR
+            if _is_exact(self, max(round(samples), 1)):
+                return 0.0
+            error = _FRESH_ERROR / (FEW if isnan(mean) else mean) ** 2
+        else:
+            error = 0.0 if max(*self.generators.sizes, samples) <= EXACT_SAMPLES else _FOUNDERS_ERROR
+        rarest = 0.0 if law.types is None or isnan(mean) else mean * law.probability(law.last)
+        return min(error * max(rarest, 1.0) ** 3, 1.0)
 
     def first(self, generators: int) -> "Recursive":
         """The recursion of the first so many generators."""
@@ -81,7 +93,21 @@ def _founders(recursion: Recursive, samples: int) -> Founders:
     if recursion.real_fraction == 0.0:
         schedule = Schedule((*generators.sizes, samples), (*generators.repetitions, 1))
         return ancestors.of_schedule(schedule, schedule.fits)
+    if _is_exact(recursion, samples):
+        schedule = Schedule((*generators.sizes, samples), (*generators.repetitions, 1))
+        shares = (recursion.real_fraction,) * len(schedule.sizes)
+        return next(refreshed.of_schedule(
+            schedule, shares, [schedule.fits], stratified=recursion.stratified, largest=EXACT_FRESH
+        ))  # fmt: skip
     return _refreshed(recursion, samples)
+
+
+def _is_exact(recursion: Recursive, samples: int) -> bool:
+    """Whether the lineages' chain is followed exactly, with fresh real samples: small sizes, few changes of them."""
+    sizes, share = (*recursion.generators.sizes, samples), recursion.real_fraction
+    if max(sizes) > EXACT_FRESH or len(sizes) > _CHANGES:
+        return False
+    return not recursion.stratified or all(abs(share * size - round(share * size)) < _WHOLE for size in sizes)
 
 
 def _refreshed(recursion: Recursive, samples: int) -> Founders:

@@ -1,5 +1,7 @@
 """Independent referees: the Wright-Fisher chain of one type by brute force, and whole vocabularies by Monte Carlo."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import binom, hypergeom
 
@@ -25,7 +27,7 @@ def gone_by_chain(p: float, samples: int, models: int, real: int | None = None, 
     return float(law[0])
 
 
-def gone_by_sizes(p: float, sizes: list[int], real: list[int], *, stratified: bool) -> float:
+def gone_by_sizes(p: float, sizes: list[int], real: Sequence[float], *, stratified: bool) -> float:
     """P(type gone from the last model) where samples and real ones among them change."""
     law = binom.pmf(np.arange(sizes[0] + 1), sizes[0], p)
     for before, size, m in zip(sizes, sizes[1:], real[1:], strict=False):
@@ -33,8 +35,8 @@ def gone_by_sizes(p: float, sizes: list[int], real: list[int], *, stratified: bo
         for count in np.flatnonzero(law > 0):
             x = count / before
             if stratified:
-                drawn = binom.pmf(np.arange(m + 1), m, p)
-                after += law[count] * np.convolve(binom.pmf(np.arange(size - m + 1), size - m, x), drawn)
+                drawn, rest = binom.pmf(np.arange(round(m) + 1), m, p), np.arange(size - round(m) + 1)
+                after += law[count] * np.convolve(binom.pmf(rest, size - m, x), drawn)
             else:
                 after += law[count] * binom.pmf(j, size, m / size * p + (1 - m / size) * x)
         law = after
