@@ -18,6 +18,7 @@ from service.predictions.populations import (
     with_levels_of,
 )
 from service.remembered import Remembered
+from service.theory.condensed import most_nodes
 from service.theory.corrected import with_expected_error
 from service.theory.errors import NotConverged, Unsupported
 from service.theory.joint_penalties import evaluations
@@ -34,8 +35,9 @@ from service.theory.shared_design import expected_seconds
 INLINE_WORK = 20_000
 # A stage with several covariances is solved anew for every penalty that is tried.
 _SHIFTED = 1000
-# Every fit on accumulated data has its own number of rows, so it is solved by itself for every penalty that is tried.
-_KEPT = 100
+# Every fit on accumulated data has its own number of rows, so it is solved by itself for every penalty that is tried, in
+# few modes; condensing them and the plain fits of the baselines look at all.
+_KEPT, _KEPT_ONCE = 100, 70
 # The finite-size correction of a mix without a closed form for it, of one covariance and of any other kind.
 _CORRECTED_MIX, _CORRECTED = 4, 15
 # What a stage of such a mix takes however few its modes are: some 0.2 milliseconds.
@@ -104,7 +106,7 @@ def work_of(population: Population, mix: TrainingMix) -> float:
     if mix.has_matrices:
         return MAX_WORK * max(products(population, mix) / MAX_PRODUCTS, _LEAST_MATRICES)
     if mix.keeps_data:
-        return float(modes * len(mix.stages) * _KEPT) + _LEAST_KEPT
+        return float(most_nodes(population) * len(mix.stages) * _KEPT + modes * _KEPT_ONCE) + _LEAST_KEPT
     once = sum(
         expected_seconds(population, s.sources[0].samples, s.passes) / _SECONDS
         if s.passes

@@ -47,6 +47,7 @@ class _Accumulated:
     def __init__(
         self, population: Population, mix: TrainingMix, clean: Callable[[TrainingMix], Prediction], order: int
     ) -> None:
+        population = population.condensed  # maybe hundreds of fits for each of dozens of penalties
         self.population, self.mix, self.stages, self.clean, self.order = (
             population,
             mix,

@@ -103,6 +103,15 @@ class Condensation:
         return np.asarray(found.reshape(*power.shape[:-1], found.shape[1]) / self.population.multiplicities)
 
 
+def most_nodes(population: Population) -> int:
+    """At most so many modes has ``population.condensed``, which is not made for this."""
+    sigma = population.eigenvalues
+    if population.null_modes > 0:
+        return sigma.size
+    nodes = _NODES * max(ceil((log(sigma.max()) - log(sigma.min())) / _WIDEST), 1)
+    return min(nodes, sigma.size) if nodes <= _WORTHWHILE * sigma.size else sigma.size
+
+
 def condensation(population: Population) -> Condensation | None:
     """The population with fewer modes, None where that is not worth it."""
     sigma, m = population.eigenvalues, population.multiplicities

@@ -69,9 +69,9 @@ def limits(population: Population, mix: TrainingMix, *, order: Literal[0, 1] = 0
     peaks = double_descent(population, mix)
     if mix.keeps_data:
         try:
-            return _accumulated(population, mix, peaks, order)
+            return _accumulated(population.condensed, mix, peaks, order)
         except NotSmall:  # the correction is not one there: asymptotic values
-            return _accumulated(population, mix, peaks, 0)
+            return _accumulated(population.condensed, mix, peaks, 0)
     missing: dict[str, str] = {}
     found = _continued(population, mix, order, missing)
     limit = growth = worse = None

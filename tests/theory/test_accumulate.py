@@ -244,3 +244,22 @@ def test_fifty_digits_at_the_extremes(seed: int) -> None:
                 expected += rows / (rows - df2) * left
             expected += noise * added / rows * df2 / (rows - df2)
     assert found == pytest.approx(float(expected), rel=1e-13)
+
+
+def test_long_lists_with_many_generations_by_plain_sums() -> None:
+    """20,000 modes of a rough spectrum and 200 fits: E = B(T) + σ² Σ_k T_k/C_k V(C_k), fit by fit."""
+    rng = np.random.default_rng(5)
+    sigma = np.sort(np.arange(1.0, 20_001) ** -1.2 * rng.uniform(0.3, 1.0, 20_000))
+    power = rng.exponential(size=20_000) / 20_000
+    population, T, penalty, noise = Population(sigma, np.ones(20_000), power, 0.3), 90.0, 0.2, 0.3
+    found = predict(population, accumulate([T] * 200, penalty, noise))
+    total = 0.0
+    for k in range(1, 201):
+        rows = k * T
+        theta = brentq(lambda x, C=rows: x * (C - (sigma / (sigma + x)).sum()) - penalty, 1e-9, 1e3, xtol=1e-18)
+        S, U = sigma / (sigma + theta), theta / (sigma + theta)
+        room = rows - (S * S).sum()
+        if k == 1:
+            total = rows * (sigma * U * U * power).sum() / room
+        total += noise * (S * S).sum() / room / k
+    assert found.test_error.total == pytest.approx(total, rel=1e-10)
