@@ -35,8 +35,8 @@ from service.theory.shared_design import expected_seconds
 INLINE_WORK = 20_000
 # A stage with several covariances is solved anew for every penalty that is tried.
 _SHIFTED = 1000
-# Every fit on accumulated data has its own number of rows, so it is solved by itself for every penalty that is tried, in
-# few modes; condensing them and the plain fits of the baselines look at all.
+# Every fit on accumulated data has its own number of rows, so it is solved by itself for every penalty that is tried,
+# in few modes; condensing them and the plain fits of the baselines look at all.
 _KEPT, _KEPT_ONCE = 100, 70
 # The finite-size correction of a mix without a closed form for it, of one covariance and of any other kind.
 _CORRECTED_MIX, _CORRECTED = 4, 15
@@ -118,6 +118,9 @@ def work_of(population: Population, mix: TrainingMix) -> float:
 
 def is_quick(population: Population, mix: TrainingMix, order: Literal[0, 1]) -> bool:
     """Whether a prediction takes about a millisecond and may run on the event loop."""
+    again = mix.next_generation
+    if again is not None and again.passes:  # other numbers of fits on the design are looked at
+        return False
     work = work_of(population, mix)
     if mix.keeps_data or is_plain(population, mix):
         return work <= INLINE_WORK

@@ -8,7 +8,9 @@ import numpy as np
 from service.theory.errors import NotConverged
 from service.theory.model import Array, Stage
 
-_STEPS = 100
+_STEPS = 500  # a source that is used up is left behind by doublings, over any range of weights
+_ROUNDING = 1e-15
+_FLAT = 1e-3  # slope by ln g of the degrees of freedom, relative
 _QUADRATIC = 1e-9  # a Newton step this small leaves an error of its square
 
 
@@ -66,12 +68,32 @@ class Design:
         p = np.where(self.weights > 0, self.samples, 0.0) / self.total
         open_ = freedom > 0
         few = open_ & (2.0 * degrees < self.active / self.total)
-        nu = np.where(open_ & ~few, freedom, self.active / self.total)
-        g = np.where(few, self._use(p, np.where(few, degrees, 0.0)), self._response(p, nu))
-        a = p * self.weights / (1.0 + self.weights * g[:, None])
+        many, g = open_ & ~few, np.zeros_like(freedom)
+        if few.any():
+            g[few] = self._use(p, degrees[few])
+        if many.any():
+            g[many] = self._response(p, freedom[many])
+        a = self._signals(p, g)
         scale = a.sum(axis=1)
         shares = np.where(open_[:, None], a / scale[:, None], self.active_shares)
         return np.asarray(shares), np.where(open_, scale, freedom)
+
+    def shares_at(self, shares: Array, scale: float) -> Array:
+        """What ``shares`` found of F_s, or F_s by A = Σ_s a_s where that says more, shape (sources,).
+
+        While the sources of large weights are used up and those of small ones not yet, the degrees of freedom hardly
+        change with g, and A does.
+        """
+        p = np.where(self.weights > 0, self.samples, 0.0) / self.total
+        g = self._scaled(p, np.array([scale]))
+        a = self._signals(p, g)[0]
+        used = a * g[0]
+        flat = float((used / (1.0 + self.weights * g[0])).sum()) <= _FLAT * float(used.sum())
+        return np.asarray(a / a.sum()) if flat else shares
+
+    def _signals(self, p: Array, g: Array) -> Array:
+        """a_s, shape (points, sources)."""
+        return np.asarray(p * self.weights / (1.0 + self.weights * g[:, None]))
 
     def _use(self, p: Array, degrees: Array) -> Array:
         """The root g >= 0 of Σ_s p_s ω_s g/(1 + ω_s g) = degrees: concave, so Newton from 0 climbs to it."""
@@ -79,9 +101,10 @@ class Design:
         for _ in range(_STEPS):
             q = 1.0 / (1.0 + self.weights * g[:, None])
             slope = p * self.weights * q
-            step = (degrees - (slope * g[:, None]).sum(axis=1)) / (slope * q).sum(axis=1)
+            left = degrees - (slope * g[:, None]).sum(axis=1)
+            step = left / (slope * q).sum(axis=1)
             g = np.maximum(g + step, 0.0)
-            if np.all(np.abs(step) <= _QUADRATIC * g):
+            if np.all((np.abs(step) <= _QUADRATIC * g) | (np.abs(left) <= _ROUNDING * degrees)):
                 return np.asarray(g)
         raise NotConverged("the response of differently weighted sources was not found")
 
@@ -93,6 +116,23 @@ class Design:
             h = (p / q).sum(axis=1)
             step = (h / nu - 1.0) * h / (p * self.weights / q**2).sum(axis=1)
             g = np.maximum(g + step, 0.0)
-            if np.all(np.abs(step) <= _QUADRATIC * (g + 1.0 / self.weights.max())):
+            settled = np.abs(step) <= _QUADRATIC * (g + 1.0 / self.weights.max())
+            if np.all(settled | (np.abs(h - nu) <= _ROUNDING * nu)):
+                return np.asarray(g)
+        raise NotConverged("the response of differently weighted sources was not found")
+
+    def _scaled(self, p: Array, scale: Array) -> Array:
+        """The root g >= 0 of 1/Σ_s a_s = 1/A: concave, so Newton from 0 climbs to it."""
+        g = np.zeros_like(scale)
+        for _ in range(_STEPS):
+            a = self._signals(p, g)
+            found = a.sum(axis=1)
+            step = (
+                (found / scale - 1.0)
+                * found
+                / np.divide(a * a, p, out=np.zeros_like(a), where=p > 0).sum(axis=1)
+            )
+            g = np.maximum(g + step, 0.0)
+            if np.all((np.abs(step) <= _QUADRATIC * g) | (np.abs(found / scale - 1.0) <= _ROUNDING)):
                 return np.asarray(g)
         raise NotConverged("the response of differently weighted sources was not found")

@@ -25,6 +25,7 @@ from service.theory.response import Regime, Response, empty_response, regime
 
 _STEPS = 200
 _TOLERANCE = 4 * np.finfo(float).eps
+_ROUNDING = 1e-14
 _QUADRATIC = 1e-7  # a Newton step this small leaves an error of its square
 
 
@@ -53,7 +54,9 @@ def effective_ridge(population: Population, design: Design, penalty: float) -> f
         else:
             low = theta
         proposal = theta - error / slope if slope > 0 else -1.0
-        if low <= proposal <= high and abs(proposal - theta) <= _QUADRATIC * theta:
+        # with weights far apart λ bends on a scale of its own, far below θ: on until the step or the error is rounding
+        common = design.common_weight is not None or abs(error) <= _ROUNDING * penalty
+        if low <= proposal <= high and abs(proposal - theta) <= (_QUADRATIC if common else _ROUNDING) * theta:
             return proposal
         if not low < proposal < high:
             proposal = 4 * theta if high == np.inf else (low * high) ** 0.5 if low > 0 else high / 64
@@ -173,11 +176,13 @@ class OneCovariance(Response):
         kind = regime(design.active, population.rank, design.width, penalty)
         if kind is Regime.EMPTY:
             return empty_response(design.samples.size, population.eigenvalues.size)
-        return cls.at(population, design, effective_ridge(population, design, penalty), kind)
+        return cls.at(population, design, effective_ridge(population, design, penalty), kind, penalty)
 
     @classmethod
-    def at(cls, population: Population, design: Design, theta: float, kind: Regime) -> Self:
-        """The response at a given effective ridge."""
+    def at(
+        cls, population: Population, design: Design, theta: float, kind: Regime, penalty: float = 0.0
+    ) -> Self:
+        """The response at a given effective ridge; ``penalty``: that leads there, where it is known."""
         sigma, multiplicity = population.eigenvalues, population.multiplicities
         if theta > 0:
             inverse = 1.0 / (sigma + theta)
@@ -194,6 +199,9 @@ class OneCovariance(Response):
             interpolating = kind in (Regime.INTERPOLATING, Regime.THRESHOLD)
             nu = 0.0 if interpolating else freedom.above_first(design.active) / design.total
             F = design.shares(np.array([nu]), np.array([freedom.df1 / design.total]))[0][0]
+            if penalty > 0 and nu > 0:
+                open_ = 1.0 if design.width is None else freedom.above_first(design.width) / design.width
+                F = design.shares_at(F, penalty / (theta * open_))
         if design.samples.size == 1:
             weighting, phi = 1.0 / design.samples, 1.0 / design.active
         else:

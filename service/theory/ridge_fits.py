@@ -16,6 +16,8 @@ _CHUNK = 32_768  # numbers at a time that stay in the cache
 _STEPS = 250
 _QUADRATIC = 1e-8  # a Newton step this small leaves an error of its square
 
+_DOUBTFUL = 1e-4  # a step this small that does not shrink any more is rounding, next to a threshold
+
 
 @dataclass(frozen=True, eq=False)
 class Fits:
@@ -93,15 +95,17 @@ def effective_ridges(population: Population, rows: Array, penalty_sum: float | A
         above = np.count_nonzero(reached <= wanted[:, None], axis=1)
         x = _start(grid.theta, reached, above, wanted)
         x = np.where(x < inf, x, (wanted + population.trace) / T)
-        size = np.full(T.size, inf)
+        size, done = np.full(T.size, inf), np.zeros(T.size, dtype=bool)
         for _ in range(_STEPS):
             inverse = 1.0 / (sigma + x[:, None])
             S, U = sigma * inverse, x[:, None] * inverse
             room = room_above(population, T, S @ multiplicity, U @ multiplicity - population.null_modes)
-            proposal = x - (x * room - wanted) / (room + (S * U) @ multiplicity)
+            spread = (S * U) @ multiplicity
+            proposal = (x * spread + wanted) / (room + spread)  # Newton's, of positive terms above the root
             last, size = size, np.abs(proposal / x - 1.0)
             x = np.where(proposal > 0, proposal, x / 2)
-            if np.all((size <= _QUADRATIC) | ((size <= 1e-6) & (size >= last))):
+            done |= (size <= _QUADRATIC) | ((size <= _DOUBTFUL) & (size >= last))
+            if done.all():
                 break
         else:
             raise NotConverged("the effective ridges of the accumulated data were not found")

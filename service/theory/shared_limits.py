@@ -15,9 +15,14 @@ from math import floor, inf
 import numpy as np
 
 from service.theory.generations import BOUNDED, COUNTABLE, DIVERGENT, NEVER_WORSE, Recursion
-from service.theory.model import ROUNDING, Array, Population, Stage, TrainingMix
+from service.theory.model import REAL, ROUNDING, Array, Pass, Population, Stage, TrainingMix
 from service.theory.moments import error_moments
+from service.theory.shared_design import expected_seconds
 from service.theory.stages import solve
+
+_MOST = 9_999  # generations
+_MOST_SECONDS = 1.0
+_REPEATED = 1e-12
 
 
 class SharedRecursion(Recursion):
@@ -51,7 +56,7 @@ class SharedRecursion(Recursion):
 
     def null_generation(
         self,
-        limit: float | None,  # noqa: ARG002
+        limit: float | None,
         growth: float | None,
         missing: dict[str, str],
     ) -> int | None:
@@ -62,9 +67,8 @@ class SharedRecursion(Recursion):
             return 0
         if self.regime == DIVERGENT:
             return 1
-        if float(self.again.penalty) > 0:
-            missing[name] = "Not looked for where generators with a penalty share one design."
-            return None
+        if float(self.again.penalty) > 0 and self.again.sources[0].samples > 0:
+            return self._null_generation_with_penalty(null, limit, missing)
         first = self._closed(*self._first(self.again.sources[0].noise_variance))
         if first > null:
             return 1
@@ -73,6 +77,46 @@ class SharedRecursion(Recursion):
             return floor(further) + 2
         missing[name] = f"Not before generation {COUNTABLE:g}." if growth else NEVER_WORSE
         return None
+
+    def _null_generation_with_penalty(
+        self, null: float, limit: float | None, missing: dict[str, str]
+    ) -> int | None:
+        """See Recursion.null_generation: looked at are 1, 2, 4, … generations, then those between the two where the
+        error passes that of predicting zero, which it is taken to do once."""
+        below, above, seconds = 0, _MOST + 1, 0.0
+        never = limit is not None and limit <= null
+        while above - below > 1:
+            n = min(max(2 * below, 1), _MOST) if above > _MOST else (below + above) // 2
+            seconds += expected_seconds(self.population, self.again.sources[0].samples, self._passes(n))
+            if seconds > _MOST_SECONDS:
+                break
+            error = self._after_passes(n)
+            if error > null:
+                above = n
+                continue
+            below = n
+            if limit is not None and never and abs(error - limit) <= _REPEATED * null:
+                below = _MOST
+        else:
+            if above <= _MOST:
+                return above
+        later = f"Not before generation {below + 1}; later ones take too long to look at."
+        missing["worse_than_null_from"] = NEVER_WORSE if never and below == _MOST else later
+        return None
+
+    def _passes(self, n: int) -> tuple[Pass, ...]:
+        return (Pass(float(self.again.penalty), 1.0 / n),) * n
+
+    def _after_passes(self, n: int) -> float:
+        """The test error after n generations."""
+        source = replace(
+            self.again.sources[0], labels=REAL, noise_variance=n * self.again.sources[0].noise_variance
+        )
+        stage = replace(self.again, sources=(source,), passes=self._passes(n))
+        response = solve(self.population, stage, float(stage.penalty))
+        zero = np.zeros_like(self.population.target_power)
+        error, mean = error_moments(self.population, stage, response, self._labels(stage, zero, zero))
+        return self._closed(mean.truth, error)
 
     def _noiseless(self) -> tuple[Array, Array]:
         return self._first(0.0)

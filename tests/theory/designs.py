@@ -20,10 +20,17 @@ def average_error(
 
 def replicate(population: Population, mix: TrainingMix, rng: np.random.Generator) -> float:
     """The test error of one design of every stage."""
+    if mix.keeps_data:
+        return _keeping(population, mix, rng)
     d, labels = population.eigenvalues.size, label_indices(mix.stages)
     by_truth: list[Array] = []  # e_f = by_truth[f] w + noise of covariance noise[f, f]
     noise: dict[tuple[int, int], Array] = {}
     for f, stage in enumerate(mix.stages):
+        if stage.passes:
+            assert f == 0
+            unlearned, noise[0, 0] = _in_a_row(population, stage, rng)
+            by_truth.append(unlearned)
+            continue
         grams, resolvent = _design(population, stage, rng)
         learned = [resolvent @ gram for gram in grams]
         truth = sum(learned) - np.eye(d)
@@ -51,6 +58,53 @@ def replicate(population: Population, mix: TrainingMix, rng: np.random.Generator
     )
 
 
+def _in_a_row(population: Population, stage: Stage, rng: np.random.Generator) -> tuple[Array, Array]:
+    """The last of several fits on one design: its error by the truth, and the covariance of the rest of it."""
+    source, d = stage.sources[0], population.eigenvalues.size
+    T = source.samples
+    X = rng.standard_normal((int(T), d)) * np.sqrt(population.eigenvalues)
+    gram = X.T @ X / T
+    kept, variance = np.eye(d), np.zeros((d, d))
+    for one in stage.passes:
+        inverse = np.linalg.inv(gram + one.penalty * np.eye(d)) if one.penalty > 0 else _pseudo_inverse(gram)
+        fitted = inverse @ gram
+        kept = fitted @ kept
+        own = source.noise_variance * one.noise_share / T * inverse @ gram @ inverse
+        variance = fitted @ variance @ fitted.T + own
+    return kept - np.eye(d), variance
+
+
+def _keeping(population: Population, mix: TrainingMix, rng: np.random.Generator) -> float:
+    """Every fit on all rows so far, whose labels stay as they were: by the normal equations, noise by noise."""
+    sigma, d = population.eigenvalues, population.eigenvalues.size
+    last, rows = mix.stages[-1], sum(stage.sources[0].samples for stage in mix.stages)
+    ridge = float(last.penalty) * rows * np.eye(d)
+    grams: list[Array] = []
+    labels = [np.eye(d)]  # of each batch: the model, by the truth
+    noises: list[list[Array]] = [[]]  # and by X_j' noise_j of every batch j before
+    for stage in mix.stages:
+        X = rng.standard_normal((int(stage.sources[0].samples), d)) * np.sqrt(sigma)
+        grams.append(X.T @ X)
+        gram = sum(grams) + ridge
+        inverse = np.linalg.inv(gram) if ridge.any() else _pseudo_inverse(gram)
+        batches = range(len(grams))
+        labels.append(inverse @ sum(grams[k] @ labels[k] for k in batches))
+        noises.append([
+            inverse @ (np.eye(d) + sum((grams[k] @ noises[k][j] for k in batches if k > j), np.zeros((d, d))))
+            for j in batches
+        ])  # fmt: skip
+    weighted = sigma[:, None] * (labels[-1] - np.eye(d)) ** 2
+    spread = sum(
+        s.sources[0].noise_variance * float(sigma @ ((by @ gram) * by).sum(axis=1))
+        for s, by, gram in zip(mix.stages, noises[-1], grams, strict=True)
+    )
+    return float((weighted @ population.target_power).sum()) + spread
+
+
+def _pseudo_inverse(gram: Array) -> Array:
+    return np.linalg.pinv(gram, rcond=1e-11, hermitian=True)
+
+
 def _design(population: Population, stage: Stage, rng: np.random.Generator) -> tuple[list[Array], Array]:
     """Each source's part of the weighted Gram matrix / N, and R."""
     d, total = population.eigenvalues.size, sum(source.samples for source in stage.sources)
@@ -64,8 +118,6 @@ def _design(population: Population, stage: Stage, rng: np.random.Generator) -> t
         projection = rng.standard_normal((int(stage.width), d)) / np.sqrt(stage.width)
     seen = projection @ sum(grams) @ projection.T
     penalty = float(stage.penalty)
-    if penalty > 0:
-        inverse = np.linalg.inv(seen + penalty * np.eye(seen.shape[0]))
-    else:
-        inverse = np.linalg.pinv(seen, rcond=1e-11, hermitian=True)
+    ridge = penalty * np.eye(seen.shape[0])
+    inverse = np.linalg.inv(seen + ridge) if penalty > 0 else _pseudo_inverse(seen)
     return grams, projection.T @ inverse @ projection

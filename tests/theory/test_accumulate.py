@@ -256,10 +256,22 @@ def test_long_lists_with_many_generations_by_plain_sums() -> None:
     total = 0.0
     for k in range(1, 201):
         rows = k * T
-        theta = brentq(lambda x, C=rows: x * (C - (sigma / (sigma + x)).sum()) - penalty, 1e-9, 1e3, xtol=1e-18)
+        theta = brentq(
+            lambda x, C=rows: x * (C - (sigma / (sigma + x)).sum()) - penalty, 1e-9, 1e3, xtol=1e-18
+        )
         S, U = sigma / (sigma + theta), theta / (sigma + theta)
         room = rows - (S * S).sum()
         if k == 1:
             total = rows * (sigma * U * U * power).sum() / room
         total += noise * (S * S).sum() / room / k
     assert found.test_error.total == pytest.approx(total, rel=1e-10)
+
+
+@pytest.mark.parametrize("penalty", [1e-20, 1e-60, 6e-116])
+def test_effective_ridges_of_next_to_no_penalty(penalty: float) -> None:
+    """θ (T − d) -> λ_u for T > d, beside fits whose ridge is anything: no digits are lost on the way down."""
+    population = Population(np.array([0.6836976722809427]), np.array([3.0]), np.array([1.0]), 0.1)
+    rows = np.array([4.0, 5.0, 515.0, 1e12])
+    np.testing.assert_allclose(
+        effective_ridges(population, rows, penalty), penalty / (rows - 3.0), rtol=1e-12
+    )

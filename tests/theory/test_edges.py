@@ -266,3 +266,23 @@ def test_very_many_samples_of_very_small_weight(samples: int, width: float | Non
     referees = [RefereeSource(0, 20, 0.3), RefereeSource(shift.tolist(), samples, 0.3, weight)]
     expected = total_error(sigma.tolist(), power.tolist(), [RefereeStage(referees, penalty, width)])
     assert math.isclose(found.test_error.total, float(expected), rel_tol=1e-11)
+
+
+@pytest.mark.parametrize("samples", [(30.0, 40.0), (30.0, 1e9)])
+@pytest.mark.parametrize("ratio", [1e12, 1e30])
+@pytest.mark.parametrize("penalty", [1e-3, 1e6])
+def test_weights_far_apart_by_fifty_digits(
+    samples: tuple[float, float], ratio: float, penalty: float
+) -> None:
+    """Where the first source is used up and the second not yet begun, degrees of freedom say nothing of the shares."""
+    d, shift = 60, 0.02
+    population = power_law(d, 1.2, 0.3)
+    heavy, light = samples
+    synthetic = Source("synthetic", Shift(np.full(d, shift)), light, 0.7)
+    stage = Stage("final", (Source(REAL, REAL, heavy, 0.3, ratio), synthetic), penalty)
+    found = predict(population, TrainingMix((stage,)))
+    sources = [RefereeSource(0, heavy, 0.3, ratio), RefereeSource([shift] * d, light, 0.7)]
+    expected = total_error(
+        population.eigenvalues.tolist(), population.target_power.tolist(), [RefereeStage(sources, penalty)]
+    )
+    assert found.test_error.total == pytest.approx(float(expected), rel=1e-9)

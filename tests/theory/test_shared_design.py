@@ -346,3 +346,29 @@ def test_without_noise_one_design_loses_nothing_more() -> None:
     assert found.regime == "bounded"
     total = predict(POPULATION, endless(30.0, 0.0, 0.0, 7)).test_error.total
     assert found.generations_limit == pytest.approx(total, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("T", "penalty", "noise"),
+    [(500.0, 1e-3, 0.02), (500.0, 0.03, 0.1), (120.0, 1e-4, 0.005), (120.0, 0.1, 1e-3), (900.0, 1e-3, 1e-3)],
+)
+def test_the_generation_worse_than_nothing_on_one_design(T: float, penalty: float, noise: float) -> None:
+    """On both sides of it, and by going through the first thirty one by one."""
+
+    def given(n: int) -> TrainingMix:
+        long = endless(T, penalty, noise, n)
+        return replace(long, stages=(long.stages[0], Stage("final", (Source("g", "g", 160.0, 1e-3),), 0.02)))
+
+    def total(n: int) -> float:
+        return predict(POPULATION, given(n)).test_error.total
+
+    found = limits(POPULATION, given(2))
+    n = found.worse_than_null_from
+    if found.generations_limit is not None and found.generations_limit <= POPULATION.signal:
+        assert n is None
+        assert found.missing["worse_than_null_from"] == "No generation is worse than predicting nothing."
+        return
+    assert n is not None
+    assert n > 1
+    assert total(n - 1) <= POPULATION.signal < total(n)
+    assert all(total(k) <= POPULATION.signal for k in range(1, min(n, 30)))
