@@ -102,7 +102,7 @@ def _keeping(population: Population, mix: TrainingMix, rng: np.random.Generator)
 
 
 def _pseudo_inverse(gram: Array) -> Array:
-    return np.linalg.pinv(gram, rcond=1e-11, hermitian=True)
+    return np.asarray(np.linalg.pinv(gram, rcond=1e-11, hermitian=True), dtype=np.float64)
 
 
 def _design(population: Population, stage: Stage, rng: np.random.Generator) -> tuple[list[Array], Array]:
