@@ -96,7 +96,7 @@ class Draw:
 
     def replace_with_real(self) -> list[Stage]:
         T, penalty, variance = self.rows(), self.penalty(), self.noise_variance
-        fresh = float(max(1, round(T * self.rng.random())))
+        fresh = float(np.ceil(T * self.rng.random()))
         stages = [Stage("g0", (Source(REAL, REAL, T, variance),), penalty)]
         for k in range(1, int(self.rng.integers(2, 6))):
             both = Source(REAL, REAL, fresh, variance), Source("old", f"g{k - 1}", T - fresh, variance)
