@@ -74,7 +74,7 @@ class Draw:
 
     def features_like_modes(self) -> list[Stage]:
         """Random features about as many as modes, and a small penalty."""
-        width = float(max(3, self.d + self.rng.integers(-3, 6)))
+        width = float(max(3, self.d + int(self.rng.integers(-3, 6))))
         penalty = float(self.sigma.mean() * 10 ** self.rng.uniform(-6, -1))
         if self.rng.random() < 0.5:
             return [Stage("final", (self.source(REAL),), penalty, width)]
