@@ -1,18 +1,17 @@
-"""The errors of one mix, from its outcome: asymptotic, or to order 1 by the formulas for many mixes side by side."""
+"""The errors of one mix, from its outcome: asymptotic, or to order 1."""
 
+from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
 
-from service.theory.mixes import errors
-from service.theory.mixes.adjoint import origins
-from service.theory.mixes.alone.design import Design, Solved
+from service.theory.mixes.alone.chain import Fit
+from service.theory.mixes.alone.corrections import Corrections
+from service.theory.mixes.alone.origins import Origins
 from service.theory.mixes.alone.outcome import One, Outcome, Point
 from service.theory.mixes.alone.real import RealFit, RealPoint
-from service.theory.mixes.designs import Designs
-from service.theory.mixes.errors import CleanParts, clean_parts
-from service.theory.mixes.fits import Fits
-from service.theory.plain_correction import NotSmall, corrections
+from service.theory.plain_correction import NEGLIGIBLE, added, continued, corrections
 
 
 class Parts(NamedTuple):
@@ -47,75 +46,88 @@ def asymptotic(one: One, found: Outcome) -> Errors:
     if found.real is not None and one.real is not None:
         given, best = found.real
         real = given.bias, given.ratio * one.real.noise, one.real.error(best)
-    points = [_asymptotic(one, found, at, k) for k, at in enumerate(found.points)]
+    fits = [point.fit for point in found.points]
+    origins = Origins(one.links, one.powers, one.fits, fits)
+    points = [_asymptotic(one, origins, at, k) for k, at in enumerate(found.points)]
     return Errors(points[0], points[-1], found.total_at_clean, one.clean.error(found.clean), real, None)
 
 
-def _asymptotic(one: One, found: Outcome, at: Point, point: int) -> Parts:
-    *earlier, last = (part[point] for part in found.origins.noise)
+def _asymptotic(one: One, origins: Origins, at: Point, k: int) -> Parts:
+    *earlier, last = [part[k].tolist() for part in origins.noise]
     return Parts(
         at.total,
         at.clean.bias,
         at.clean.ratio * one.real_noise,
-        [
-            [response * noise for response, noise in zip(part, noises, strict=True)]
-            for part, noises in zip(earlier, one.noise, strict=False)
-        ],
-        found.origins.shift[point],
-        sum(x * (noise - one.real_noise) for x, noise in zip(last, one.noise[-1], strict=True)),
+        _times(earlier, one.noise),
+        origins.shift[k].item(),
+        _mismatch(one, last),
     )
 
 
 def corrected(one: One, found: Outcome) -> Errors:
     """To order 1. Raises NotSmall where a correction is not small."""
-    noises, real_noise = [np.array([noise]) for noise in one.noise], np.array([one.real_noise])
-    points = [*found.points, found.points[-1]][:2]
-    clean = _clean_parts(one.clean, [*(at.clean for at in points), found.clean])
+    fits = [point.fit for point in found.points]
+    sweep = Corrections(one.links, one.powers, one.fits, [*fits, Fit(one.design, found.at_clean)])
+    clean = _clean(one.clean, [*(point.clean for point in found.points), found.clean])
     real = None
     if found.real is not None and one.real is not None:
-        alone = _clean_parts(one.real, list(found.real))
-        if not alone.small.all():
-            raise NotSmall
-        (bias, best), (variance, spread) = alone.bias.tolist(), (alone.by_noise * one.real.noise).tolist()
-        real = bias, variance, best + spread
-    earlier = {id(fit): fit for fit in one.fits}
-    fits = {key: _fits(fit.design, [fit.solved]) for key, fit in earlier.items()}
-    last = _fits(one.design, [*(at.fit.solved for at in points), found.at_clean])
-    sweep = origins(
-        one.links, [power[None] for power in one.powers], [fits[id(fit)] for fit in one.fits], last,
-        points=3, orders=2,
-    )  # fmt: skip
-    given, at_best, at_clean = (
-        errors.corrected(sweep, k, clean.part(slice(k, k + 1)), noises, real_noise) for k in range(3)
+        (bias, variance), (least, spread) = _clean(one.real, found.real)
+        real = bias, variance, least + spread
+    *points, (at_clean, _) = [_corrected(one, sweep, k, *parts) for k, parts in enumerate(clean)]
+    (given, moved), (best, _) = points[0], points[-1]
+    return Errors(given, best, at_clean.total, sum(clean[-1]), real, moved)
+
+
+def _corrected(one: One, sweep: Corrections, k: int, bias: float, variance: float) -> tuple[Parts, float]:
+    """At point ``k``, and how far it has moved. Label noise follows a geometric series, see continued."""
+    truth, shift = sweep.truth[k].tolist(), sweep.shift[k].tolist()
+    parts = [part[k].T.tolist() for part in sweep.noise]
+    total, moved = truth[0] + shift[0], abs(truth[1]) + abs(shift[1])
+    for pairs, noises in zip(parts, one.noise, strict=True):
+        for (value, correction), noise in zip(pairs, noises, strict=True):
+            total, moved = total + value * noise, moved + abs(correction) * noise
+    least = NEGLIGIBLE * total
+    *earlier, last = [
+        [
+            continued(value, correction, least / noise if noise else inf)
+            for (value, correction), noise in zip(pairs, noises, strict=True)
+        ]
+        for pairs, noises in zip(parts, one.noise, strict=True)
+    ]
+    by_source = _times(earlier, one.noise)
+    shifted = added(shift[0], shift[1], least)
+    own = sum([x * noise for x, noise in zip(last, one.noise[-1], strict=True)])
+    found = Parts(
+        added(truth[0], truth[1], least) + shifted + sum([sum(part) for part in by_source]) + own,
+        bias,
+        variance,
+        by_source,
+        shifted,
+        _mismatch(one, last),
     )
-    if not (given.small[0] and at_best.small[0] and at_clean.small[0]):
-        raise NotSmall
-    total = (clean.bias + clean.by_noise * one.real_noise)[2].item()
-    return Errors(_parts(given), _parts(at_best), at_clean.total.item(), total, real, given.moved.item())
+    return found, moved / total if total > 0 else 0.0
 
 
-def _parts(found: errors.Errors) -> Parts:
-    return Parts(
-        found.total.item(),
-        found.bias.item(),
-        found.variance.item(),
-        [part[0].tolist() for part in found.by_source],
-        found.shift.item(),
-        found.mismatch.item(),
-    )
+def _times(responses: Sequence[list[float]], noises: Sequence[list[float]]) -> list[list[float]]:
+    """What label noise makes of these derivatives by it."""
+    return [
+        [response * noise for response, noise in zip(part, own, strict=True)]
+        for part, own in zip(responses, noises, strict=False)
+    ]
 
 
-def _fits(design: Design, solved: list[Solved]) -> Fits:
-    designs = Designs(np.array([design.samples]), np.array([design.weights]))
-    return Fits(
-        design.population,
-        designs,
-        np.array([at.theta for at in solved]),
-        np.array([at.shares for at in solved]),
-    )
+def _mismatch(one: One, responses: list[float]) -> float:
+    """Of the last stage's label noise, other than that of real labels."""
+    return sum([x * (noise - one.real_noise) for x, noise in zip(responses, one.noise[-1], strict=True)])
 
 
-def _clean_parts(fit: RealFit, points: list[RealPoint]) -> CleanParts:
-    theta = np.array([point.theta for point in points])
-    found = corrections(fit.population, np.array([fit.design.total]), theta)
-    return clean_parts(np.array(found.truth), np.array(found.noise), np.array(fit.noise))
+def _clean(fit: RealFit, points: Sequence[RealPoint]) -> list[tuple[float, float]]:
+    """Bias and variance to order 1."""
+    theta, found = np.array([point.theta for point in points]), []
+    truth, noise, _ = corrections(fit.population, np.array([fit.design.total]), theta)
+    rows = zip(*(part.tolist() for part in (*truth, *noise)), strict=True)
+    for bias, change, by_noise, more in rows:
+        least = NEGLIGIBLE * (bias + by_noise * fit.noise)
+        variance = continued(by_noise, more, least / fit.noise if fit.noise else inf) * fit.noise
+        found.append((added(bias, change, least), variance))
+    return found

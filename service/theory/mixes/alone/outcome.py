@@ -9,7 +9,7 @@ import numpy as np
 from service.theory.chain import Labels
 from service.theory.effective_samples import effective_samples, regular_effective_samples
 from service.theory.flatness import EXCESS, interpolated_ends
-from service.theory.mixes.alone.chain import Fit, Origins, moments
+from service.theory.mixes.alone.chain import Fit, moments
 from service.theory.mixes.alone.design import Design, NotRegular, Solved
 from service.theory.mixes.alone.last import LastStage
 from service.theory.mixes.alone.minimum import Minimum, regular_minimum
@@ -32,9 +32,8 @@ class Outcome(NamedTuple):
     """``points``: at the given penalty and at the best one, which may be one.
 
     ``clean``: the clean fit at its best penalty, ``at_clean``: the mix there, and its error. ``real``: the real samples
-    alone, at the given penalty and at their best one; None where there are none. ``origins``: of the errors at the
-    points. ``ends``: penalties and errors where the error has risen by one per cent; ``curve``: of the error on the
-    grid.
+    alone, at the given penalty and at their best one; None where there are none. ``ends``: penalties and errors where
+    the error has risen by one per cent; ``curve``: of the error on the grid.
     """
 
     points: list[Point]
@@ -43,7 +42,6 @@ class Outcome(NamedTuple):
     total_at_clean: float
     effective_samples: float
     real: tuple[RealPoint, RealPoint] | None
-    origins: Origins
     ends: list[tuple[float, float]]
     curve: Array
 
@@ -104,12 +102,12 @@ class One:
         clean = self.clean.least()
         low, high = interpolated_ends(population.grid.theta, curve, least.theta, (1.0 + EXCESS) * least.value)
         ends = [] if low is None or high is None else [low, high]
-        at_best, at_clean, *at_ends = last.at([least.theta, design.solve(clean.penalty), *ends])
+        given = [] if self.given is None else [self.given.solved]
+        at_best, at_clean, *others = last.at([least.theta, design.solve(clean.penalty), *given, *ends])
         least.vouched(at_best.error, population.signal)
         points = [self._point(Fit(design, at_best.solved), at_best.error)]
         if self.given is not None:
-            given = self.given.solved
-            points.insert(0, self._point(self.given, last.at([given])[0].error))
+            points.insert(0, self._point(self.given, others.pop(0).error))
         if not max(points[0].total, at_clean.error) < inf:
             raise NotRegular
         samples = regular_effective_samples(population, self.real_noise, at_best.error)
@@ -122,8 +120,7 @@ class One:
             at_clean.error,
             samples,
             self._real_alone(points[0].fit.solved.penalty),
-            Origins(self.links, self.powers, self.fits, [point.fit for point in points]),
-            [(end.solved.penalty, end.error) for end in at_ends],
+            [(end.solved.penalty, end.error) for end in others],
             curve,
         )
 
