@@ -17,6 +17,7 @@ from service.theory.distributions.schedule import Models
 from service.theory.model import Array
 
 _NOTHING = 1e-13
+_NEARLY_GONE = -0.9
 LARGEST_RELATIVE_VARIANCE = 1.5
 """c = Var v/(E v)² up to which the lognormal match was measured."""
 LARGEST_FIRST_ORDER = 0.6
@@ -27,9 +28,10 @@ LARGEST_REVERSE = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """The law of v = 1 + x along a direction, in units of the truth, shape (models,)."""
+    """The law of v = 1 + x along a direction, in units of the truth, shape (models,); ``variance``: E v."""
 
     x: Array
+    variance: Array
     drift: Array
     relative_variance: Array
     log_mean: Array
@@ -38,21 +40,32 @@ class Direction:
     below: Array
 
 
-def lognormal(x: Array, x_squared: Array, drift: Array, thresholds: Array) -> Direction:
-    """The match: E ln v = ln E v − ½ ln(1 + c), Var ln v = ln(1 + c), E √v = √(E v) (1 + c)^{−1/8}."""
-    # what is left of a variance below the rounding of x = v − 1 is nothing
+def lognormal(x: Array, x_squared: Array, drift: Array, thresholds: Array, fourth: FourthOrder) -> Direction:
+    """The match: E ln v = ln E v − ½ ln(1 + c), Var ln v = ln(1 + c), E √v = √(E v) (1 + c)^{−1/8}.
+
+    ``fourth``: where v is nearly gone its own moments have the digits that those of x = v − 1 have lost.
+    """
+    # without them, what is left of a variance below the rounding of x is nothing
     x = np.where(x > _NOTHING - 1.0, x, -1.0)
+    nearly_gone = (x < _NEARLY_GONE) & ~np.isnan(fourth.variance)
+    variance = np.where(nearly_gone, fourth.variance, 1.0 + x)
     # no variance at all has the logarithm −∞; an unstable mix has no moments
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        relative = np.where(x > -1, np.maximum(x_squared - x**2, 0.0) / (1 + x) ** 2, 0.0)
-        spread = np.where(x > -1, np.log1p(relative), np.inf)
-        log_mean = np.log1p(x) - 0.5 * np.log1p(relative)
+        relative = np.maximum(x_squared - x**2, 0.0) / (1.0 + x) ** 2
+        relative = np.where(nearly_gone, np.maximum(fourth.square / variance / variance - 1.0, 0.0), relative)
+        relative = np.where(np.isnan(relative), np.inf, relative)  # beyond double precision
+        relative = np.where(variance > 0.0, relative, 0.0)
+        spread = np.where(variance > 0.0, np.log1p(relative), np.inf)
+        log_variance = np.where(nearly_gone, np.log(variance), np.log1p(x))
+        log_mean = log_variance - 0.5 * np.log1p(relative)
         below = ndtr((np.log(thresholds)[:, None] - log_mean) / np.sqrt(spread))
-        log_root = 0.5 * np.log1p(x) - np.log1p(relative) / 8
+        log_root = 0.5 * log_variance - np.log1p(relative) / 8
     hidden = np.where(relative <= LARGEST_RELATIVE_VARIANCE, 0.0, np.nan)
     # a variance that is zero for certain is below every threshold
-    below = np.where(x > -1, below + hidden, 1.0)
-    return Direction(x, drift, relative, log_mean + hidden, spread + hidden, log_root + hidden, below)
+    below = np.where(variance > 0.0, below + hidden, 1.0)
+    return Direction(
+        x, variance, drift, relative, log_mean + hidden, spread + hidden, log_root + hidden, below
+    )
 
 
 def curve_of(
@@ -61,14 +74,14 @@ def curve_of(
     """The whole curve; ``spread``: V at each model, for the first orders in several dimensions."""
     d, one = truth.dimension, direction
     with np.errstate(invalid="ignore", over="ignore"):
-        moment = (1 + one.x) ** 2 * (1 + one.relative_variance)
+        moment = one.variance**2 * (1 + one.relative_variance)
         divergence = 0.5 * (one.x + one.drift - one.log_mean)
         distance = one.drift + one.x - 2 * np.expm1(one.log_deviation)
         determinant = d * (one.x + one.drift)
     first = (d + 1) * spread <= LARGEST_FIRST_ORDER
     leading = np.where(first, d * (d + 3) / 4 * spread, np.nan)
     return Curve(
-        models=models, variance=1 + one.x, drift=one.drift, second_moment=moment,
+        models=models, variance=one.variance, drift=one.drift, second_moment=moment,
         relative_variance=one.relative_variance, log_mean=one.log_mean, log_variance=one.log_variance,
         deviation=np.exp(one.log_deviation),
         log_det_mean=one.log_mean if d == 1 else determinant - 2 * leading,

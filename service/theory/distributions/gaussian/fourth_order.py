@@ -10,7 +10,8 @@ Every recursion is one of these moments themselves, in positive terms but for th
 cancels where the variance is nearly the truth's nor where it is nearly gone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -30,9 +31,12 @@ class FourthOrder:
     """At each model, shape (models,); NaN where there is no formula.
 
     ``variance_drift``: E v e², ``drift_fourth``: E e⁴, along a direction in units of the truth. ``trace_squared``:
-    E (tr Σ)² and ``square_trace``: E tr Σ², in the variables' units.
+    E (tr Σ)² and ``square_trace``: E tr Σ², in the variables' units. ``variance``: E v and ``square``: E v², to all
+    their digits where next to nothing is left.
     """
 
+    variance: Array
+    square: Array
     variance_drift: Array
     drift_fourth: Array
     trace_squared: Array
@@ -41,7 +45,7 @@ class FourthOrder:
     @classmethod
     def unknown(cls, models: int) -> "FourthOrder":
         """No formula."""
-        return cls(*np.full((4, models), np.nan))
+        return cls(*np.full((6, models), np.nan))
 
 
 def traces(truth: Gaussian, alpha: Array, beta: Array) -> tuple[Array, Array]:
@@ -58,11 +62,23 @@ def fresh_fourth_order(truth: Gaussian, mix: Mix, models: Models, *, unbiased: b
     """Fits to real and synthetic samples together; without real ones in any, of replacement."""
     start = np.zeros(8)
     start[[0, 1, 5]] = 1.0  # the truth: v = 1, S_11 S_22 = 1, no error
+    # by themselves: second moments may grow beyond double precision where means do not
+    means = propagate(lambda run: _step(mix, run, unbiased)[:3, :3], mix.schedule, start[:3], models)
     moments = propagate(lambda run: _step(mix, run, unbiased), mix.schedule, start, models)
     # powers beyond double precision: infinity times zero
+    _, v, _ = np.where(np.isnan(means), np.inf, means).T
     _, _, _, beta, z, alpha, y, g = np.where(np.isnan(moments), np.inf, moments).T
     with np.errstate(over="ignore"):
-        return FourthOrder(y + 2.0 * z, 3.0 * g, *traces(truth, alpha, beta))
+        return FourthOrder(v, alpha + 2.0 * beta, y + 2.0 * z, 3.0 * g, *traces(truth, alpha, beta))
+
+
+def fresh_for_ever(mix: Mix, variance: float, *, unbiased: bool) -> FourthOrder:
+    """Of the last run's fixed point with its E v: E v², infinite where it grows; the others are not known."""
+    step, square = _step(mix, len(mix.real) - 1, unbiased), inf
+    if np.abs(np.linalg.eigvals(step[1:, 1:])).max() < 1.0:
+        moments = np.linalg.solve(np.eye(7) - step[1:, 1:], step[1:, 0])
+        square = float(moments[4] + 2.0 * moments[2])
+    return replace(FourthOrder.unknown(1), variance=np.array([variance]), square=np.array([square]))
 
 
 def pooled_fourth_order(truth: Gaussian, pool: Pool) -> FourthOrder:
@@ -72,7 +88,13 @@ def pooled_fourth_order(truth: Gaussian, pool: Pool) -> FourthOrder:
         third = variance**2 * np.exp(pool.log_moment) / 3.0
         alpha = third * (1.0 + 2.0 * np.exp(pool.log_shape))
         beta = -third * np.expm1(pool.log_shape)
-    return FourthOrder(pool.drift_per_variance * variance, pool.drift_fourth, *traces(truth, alpha, beta))
+    return FourthOrder(
+        variance,
+        3.0 * third,
+        pool.drift_per_variance * variance,
+        pool.drift_fourth,
+        *traces(truth, alpha, beta),
+    )
 
 
 def _step(mix: Mix, run: int, unbiased: bool) -> Array:

@@ -32,10 +32,12 @@ class Moments:
 class Stationary:
     """Where E x, E x² and the drift go with the last fit repeated; infinite where they grow without bound.
 
-    ``rate``: the factor by which the distance of the means to it falls per fit. ``spread``: V.
+    ``rate``: the factor by which the distance of the means to it falls per fit. ``spread``: V. ``variance``: E v, with
+    the digits that 1 + x may have lost.
     """
 
     x: float
+    variance: float
     x_squared: float
     drift: float
     rate: float
@@ -57,14 +59,15 @@ def fresh_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
     _, rate = _fixed(step[1:3, 1:3], step[1:3, 0])
     second, _ = _fixed(step[1:, 1:], step[1:, 0])
     V = _spread_limit(mix, 1.0)
-    x, drift = _fresh_means(mix, unbiased)
-    return Stationary(x=x, drift=drift, x_squared=second[2], rate=rate, spread=V)
+    x, variance, drift = _fresh_means(mix, unbiased)
+    return Stationary(x=x, variance=variance, drift=drift, x_squared=second[2], rate=rate, spread=V)
 
 
-def _fresh_means(mix: Mix, unbiased: bool) -> tuple[float, float]:
-    """x and drift at the fixed point, in closed form: solved for, they lose digits where next to nothing is real.
+def _fresh_means(mix: Mix, unbiased: bool) -> tuple[float, float, float]:
+    """x, v and drift at the fixed point, in closed form: solved for, they lose digits where next to nothing is real.
 
-    With a = m/M, b = 1 − a, g = M(1 − b²): MLE drift 1/(g + b), i.i.d. 1/(g + b²), x = −drift; unbiased drift
+    With a = m/M, b = 1 − a, g = M(1 − b²): MLE drift 1/(g + b), i.i.d. 1/(g + b²), x = −drift, v = 1 − drift without a
+    difference; unbiased drift
     1/(g − b² M/(M − 1)), i.i.d. 1/(g − b), x = b drift, b drift M/(M − 1) if stratified;
     infinite where the denominator is not positive.
     """
@@ -72,13 +75,15 @@ def _fresh_means(mix: Mix, unbiased: bool) -> tuple[float, float]:
     b = 1.0 - a
     gained = samples * a * (1.0 + b)
     if not unbiased:
+        left = a * (1.0 + b) * (samples - 1.0) if mix.independent else a * (samples * (1.0 + b) - 1.0)
         drift = 1.0 / (gained + (b * b if mix.independent else b))
-        return -drift, drift
+        return -drift, left * drift, drift
     lost = b if mix.independent else b * b * samples / (samples - 1.0)
     if gained <= lost:
-        return inf, inf
+        return inf, inf, inf
     drift = 1.0 / (gained - lost)
-    return (b if mix.independent else b * samples / (samples - 1.0)) * drift, drift
+    x = (b if mix.independent else b * samples / (samples - 1.0)) * drift
+    return x, 1.0 + x, drift
 
 
 def retained_moments(mix: Mix, models: Models, *, unbiased: bool) -> Moments:
@@ -117,11 +122,13 @@ def retained_stationary(mix: Mix, *, unbiased: bool) -> Stationary:
     b = 1.0 - kept / float(mix.schedule.sizes[-1])
     V = 1.0 / kept + _spread_limit(mix, b)
     # in closed form, as with fresh samples: (m + b/(1 + b)) x = −(1 + 2b)/(1 + b) by MLE
+    variance = (kept - 1.0) * (1.0 + b) / (kept * (1.0 + b) + b)
     x = -(1.0 + 2.0 * b) / (kept * (1.0 + b) + b)
     if unbiased:  # (m − a − b²/(1 + b)) x = −b/(1 + b)
         x = -b / (kept * (1.0 + b) - 1.0) if b > 0.0 else 0.0
+        variance = 1.0 + x
     drift = (1.0 + 2.0 * b + b * x) / (kept * (1.0 + b))
-    return Stationary(x=x, drift=drift, x_squared=second[2], rate=rate, spread=V)
+    return Stationary(x=x, variance=variance, drift=drift, x_squared=second[2], rate=rate, spread=V)
 
 
 def _propagated(  # noqa: PLR0917
@@ -134,7 +141,8 @@ def _propagated(  # noqa: PLR0917
     block = np.ix_(first, first)
     means = propagate(lambda run: step(run)[block], mix.schedule, start[first], models)
     squares = propagate(step, mix.schedule, start, models)[:, square]
-    return means, np.where(np.isnan(squares), np.inf, squares)
+    # powers beyond double precision: infinity times zero
+    return np.where(np.isnan(means), np.inf, means), np.where(np.isnan(squares), np.inf, squares)
 
 
 def _fixed(matrix: Array, shift: Array) -> tuple[Array, float]:

@@ -14,6 +14,7 @@ from service.theory.distributions.gaussian.accumulate import Pool, accumulate, l
 from service.theory.distributions.gaussian.fourth_order import (
     FOURTH_ORDER,
     FourthOrder,
+    fresh_for_ever,
     fresh_fourth_order,
     pooled_fourth_order,
 )
@@ -75,16 +76,26 @@ def predict_limit(truth: Gaussian, mix: Mix, *, retained: bool, unbiased: bool) 
         return Limit(single.curve, single.accuracies, single.cautions)
     if not real:  # all is lost, but for the unbiased variance's mean
         point = Stationary(
-            x=0.0 if unbiased else -1.0, x_squared=inf, drift=inf if unbiased else 1.0, rate=1.0, spread=inf
+            x=0.0 if unbiased else -1.0,
+            variance=1.0 if unbiased else 0.0,
+            x_squared=inf,
+            drift=inf if unbiased else 1.0,
+            rate=1.0,
+            spread=inf,
         )
     else:
         point = (retained_stationary if retained else fresh_stationary)(mix, unbiased=unbiased)
     x, x_squared, drift, spread = (
         np.array([v]) for v in (point.x, point.x_squared, point.drift, point.spread)
     )
-    direction = closure.lognormal(x, x_squared, drift, np.empty(0))
+    fourth = (
+        FourthOrder.unknown(1)
+        if retained or not real
+        else fresh_for_ever(mix, point.variance, unbiased=unbiased)
+    )
+    direction = closure.lognormal(x, x_squared, drift, np.empty(0), fourth)
     models = np.array([mix.schedule.fits])
-    curve = closure.curve_of(truth, models, direction, spread, FourthOrder.unknown(1))
+    curve = closure.curve_of(truth, models, direction, spread, fourth)
     return Limit(
         curve, trust.accuracies(truth, curve, spread, known=False),
         tuple(trust.cautions(truth, curve, spread, known=False)),
@@ -99,7 +110,7 @@ def predict_accumulate(
     whole = accumulate(schedule, beyond, unbiased=unbiased)
     pool = Pool(*(column[: len(models)] for column in astuple(whole)))
     direction = closure.Direction(
-        x=np.expm1(pool.log_variance), drift=pool.drift,
+        x=np.expm1(pool.log_variance), variance=np.exp(pool.log_variance), drift=pool.drift,
         relative_variance=np.where(pool.log_variance > -inf, np.expm1(pool.log_moment), 0.0),
         log_mean=pool.log_mean, log_variance=pool.log_spread, log_deviation=pool.log_deviation,
         below=_pool_below(schedule, pool, thresholds, unbiased),
@@ -120,7 +131,7 @@ def _predict_mixed(  # noqa: PLR0917 (the two public functions fill it in)
     moments_at: Callable[[Models], Moments], stationary: Stationary, fourth: FourthOrder,
 ) -> GaussianPrediction:  # fmt: skip
     moments = moments_at(models)
-    direction = closure.lognormal(moments.x, moments.x_squared, moments.drift, thresholds)
+    direction = closure.lognormal(moments.x, moments.x_squared, moments.drift, thresholds, fourth)
     curve = closure.curve_of(truth, models, direction, moments.spread, fourth)
     single = _single_fits(mix, models)
     judged, spread = curve.at(~single), moments.spread[~single]
@@ -132,13 +143,18 @@ def _predict_mixed(  # noqa: PLR0917 (the two public functions fill it in)
 
     def typical(wanted: Models) -> Array:
         found = moments_at(wanted)
-        return closure.lognormal(found.x, found.x_squared, found.drift, np.empty(0)).log_mean
+        unknown = FourthOrder.unknown(len(wanted))
+        return closure.lognormal(found.x, found.x_squared, found.drift, np.empty(0), unknown).log_mean
 
     half_life = HalfLife(_first_half(mean, mix.schedule), _first_half(typical, mix.schedule), None, None)
     if mix.real[-1]:
         fixed_point = _fixed_point(stationary)
     else:  # no real data from here on: as under replace, from wherever the last fit is
-        variance = 1.0 + float(moments_at(mix.schedule.ends[-1:]).x[0])
+        variance = (
+            float(curve.variance[-1])
+            if models[-1] == mix.schedule.fits
+            else 1.0 + float(moments_at(mix.schedule.ends[-1:]).x[0])
+        )
         fixed_point = (
             FixedPoint(variance, inf, None, False)
             if unbiased
@@ -153,7 +169,7 @@ def _predict_mixed(  # noqa: PLR0917 (the two public functions fill it in)
 def _fixed_point(stationary: Stationary) -> FixedPoint:
     stable = stationary.x < inf
     relaxation = -1.0 / log(stationary.rate) if 0 < stationary.rate < 1 else (0.0 if stable else None)
-    return FixedPoint(max(1.0 + stationary.x, 0.0), stationary.drift, relaxation, stable)
+    return FixedPoint(stationary.variance, stationary.drift, relaxation, stable)
 
 
 def _single_fits(mix: Mix, models: Models) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from service.theory.distributions.gaussian.mixed import (
     retained_stationary,
 )
 from service.theory.distributions.gaussian.model import Gaussian
-from service.theory.distributions.gaussian.predict import predict_fresh, predict_retained
+from service.theory.distributions.gaussian.predict import predict_fresh, predict_limit, predict_retained
 from service.theory.distributions.gaussian.replace import predict_replace
 from service.theory.distributions.schedule import Mix, Schedule, reported_models
 from service.theory.model import Array
@@ -250,3 +250,34 @@ def test_one_retained_sample_has_no_spread_for_ever(samples: int) -> None:
     point = predict_retained(LINE, mix, np.array([6]), unbiased=False, thresholds=NONE).fixed_point
     assert 0.0 <= point.variance < 1e-13
     assert point.drift == pytest.approx(1.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("samples", [2, 10, 1000])
+@pytest.mark.parametrize("fraction", [1e-12, 1e-9, 1e-6])
+@pytest.mark.parametrize("fits", [5, 1000, 100_000])
+def test_what_next_to_nothing_real_leaves_to_forty_digits(samples: int, fraction: float, fits: int) -> None:
+    """v + drift = 1: as 1 + x it lost up to four digits where v is 1e-12."""
+    mix = Mix(Schedule.constant(samples, 1), np.array([fraction * samples]), True)
+    found = predict_fresh(LINE, mix, np.array([fits]), unbiased=False, thresholds=np.empty(0))
+    with mpmath.workdps(40):
+        M, a = mpmath.mpf(samples), mpmath.mpf(fraction * samples) / samples
+        b = 1 - a
+        step = mpmath.matrix([
+            [1, 0, 0], [(M - 1) * a / M, (M - 1) * b / M, (M - 1) * a * b / M],
+            [a / M, b / M, b * b + a * b / M],
+        ])  # fmt: skip
+        expected = (step ** (fits - 1) * mpmath.matrix([1, 1 - 1 / M, 1 / M]))[1]
+        limit = a * (1 + b) * (M - 1) / (M * a * (1 + b) + b * b)
+    assert found.curve.variance[0] == pytest.approx(float(expected), rel=1e-10, abs=0.0)
+    assert found.fixed_point.variance == pytest.approx(float(limit), rel=1e-13, abs=0.0)
+    for_ever = predict_limit(LINE, mix, retained=False, unbiased=False).curve
+    assert for_ever.variance[0] == pytest.approx(float(limit), rel=1e-13, abs=0.0)
+
+
+def test_moments_beyond_double_precision_are_infinite() -> None:
+    """An unbiased variance with too little real data grows without bound, faster than doubles go."""
+    mix = Mix(Schedule.constant(10, 1), np.array([0.01]), True)
+    curve = predict_fresh(LINE, mix, np.array([10**6]), unbiased=True, thresholds=np.empty(0)).curve
+    assert math.isinf(curve.variance[0])
+    assert math.isinf(curve.drift[0])
+    assert math.isinf(curve.second_moment[0])
