@@ -57,7 +57,8 @@ def mix_of(request: Sized, workflow: Fresh | Retained) -> Mix:
                 f"{workflow.real_samples:,} retained samples do not fit into a generation of {min(schedule.sizes):,}; "
                 "`samples` counts the real and the synthetic ones together.",
             )  # fmt: skip
-        return Mix(schedule, np.full(len(schedule.sizes), float(workflow.real_samples)))
+        real = np.full(len(schedule.sizes), float(workflow.real_samples))
+        return Mix(schedule, real, synthetic=_rest(schedule, [workflow.real_samples] * len(real)))
     if isinstance(workflow.real_samples, list):
         return _listed(request, workflow.real_samples, schedule, workflow)
     if workflow.real_fraction is not None:
@@ -65,12 +66,19 @@ def mix_of(request: Sized, workflow: Fresh | Retained) -> Mix:
         if workflow.allocation == "stratified":
             real = _whole(real, schedule)
     else:
-        given = float(workflow.real_samples or 0)
+        given = workflow.real_samples or 0
         # generation 0 is all real whatever the number, so that a smaller one is no contradiction
         first = [min(given, schedule.sizes[0])] if schedule.repetitions[0] == 1 else []
-        real = np.array([*first, *[given] * (len(schedule.sizes) - len(first))])
+        counts = [*first, *[given] * (len(schedule.sizes) - len(first))]
+        real = np.array(counts, dtype=float)
         _fits(real, schedule)
+        return Mix(schedule, real, workflow.allocation == "iid", _rest(schedule, counts))
     return Mix(schedule, real, workflow.allocation == "iid")
+
+
+def _rest(schedule: Schedule, real: list[int]) -> Any:
+    """Of whole numbers: as doubles they may be equal beyond 2^53."""
+    return np.array([float(size - m) for size, m in zip(schedule.sizes, real, strict=True)])
 
 
 def _listed(request: Sized, real: list[int], schedule: Schedule, workflow: Fresh) -> Mix:
@@ -84,9 +92,10 @@ def _listed(request: Sized, real: list[int], schedule: Schedule, workflow: Fresh
     pairs = list(zip(sizes, [min(real[0], sizes[0]), *real], strict=True)) if real else [(sizes[0], sizes[0])]
     runs = [(pair, len(list(run))) for pair, run in groupby(pairs)]
     split = Schedule(tuple(size for (size, _), _ in runs), tuple(count for _, count in runs))
-    counts = np.array([float(m) for (_, m), _ in runs])
+    whole = [m for (_, m), _ in runs]
+    counts = np.array(whole, dtype=float)
     _fits(counts, split)
-    return Mix(split, counts, workflow.allocation == "iid")
+    return Mix(split, counts, workflow.allocation == "iid", _rest(split, whole))
 
 
 def _fits(real: Any, schedule: Schedule) -> None:

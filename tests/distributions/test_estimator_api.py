@@ -83,3 +83,17 @@ async def test_what_has_no_formula_is_refused(
     problem = assert_problem(answer, 422, "invalid_input")
     errors: Any = problem["errors"]
     assert errors[0]["pointer"] in (pointer, pointer.replace("/fresh", ""))
+
+
+@pytest.mark.parametrize("kind", ["fresh", "retained"])
+async def test_one_synthetic_sample_among_very_many(
+    http_without_database: httpx.AsyncClient, kind: str
+) -> None:
+    """V = 0.7² (1 + 0.7²): the one sample is not lost among 10^18, though its share is."""
+    body = {
+        "samples": 10**18,
+        "generations": 2,
+        "workflow": {"kind": kind, "real_samples": 10**18 - 1, "weight": 0.3},
+    }
+    answer = await http_without_database.post(PATH, json=body)
+    assert answer.json()["final"]["error_variance"] == pytest.approx(0.7301, rel=1e-12)

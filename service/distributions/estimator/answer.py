@@ -197,7 +197,7 @@ def _optimum(request: EstimatorRequest) -> responses.OptimalWeight | None:
     if not isinstance(workflow, WeightedFresh):
         return None
     mix = mix_of(request, workflow)
-    real, synthetic = float(mix.real[-1]), float(mix.schedule.array[-1] - mix.real[-1])
+    real, synthetic = float(mix.real[-1]), float(mix.others[-1])
     if not real:
         return None
     cost = cost_of(request)

@@ -112,11 +112,18 @@ class Mix:
     """A schedule of fits and how many of each fit's samples are real, per run, shape (runs,).
 
     ``independent``: each sample is real with probability ``real``/M; else exactly ``real`` of the M samples are.
+    ``synthetic``: how many are not, where that is known better than as the difference of two doubles.
     """
 
     schedule: Schedule
     real: Array
     independent: bool = False
+    synthetic: Array | None = None
+
+    @property
+    def others(self) -> Array:
+        """Samples that are not real, shape (runs,)."""
+        return self.schedule.array - self.real if self.synthetic is None else self.synthetic
 
 
 def reported_models(fits: int, points: int = 101) -> Models:

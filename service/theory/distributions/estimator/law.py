@@ -108,7 +108,7 @@ def fresh(mix: Mix, models: Models, weight: Weight, cost: Cost = per_sample) -> 
         return Walk(models, spread, used, _fresh_limit(mix, optimal_weight(*_last(mix), cost), cost))
 
     def step(run: int) -> Array:
-        real, synthetic = mix.real[run], mix.schedule.array[run] - mix.real[run]
+        real, synthetic = mix.real[run], mix.others[run]
         return _affine(float(weights[run]), cost(float(real)), cost(float(synthetic)), 1.0)
 
     spread = np.full(len(models), start)
@@ -132,7 +132,7 @@ def retained(mix: Mix, models: Models, weight: float | Literal["pooled"], cost: 
     kept = cost(float(mix.real[0]))
 
     def step(run: int) -> Array:
-        synthetic = float(mix.schedule.array[run] - mix.real[run])
+        synthetic = float(mix.others[run])
         u = 1.0 - float(weights[run])
         noise = u**2 * cost(synthetic) if u else 0.0
         return np.array([[u**2, noise], [0.0, 1.0]])
@@ -172,11 +172,10 @@ def _weights(mix: Mix, weight: Weight, cost: Cost) -> Array:
     if weight in ("pooled", "kalman"):
         return share
     if weight == "optimal":
-        synthetic = mix.schedule.array - mix.real
         return np.array(
-            [optimal_weight(float(r), float(s), cost) for r, s in zip(mix.real, synthetic, strict=True)]
+            [optimal_weight(float(r), float(s), cost) for r, s in zip(mix.real, mix.others, strict=True)]
         )
-    return np.where(share == 0, 0.0, np.where(share == 1, 1.0, float(weight)))
+    return np.where(share == 0, 0.0, np.where(mix.others == 0, 1.0, float(weight)))
 
 
 def _affine(w: float, own: float, other: float, carried: float) -> Array:
@@ -188,8 +187,7 @@ def _affine(w: float, own: float, other: float, carried: float) -> Array:
 
 def _kalman(mix: Mix, models: Models, start: float, cost: Cost) -> tuple[Array, Array]:
     """1/V ← 1/cost(n_r) + 1/(V + cost(n_s)): a fractional linear map of V; the weights V/cost(n_r) beside it."""
-    samples = mix.schedule.array
-    costs = [(cost(float(real)), cost(float(n - real))) for real, n in zip(mix.real, samples, strict=True)]
+    costs = [(cost(float(m)), cost(float(k))) for m, k in zip(mix.real, mix.others, strict=True)]
 
     def step(run: int) -> Array:
         own, other = costs[run]
@@ -223,4 +221,4 @@ def _fresh_limit(mix: Mix, w: float, cost: Cost) -> float:
 
 def _last(mix: Mix) -> tuple[float, float]:
     """Real and synthetic samples of the last run."""
-    return float(mix.real[-1]), float(mix.schedule.array[-1] - mix.real[-1])
+    return float(mix.real[-1]), float(mix.others[-1])

@@ -6,6 +6,8 @@ from service.theory.distributions.schedule import Schedule
 from service.theory.distributions.special import digamma_minus_log, polygamma_of
 from service.theory.model import Array
 
+_BLOCK = 100_000  # numbers at a time
+
 
 def log_determinant_steps(schedule: Schedule, dimension: int, *, unbiased: bool) -> tuple[Array, Array]:
     """E and Var of ln det(Σ_i)/det(Σ_{i−1}) for each run of the schedule, shape (runs,).
@@ -15,10 +17,13 @@ def log_determinant_steps(schedule: Schedule, dimension: int, *, unbiased: bool)
     """
     samples, one = schedule.array, 1 if unbiased else 0
     mean, variance = np.zeros_like(samples), np.zeros_like(samples)
-    divisor = samples - one
-    for j in range(1, dimension + 1):
-        left = np.maximum(samples - j, 0.0)
+    divisor = (samples - one)[:, None]
+    block = max(_BLOCK // len(samples), 1)
+    for first in range(1, dimension + 1, block):
+        j = np.arange(first, min(first + block, dimension + 1), dtype=float)
+        left = np.maximum(samples[:, None] - j, 0.0) / 2
         with np.errstate(divide="ignore", invalid="ignore"):  # one sample has no unbiased variance
-            mean += digamma_minus_log(left / 2) + np.log1p(-np.minimum((j - one) / divisor, 1.0))
-        variance += polygamma_of(1, left / 2)
+            shrunk = np.log1p(-np.minimum((j - one) / divisor, 1.0))
+        mean += (digamma_minus_log(left) + shrunk).sum(axis=1)
+        variance += polygamma_of(1, left).sum(axis=1)
     return mean, variance

@@ -79,7 +79,9 @@ def _isotropic_ratio(schedule: Schedule, d: int, models: Models, unbiased: bool)
     """
     total = schedule.cumulative
     spread = total(1.0 / schedule.array, models)
-    log_m1 = total(np.zeros_like(schedule.array) if unbiased else np.log1p(-1.0 / schedule.array), models)
+    with np.errstate(divide="ignore"):  # of later fits to one sample
+        log_r = np.zeros_like(schedule.array) if unbiased else np.log1p(-1.0 / schedule.array)
+    log_m1 = total(log_r, models)
     drift = spread if unbiased else -np.expm1(log_m1)
     log_m2 = np.log(_isotropic_square(schedule, d, unbiased, models) / d)
     mu = total(log_determinant_steps(schedule, d, unbiased=unbiased)[0], models) / d
