@@ -166,6 +166,22 @@ def test_a_threshold_is_left_to_the_general_engine() -> None:
     assert mixed_prediction(population, TrainingMix((replace(first, penalty=1e-3), last))) is not None
 
 
+def test_few_samples_of_great_weight_among_many() -> None:
+    """What the few learn is less than the last digit of all samples together."""
+    population = power_law(40)
+    shift = Shift(np.full(40, 0.01))
+    sources = (
+        Source("x", REAL, 1e13, 0.2, 0.1),
+        Source("y", shift, 90, 0.2, 1e12),
+        Source("z", REAL, 500, 0.2, 1e-4),
+    )
+    last = (Source("g", "g", 80, 0.2, 0.1), Source("y", shift, 90, 0.2, 0.5))
+    mix = TrainingMix((Stage("g", sources, 1e-3), Stage("final", last, 2e-3)))
+    short, general = mixed_prediction(population, mix), general_prediction(population, mix)
+    assert short is not None
+    compare(short, general, general.test_error.total)
+
+
 def test_order_one_against_random_designs() -> None:
     """Three weighted sources, two of them earlier models: the error of random designs, within its standard error."""
     population = power_law(12, noise=0.3)

@@ -116,4 +116,4 @@ def _add(  # noqa: PLR0917
 
 def by_label(links: Links, values: list[float]) -> list[float]:
     """Values of sources, summed over those of each label."""
-    return [sum([values[s] for s in sources]) for sources in links.sources]
+    return [values[own[0]] if len(own) == 1 else sum([values[s] for s in own]) for own in links.sources]

@@ -14,6 +14,7 @@ from service.theory.ridges import one_effective_ridge
 _STEPS: Final = 30
 _QUADRATIC: Final = 1e-7  # a Newton step this small, of 1 + ω g, leaves an error of its square
 _ROUGH: Final = 1e-5  # enough for a curve that is interpolated
+_LITTLE: Final = 1e-4  # share of the samples that the sum of all has still twelve digits of
 
 
 class NotRegular(Exception):
@@ -92,7 +93,7 @@ class Design:
 
     def at(self, theta: float, sums: Sums[float]) -> Solved:
         """At an effective ridge that a penalty > 0 leads to. Raises NotRegular."""
-        nu = self.above(sums)
+        nu, used = self.above(sums), (sums.df2 + sums.spread) / self.total
         if self.common is not None:
             return Solved(theta, theta * self.common * nu, self.active_shares)
         if not nu > 0:
@@ -100,21 +101,22 @@ class Design:
         target = 1.0 / nu
         g = max(self.slope * target - self.offset, (target - 1.0 / self.part) * self.tangent)
         for _ in range(_STEPS):
-            h = falls = 0.0
+            h = A = falls = 0.0
             for p, w in self.parts:
                 q = 1.0 / (1.0 + w * g)
-                h, falls = h + p * q, falls + p * w * q * q
-            step = (h * target - 1.0) * h / falls
+                a = p * w * q
+                h, A, falls = h + p * q, A + a, falls + a * q
+            step = (used - g * A if used < nu else h - nu) * target * h / falls
             g += step
             if abs(step) * self.most <= _QUADRATIC * (1.0 + self.most * g):
                 A, shares = self._shares(g)
                 return Solved(theta, theta * A, shares)
         raise NotRegular
 
-    def on_grid(self, nu: Array) -> Array:
+    def on_grid(self, nu: Array, used: Array) -> Array:
         """Shares where ν is increasing, shape (sources, points or 1), as good as an interpolated curve needs them.
 
-        nan far below ν = 0, see Designs.response.
+        ``used``: df1/N. nan far below ν = 0, see Designs.response.
         """
         if self.common is not None:
             return np.array(self.active_shares)[:, None]
@@ -131,12 +133,16 @@ class Design:
             first = int(((nu > 0) | (g < 1.5 * pole)).argmax())
             g = np.where(nu > 0, nearer, g)[first:]
             target = target[first:]
+        little = (used < nu)[first:] if min(x for x in p.tolist() if x > 0) < _LITTLE else None
         for _ in range(_STEPS):
             q = 1.0 / (1.0 + column * g)
             h = p.dot(q)
             error = h * target - 1.0
-            g += error * h / pw.dot(q * q)
-            if not np.fmax.reduce(np.abs(error)) > _ROUGH:
+            if little is not None:
+                error = np.where(little, (used[first:] - g * pw.dot(q)) * target, error)
+            step = error * h / pw.dot(q * q)
+            g += step
+            if not np.fmax.reduce(np.abs(step / (g + 1.0 / self.most))) > _ROUGH:
                 break
         a = pw[:, None] / (1.0 + column * g)
         a /= np.add.reduce(a)
@@ -186,7 +192,9 @@ class Design:
             theta = penalty / A
             t = sigma + theta
             sums = Sums.of(theta, base.dot(1.0 / (t * t)).tolist())
-            step = (h - self.above(sums)) / (sums.spread / self.total * twice / A + falls)
+            nu, used = self.above(sums), (sums.df2 + sums.spread) / self.total
+            left_over = used - g * A if used < nu else h - nu
+            step = left_over / (sums.spread / self.total * twice / A + falls)
             proposal = g + step
             if abs(step) * self.most <= _QUADRATIC * (1.0 + self.most * g):
                 A, shares = self._shares(proposal)

@@ -65,7 +65,7 @@ class LastStage:
         freedom = base.freedom
         sums = Sums(freedom.df2, freedom.left2 - freedom.left1, freedom.left2, base.signal)
         nu = design.above(sums)
-        shares = design.on_grid(nu)
+        shares = design.on_grid(nu, freedom.df1 / design.total)
         samples = np.array(design.samples)
         q = shares * shares * np.divide(1.0, samples, out=np.zeros_like(samples), where=samples > 0)[:, None]
         phi, noise = np.add.reduce(q), np.array(self.noise).dot(q)
@@ -126,7 +126,8 @@ class LastStage:
             blend, drawn, overlap = blend + FF * a, drawn + both * a, overlap - both * b
         for x, y, a, b in zip(F, w, products[2 * n :], products[2 * n + k :], strict=False):
             lost, overlap, models = lost + x * a, overlap + y * a, models + y * b
-        spread = np.maximum(spread - 2.0 * drawn + phi * blend, 0.0)
+        spread = spread - 2.0 * drawn + phi * blend
+        spread = 0.5 * (spread + abs(spread))  # below 0 it is rounding
         residual = (
             noise + phi * sums.signal + spread + 2.0 * theta * (overlap - phi * lost) + theta * theta * models
         )
