@@ -123,7 +123,7 @@ REFUSED: list[Any] = [
     ({"decoding": {"temperature": 0.9, "top_k": 50}}, "/decoding"),
     ({"decoding": {"top_p": 0.9}}, "/decoding"),
     ({"decoding": {"top_k": 900}}, "/decoding"),
-    ({"decoding": {"top_k": 3}, "workflow": {"kind": "accumulate"}}, "/decoding"),
+    ({"decoding": {"top_k": 3}, "workflow": {"kind": "fresh", "real_fraction": 0.1}}, "/decoding"),
     ({"samples": None, "workflow": {"kind": "accumulate"}}, "/workflow"),
     ({"samples": list(range(1, 251)), "generations": 249}, "/samples"),
     ({"workflow": {"kind": "retained", "real_samples": 5001}}, "/workflow/real_samples"),

@@ -10,6 +10,7 @@ from service.theory.distributions.accuracy import Caution, approximate, exact
 from service.theory.distributions.schedule import Models, Schedule
 from service.theory.distributions.vocabulary import decoding
 from service.theory.distributions.vocabulary.decoding import Decoding, Narrowed, narrowed
+from service.theory.distributions.vocabulary.kept import keeps_the_first, predict_kept
 from service.theory.distributions.vocabulary.levels import Vocabulary
 from service.theory.distributions.vocabulary.results import Generation, State, VocabularyPrediction
 from service.theory.distributions.vocabulary.sampled import (
@@ -42,11 +43,14 @@ def predict(question: Question) -> VocabularyPrediction:
 
     Plain sampling: E H = (1 − Φ) H_0; P(gone) = E (1 − p)^A with A the founders; E surviving types and missing mass
     are its sums over types; entropy by a closure. Top-k on finite samples: the same on the k most frequent types.
-    Temperature on finite samples: the limit of many, while noise takes little off it.
+    Temperature on finite samples: the limit of many, while noise takes little off it. Where the real tokens of
+    generation 0 stay, what survives does not depend on the decoding, and is all that is given.
     Raises Unsupported for decodings without a formula, naming what to change.
     """
     if question.decoding.plain:
         return predict_sampled(question.vocabulary, question.training, question.models, question.ranks)
+    if keeps_the_first(question.training):
+        return predict_kept(question.vocabulary, question.training, question.models, question.ranks)
     if question.decoding.temperature == 1.0 and question.decoding.top_p == 1.0:
         return _top_k(question)
     if question.decoding.top_k is None and question.decoding.top_p == 1.0:
@@ -140,8 +144,8 @@ def _top_k(question: Question) -> VocabularyPrediction:
     assert k is not None
     if not isinstance(training, Replace):
         raise Unsupported(
-            "top_k with fresh, retained or accumulated real data has no formula for finitely many samples: give "
-            "samples null (fresh data), or simulate"
+            "top_k with fresh real data, or retained ones out of a larger generation 0, has no formula for finitely "
+            "many samples: give samples null (fresh data), or simulate"
         )
     plain = predict_sampled(vocabulary, training, np.array([1]), question.ranks)
     if k >= vocabulary.types:

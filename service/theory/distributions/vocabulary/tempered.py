@@ -70,7 +70,8 @@ def predict_tempered(
     """
     if not isinstance(training, Replace | FreshReal):
         raise Unsupported(
-            "temperature with retained or accumulated data has no formula for finitely many samples: simulate"
+            "temperature with retained data out of a larger generation 0 has no formula for finitely many samples: "
+            "simulate"
         )
     if np.isinf(vocabulary.types):
         raise Unsupported(

@@ -12,7 +12,7 @@ from service.theory.distributions.vocabulary.prediction import (
     predict,
     predict_plentiful,
 )
-from service.theory.distributions.vocabulary.training import Accumulate, FreshReal, Replace, Training
+from service.theory.distributions.vocabulary.training import FreshReal, Replace, Retained, Training
 from service.theory.errors import Unsupported
 from tests.theory.distributions.vocabulary.chains import by_hand, statistics
 
@@ -96,7 +96,7 @@ def test_what_has_no_formula_is_refused() -> None:
     schedule = Schedule.constant(1000, 3)
     for vocabulary, training, how in (
         (zipf(None, 1.2), Replace(schedule), Decoding(0.9)),
-        (zipf(50, 1.2), Accumulate(schedule), Decoding(0.9)),
+        (zipf(50, 1.2), Retained(1000, 100, 3, 200), Decoding(0.9)),
         (zipf(50, 1.2), Replace(schedule), Decoding(0.9, top_k=10)),
         (zipf(50, 1.2), Replace(schedule), Decoding(0.9, top_p=0.9)),
     ):
