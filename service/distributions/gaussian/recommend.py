@@ -16,7 +16,7 @@ from service.distributions.gaussian.schemas import GaussianRecommendationRequest
 from service.distributions.least_real import Search, outcome, reasons
 from service.distributions.validity import validity
 from service.errors import InvalidInput
-from service.theory.distributions.gaussian.model import GaussianPrediction, Limit
+from service.theory.distributions.gaussian.model import Gaussian, GaussianPrediction, Limit
 from service.theory.distributions.gaussian.predict import predict_fresh, predict_limit, predict_retained
 from service.theory.distributions.schedule import Mix, Schedule
 
@@ -44,7 +44,7 @@ def recommended(request: GaussianRecommendationRequest) -> GaussianRecommendatio
     search = search_of(request)
     fields: Any = outcome(search, quantity, request.generations)
     used = fields["recommended"] or fields["all_real"]
-    accuracies = _predicted(request, used.real_samples).accuracies
+    accuracies = _predicted(request, truth_of(request.spectrum), used.real_samples).accuracies
     return GaussianRecommendation(
         **head(KIND, request),
         **fields,
@@ -58,11 +58,11 @@ def recommended(request: GaussianRecommendationRequest) -> GaussianRecommendatio
 
 def search_of(request: GaussianRecommendationRequest) -> Search:
     """The quantity at the last generation, or for ever, by real samples per generation."""
-    quantity = request.bound.quantity
+    quantity, truth = request.bound.quantity, truth_of(request.spectrum)
 
     @cache
     def value(real: float) -> float:
-        found = float(getattr(_predicted(request, real).curve, _COLUMN[quantity])[-1])
+        found = float(getattr(_predicted(request, truth, real).curve, _COLUMN[quantity])[-1])
         return float(np.exp(found)) if quantity == "typical_variance" else found
 
     return Search(
@@ -78,8 +78,10 @@ def _fewest(request: GaussianRecommendationRequest) -> int:
     return 2 if request.estimator == "unbiased" else 1
 
 
-def _predicted(request: GaussianRecommendationRequest, real: float) -> GaussianPrediction | Limit:
-    truth, samples, retained = truth_of(request.spectrum), request.samples, request.workflow == "retained"
+def _predicted(
+    request: GaussianRecommendationRequest, truth: Gaussian, real: float
+) -> GaussianPrediction | Limit:
+    samples, retained = request.samples, request.workflow == "retained"
     unbiased, none = request.estimator == "unbiased", np.empty(0)
     if retained:
         mix = Mix(Schedule((int(real), samples), (1, 1)), np.full(2, float(real)))

@@ -5,7 +5,7 @@ ln E e^{is ln χ²_ν} = is ln 2 + lnΓ(ν/2 + is) − lnΓ(ν/2).
 Gil-Pelaez (Biometrika 38, 1951) with the midpoint rule of Davies (Biometrika 60, 1973).
 """
 
-from math import exp, pi, sqrt
+from math import exp, factorial, pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ Complex = NDArray[np.complex128]
 _LARGE = 30.0
 _NEGLIGIBLE = 1e-13
 _BLOCK = 512
+_NARROW = 20.0  # half over |x| from which the cumulants below give a factor to rounding
+_ORDERS = range(2, 15)
+_FEW = 20  # factors that are not worth their cumulants
 
 
 def centred_log_gamma(a: float, shift: NDArray[np.complexfloating]) -> Complex:
@@ -58,32 +61,57 @@ def probability_below(log_threshold: float, mean: float, halves: Array, counts: 
     """
     if mean == -np.inf:
         return 1.0
+    factors = _Factors(halves, counts)
     deviation = sqrt(float(counts @ polygamma_of(1, halves)))
     distance = log_threshold - mean
-    if abs(distance) > 12 * deviation and _chernoff(distance, deviation, halves, counts) < _NEGLIGIBLE:
+    if abs(distance) > 12 * deviation and _chernoff(distance, deviation, factors) < _NEGLIGIBLE:
         return 0.0 if distance < 0 else 1.0
     span = 2 * abs(distance) + 40 * deviation + 80 / float(halves.min())
     step, total, start = 2 * pi / span, 0.0, 0
     while True:
         k = np.arange(start, start + _BLOCK) + 0.5
-        log_phi = sum(
-            (
-                count * centred_log_gamma(half, 1j * step * k)
-                for half, count in zip(halves, counts, strict=True)
-            ),
-            np.zeros(_BLOCK, dtype=complex),
-        )
+        log_phi = factors.log_moment(1j * step * k)
         total += float(np.sum(np.imag(np.exp(log_phi - 1j * k * step * distance)) / k))
         if log_phi.real[-1] < np.log(_NEGLIGIBLE):
             return min(max(0.5 - total / pi, 0.0), 1.0)
         start += _BLOCK
 
 
-def _chernoff(distance: float, deviation: float, halves: Array, counts: Array) -> float:
+class _Factors:
+    """ln E e^{x (ln v − E ln v)} of the product: factors that are narrow at this x by their cumulants, all at once."""
+
+    def __init__(self, halves: Array, counts: Array) -> None:
+        order = np.argsort(halves)
+        self.halves, self._counts = halves[order], counts[order]
+        # Σ count ψ^(k−1)(half)/k! over this and all larger ones, k = 2 …: nothing is summed before it is asked for
+        self._sums: Array | None = None
+
+    def log_moment(self, x: NDArray[np.complexfloating]) -> Complex:
+        """At the complex ``x``; its shape."""
+        first = int(np.searchsorted(self.halves, _NARROW * float(np.abs(x).max())))
+        if self.halves.size - first < _FEW:
+            first = self.halves.size
+        value = sum(
+            (
+                count * centred_log_gamma(half, x)
+                for half, count in zip(self.halves[:first], self._counts[:first], strict=True)
+            ),
+            np.zeros(x.shape, dtype=complex),
+        )
+        if first < self.halves.size:
+            powers = sum(term * x**k for k, term in zip(_ORDERS, self._cumulants()[:, first], strict=True))
+            value = value + powers
+        return value
+
+    def _cumulants(self) -> Array:
+        if self._sums is None:
+            each = np.array([self._counts * polygamma_of(k - 1, self.halves) / factorial(k) for k in _ORDERS])
+            self._sums = np.cumsum(each[:, ::-1], axis=1)[:, ::-1]
+        return self._sums
+
+
+def _chernoff(distance: float, deviation: float, factors: _Factors) -> float:
     """A bound on the tail beyond ``distance``: exp(K(θ) − θ distance), at a θ near the normal law's best."""
-    theta = max(distance / deviation**2, -0.9 * float(halves.min()))
-    log_mgf = sum(
-        float(count * centred_log_gamma(half, np.array(theta + 0j)).real)
-        for half, count in zip(halves, counts, strict=True)
-    )
+    theta = max(distance / deviation**2, -0.9 * float(factors.halves[0]))
+    log_mgf = float(factors.log_moment(np.array(theta + 0j)).real)
     return exp(min(log_mgf - theta * distance, 0.0))

@@ -1,6 +1,7 @@
 """Gaussians fitted to their own samples: reference values, single-fit laws in closed form, 50 digits, simulation."""
 
 import math
+import time
 from typing import Any
 
 import mpmath
@@ -11,15 +12,16 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.integrate import quad
 
+from service.theory.distributions.gaussian import threshold
 from service.theory.distributions.gaussian.model import Curve, Gaussian
 from service.theory.distributions.gaussian.replace import (
     determinant_below,
     lyapunov_exponents,
     predict_replace,
 )
-from service.theory.distributions.gaussian.threshold import centred_log_gamma
+from service.theory.distributions.gaussian.threshold import centred_log_gamma, probability_below
 from service.theory.distributions.schedule import Schedule, reported_models
-from service.theory.distributions.special import digamma_minus_log, log_half_step
+from service.theory.distributions.special import digamma_minus_log, log_half_step, polygamma_of
 from tests.theory.distributions.gaussian.referee import replaced
 
 LINE = Gaussian(np.ones(1), np.ones(1))
@@ -330,3 +332,26 @@ def test_eigenvalue_rates_to_fifty_digits(samples: int, dimension: int) -> None:
         expected, rel=1e-12
     )
     assert lyapunov_exponents(isotropic(samples), samples, unbiased=False)[1] == -math.inf
+
+
+@pytest.mark.parametrize(("smallest", "factors"), [(2.0, 60), (40.0, 40), (1e4, 300), (1e9, 30)])
+def test_many_narrow_factors_at_once_are_the_factors_one_by_one(
+    smallest: float, factors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves, counts = smallest + np.arange(factors) / 2.0, np.full(factors, 3.0)
+    deviation = math.sqrt(float(counts @ polygamma_of(1, halves)))
+    places = [z * deviation for z in (-8.0, -2.0, 0.3, 3.0)]
+    together = [probability_below(place, 0.0, halves, counts) for place in places]
+    monkeypatch.setattr(threshold, "_FEW", factors + 1)
+    one_by_one = [probability_below(place, 0.0, halves, counts) for place in places]
+    assert together == pytest.approx(one_by_one, abs=1e-14)
+
+
+def test_the_determinant_of_thousands_of_dimensions_is_quick() -> None:
+    wide = Gaussian(np.ones(1), np.array([3000.0]))
+    start = time.process_time()
+    found = determinant_below(
+        wide, Schedule.constant(10**9, 1), np.array([1, 11]), np.array([0.9, 1.0]), unbiased=True
+    )
+    assert time.process_time() - start < 1.0
+    assert np.all((found > 0.0) & (found < 1.0))
