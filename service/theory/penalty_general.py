@@ -31,7 +31,7 @@ def minimize_penalty(
 
     ``null``: the error at λ = infinity; ``errors``: the same as ``error`` at many positive penalties, where that is
     cheaper. Seen at 0 and on a grid of two points a decade from 1e-13 to 1e7 times the scale, further up where the
-    error still falls there. The penalty is right to about 1e-6, where the error bends.
+    error still falls there, or is above ``null``. The penalty is right to about 1e-6, where the error bends.
     """
 
     def at(x: Array) -> Array:
@@ -40,7 +40,7 @@ def minimize_penalty(
 
     grid = np.arange(_DECADES[0], _DECADES[1] + _STEP, _STEP)
     values = at(grid)
-    while values[-1] == values.min() and grid[-1] < _FURTHEST:
+    while (values[-1] == values.min() or values[-1] > null) and grid[-1] < _FURTHEST:
         grid = np.append(grid, grid[-1] + 1.0)
         values = np.append(values, at(grid[-1:]))
     i = int(values.argmin())
@@ -57,10 +57,10 @@ def minimize_penalty(
         found = _settled(at, float(x))
         best_x, best = min((best, best_x), found[::-1])[::-1]
     at_zero = error(0.0)
+    if min(at_zero, best) >= (1.0 - ROUNDING) * null:
+        return Best(np.inf, null)
     if at_zero <= best:
         return Best(0.0, at_zero)
-    if best >= (1.0 - ROUNDING) * null:
-        return Best(np.inf, null)
     return Best(scale * 10.0**best_x, best)
 
 

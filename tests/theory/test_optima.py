@@ -8,7 +8,9 @@ import pytest
 from service.theory.effective_samples import effective_samples, effective_samples_at
 from service.theory.limits import limits
 from service.theory.model import OPTIMAL, PREVIOUS, REAL, Array, Population, Shift, Source, Stage, TrainingMix
+from service.theory.penalty_general import minimize_penalty
 from service.theory.prediction import predict
+from service.theory.results import Best
 from tests.theory.problems import isotropic, power_law, recursive
 
 
@@ -145,3 +147,12 @@ def test_labels_that_agree_cost_nothing_at_the_threshold() -> None:
         handed = predict(population, TrainingMix((generator,))).test_error.total
         assert found.recommended.penalty == 0
         assert found.recommended.total == pytest.approx(handed, rel=1e-13)
+
+
+def test_predicting_zero_is_best_where_every_fit_is_worse() -> None:
+    """Also where the error at the largest penalties that are usually tried is above that without any."""
+
+    def error(penalty: float) -> float:
+        return 2.0 if penalty < 1e-6 else 1.0 + 5.0 / (1.0 + penalty * 1e-12)
+
+    assert minimize_penalty(error, 1.0, 1.0) == Best(math.inf, 1.0)
