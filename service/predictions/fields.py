@@ -5,18 +5,23 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from service.predictions.schemas import PredictionRequest
+from service.theory.model import Array
 
 Path = tuple[str | int, ...]
+
+_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 @dataclass(frozen=True)
 class Variant:
     """A field that varies: ``pointer`` into the request, ``low`` and ``high`` of its values.
 
-    ``whole``: whether they are whole numbers; ``at``: where the client says all this, for errors.
+    ``whole``: whether they are whole numbers; ``at``: where the client says all this, for errors; ``typical``: some
+    values that stand for all of them, where these are known.
     """
 
     pointer: str
@@ -24,6 +29,13 @@ class Variant:
     high: float
     whole: bool
     at: str
+    typical: tuple[float, ...] = ()
+
+    @staticmethod
+    def of(pointer: str, values: Array, at: str, *, whole: bool) -> "Variant":
+        """A field that takes these values."""
+        typical = np.quantile(values, _QUANTILES, method="nearest").tolist()
+        return Variant(pointer, float(values.min()), float(values.max()), whole, at, tuple(typical))
 
     @property
     def path(self) -> Path:

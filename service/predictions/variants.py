@@ -44,15 +44,15 @@ _MIXED_POINT, _MIXED_WORK, _MIXED_ORDER_1 = 1e-4, 2e-8, 3
 class Family:
     """Requests that are equal but for some numbers.
 
-    ``base``: one of them as JSON; ``stored``: the population of the stored data set that it names; ``hardest``: seconds
-    that the one takes which takes longest, of those with one number at an end of its range.
+    ``base``: one of them as JSON; ``stored``: the population of the stored data set that it names; ``usual``: seconds
+    that one of them takes on average, by the number that matters most.
     """
 
     base: Mapping[str, Any]
     variants: tuple[Variant, ...]
     stored: Population | None
     order: Literal[0, 1]
-    hardest: float
+    usual: float
     _known: dict[tuple[tuple[int, ...], tuple[float, ...]], "_Group | str"] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Family:
         if is_mixed(population, mix) and correctable(population, mix):
             each = (_MIXED_POINT + work * _MIXED_WORK) * (1 + _MIXED_ORDER_1 * self.order)
             return combinations * (_COMPILATION + _BY_ITSELF) + points * each
-        return combinations * _COMPILATION + points * (_BY_ITSELF + self.hardest)
+        return combinations * _COMPILATION + points * (_BY_ITSELF + self.usual)
 
 
 def family(
@@ -141,23 +141,29 @@ def family(
     order: Literal[0, 1],
 ) -> Family:
     """A family of requests. Raises InvalidInput where a field cannot take its least or its largest value."""
-    hardest = 0.0
+    usual = 0.0
     for variant in variants:
-        for value in (variant.low, variant.high):
-            try:
-                request = PredictionRequest.model_validate(variant.replaced(base, value))
-                hardest = max(hardest, seconds_of(*compiled(request, stored)))
-            except (ValidationError, InvalidInput) as error:
-                message = f"{variant.pointer} = {variant.number(value):g} is refused: {_reason(error)}"
-                raise InvalidInput.at(variant.at, "invalid_value", message) from error
-            except KeyError:
-                message = f"the base request has no number at {variant.pointer}"
-                raise InvalidInput.at(variant.at, "unknown_field", message) from None
-    found = Family(base, tuple(variants), stored, order, hardest)
+        ends = [_seconds_at(variant, value, base, stored) for value in (variant.low, variant.high)]
+        between = [_seconds_at(variant, value, base, stored) for value in variant.typical]
+        usual = max(usual, float(np.mean(between or ends)))
+    found = Family(base, tuple(variants), stored, order, usual)
     first = found._group((), ())
     if isinstance(first, str):
         raise InvalidInput(first)
     return found
+
+
+def _seconds_at(variant: Variant, value: float, base: Mapping[str, Any], stored: Population | None) -> float:
+    """What the base request takes with this value. Raises InvalidInput."""
+    try:
+        request = PredictionRequest.model_validate(variant.replaced(base, value))
+        return seconds_of(*compiled(request, stored))
+    except (ValidationError, InvalidInput) as error:
+        message = f"{variant.pointer} = {variant.number(value):g} is refused: {_reason(error)}"
+        raise InvalidInput.at(variant.at, "invalid_value", message) from error
+    except KeyError:
+        message = f"the base request has no number at {variant.pointer}"
+        raise InvalidInput.at(variant.at, "unknown_field", message) from None
 
 
 class _Group:

@@ -56,7 +56,7 @@ def grid(request: SweepRequest, stored: Population | None) -> Grid:
         whole = holds_whole_numbers(base, axis.pointer)
         values = _values(axis, at, whole=whole)
         axes.append(values)
-        variants.append(Variant(axis.pointer, float(values.min()), float(values.max()), whole, at))
+        variants.append(Variant.of(axis.pointer, values, at, whole=whole))
     found = family(base, variants, stored, request.order)
     points = prod(axis.size for axis in axes)
     combinations = prod(axes[i].size for i in found.slow)

@@ -70,8 +70,7 @@ def study(request: UncertainRequest, stored: Population | None) -> Study:
     ]
     values = np.concatenate([*parts, np.array([central], dtype=np.float64)])
     variants = [
-        Variant(one.pointer, float(values[:, i].min()), float(values[:, i].max()), whole[i], one.pointer)
-        for i, one in enumerate(inputs)
+        Variant.of(one.pointer, values[:, i], one.pointer, whole=whole[i]) for i, one in enumerate(inputs)
     ]
     for variant, value in zip(variants, central, strict=True):
         base = variant.replaced(base, value)
