@@ -36,6 +36,7 @@ _BY_ITSELF = 1e-3
 _SIDE_BY_SIDE = 3e-8
 _POINT = 1e-5  # of a point side by side, however few its modes are
 _LARGE = 20_000  # modes beyond which points no longer share the processor's cache
+_AT_ENDS = 0.1  # share of the values that may be about as hard as an end, where it may take very much longer
 # Mixes of several sources side by side: per point, and per work; order 1 takes four times as long.
 _MIXED_POINT, _MIXED_WORK, _MIXED_ORDER_1 = 1e-4, 2e-8, 3
 
@@ -144,8 +145,8 @@ def family(
     usual = 0.0
     for variant in variants:
         ends = [_seconds_at(variant, value, base, stored) for value in (variant.low, variant.high)]
-        between = [_seconds_at(variant, value, base, stored) for value in variant.typical]
-        usual = max(usual, float(np.mean(between or ends)))
+        between = [_seconds_at(variant, value, base, stored) for value in variant.typical] or ends
+        usual = max(usual, (1.0 - _AT_ENDS) * float(np.mean(between)) + _AT_ENDS * float(np.mean(ends)))
     found = Family(base, tuple(variants), stored, order, usual)
     first = found._group((), ())
     if isinstance(first, str):

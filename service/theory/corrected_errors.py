@@ -58,11 +58,11 @@ class Errors:
         noise = sum((part @ v for part, v in zip(found.noise, variances, strict=True)), np.zeros(2))
         total = float(truth[0] + shift[0] + noise[0])
         least = NEGLIGIBLE * total
-        moved = abs(truth[1]) + abs(shift[1])
-        moved += sum(abs(part[1]) @ v for part, v in zip(found.noise, variances, strict=True))
+        moved_noise = np.cumsum([abs(part[1]) @ v for part, v in zip(found.noise, variances, strict=True)])
+        moved = abs(truth[1]) + abs(shift[1]) + float(moved_noise[-1])
         hidden = 0.0
-        for stage, response, (value, correction), lost in zip(
-            stages, responses, found.truth.tolist(), found.lost.tolist(), strict=True
+        for stage, response, (value, correction), lost, of_noise in zip(
+            stages, responses, found.truth.tolist(), found.lost.tolist(), moved_noise.tolist(), strict=True
         ):
             if stage.width is not None:
                 room = features_to_spare(population, stage.width, response)
@@ -71,6 +71,8 @@ class Errors:
                 hidden += _following(value, correction) + lost_in_features(stage.width, room) * max(
                     lost - value, 0.0
                 )
+                # with none to spare a small penalty undoes the correction of the noises that pass through
+                hidden += max(1.0 - room, 0.0) * of_noise
 
         def by_noise(part: Array, variance: list[float]) -> Array:
             return np.array([

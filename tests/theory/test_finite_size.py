@@ -323,3 +323,15 @@ def test_as_many_random_features_as_modes_next_to_no_penalty(penalty: float) -> 
     for prediction in (one, zero):
         assert error <= prediction.expected_relative_error + 3 * standard_error / mean
         assert prediction.expected_relative_error < 0.5
+
+
+@pytest.mark.parametrize("d", [10, 15, 30])
+@pytest.mark.parametrize("penalty", [1e-12, 1e-14])
+def test_features_as_many_as_modes_say_what_they_do_not_correct(d: int, penalty: float) -> None:
+    """They span all modes, so the error tends to σ² d/(T − d − 1); order 1 is off there, by what it expects."""
+    population = power_law(d, 1.0, 3.0)
+    stage = Stage("f", (Source(REAL, REAL, 2.0 * d, 3.0),), penalty, float(d))
+    found = predict(population, TrainingMix((stage,)), order=1)
+    exact = 3.0 * d / (2 * d - d - 1)
+    error = abs(found.test_error.total / exact - 1)
+    assert error < found.expected_relative_error < max(4 * error, 0.02)

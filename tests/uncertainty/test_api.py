@@ -149,7 +149,7 @@ async def test_what_cannot_be_uncertain(
     assert problem["errors"][0]["pointer"] == pointer
 
 
-async def test_the_end_that_takes_longest_decides_what_is_refused(
+async def test_an_end_that_takes_very_long_counts(
     http_without_database: httpx.AsyncClient,
 ) -> None:
     """With as many samples as modes a prediction takes seconds, with more of them none."""
