@@ -37,7 +37,7 @@ def forms_of(links: Links, named: Array) -> Array:
 
     ``named``: the terms summed over each label, (fits, 4, labels).
     """
-    a, b = named[:, _J], named[:, _K]
+    a, b = named.take(_J, axis=1), named.take(_K, axis=1)
     forms = a.take(links.first, axis=2) * b.take(links.second, axis=2)
     forms += (1.0 - links.same) * a.take(links.second, axis=2) * b.take(links.first, axis=2)
     own = links.same * named[:, 1:].take(links.first, axis=2)

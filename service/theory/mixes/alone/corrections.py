@@ -50,66 +50,52 @@ class Corrections(Sweep):
 
     def passed(self, f: int, fits: Sequence[Fit], weights: Array) -> Sequence[Array]:
         """See Sweep."""
-        stages = [self._stage(f, fit) for fit in fits]
-        S, lost, Q, left, weighted = (_each(stages, name) for name in ("S", "lost", "Q", "left", "weighted"))
-        steps = np.empty((len(stages), 4, S.shape[1]))
-        np.multiply(weights[:, 1], S, out=steps[:, 0])
-        np.multiply(weights[:, 0], S, out=steps[:, 1])
-        np.multiply(steps[:, 1], S, out=steps[:, 2])
-        np.multiply(steps[:, 2], S, out=steps[:, 3])
-        probes, unlearned = np.vecdot(steps, Q[:, None]).tolist(), np.vecdot(weights, left[:, None]).tolist()
+        stages, links = [self._stage(f, fit) for fit in fits], self.links[f]
+        S, Q, left, weighted = (_each(stages, name) for name in ("S", "Q", "left", "weighted"))
+        steps = _steps(weights, S)
+        probes, unlearned = np.vecdot(steps, Q[:, None]).tolist(), np.vecdot(weights, left[:, None])
         learned = np.vecdot(steps[:, 1:3], left[:, None]).tolist()
         pairs, models = np.zeros((len(stages), 2, 5, FORMS)), np.zeros((len(stages), 2, 4, MODELS))
-        by_noise = np.zeros((len(stages), 2, 3))
-        for p, (stage, (beta1, beta, probe2, probe3)) in enumerate(zip(stages, probes, strict=True)):
-            added, b2 = functional.passed(stage.constants, beta, probe2, probe3), stage.constants.b2
-            for block, entries in ((pairs[p, 1], added.pairs), (models[p, 1], added.models)):
-                for place, value in entries.items():
-                    block[place] = value
-            for k, drive in enumerate((beta, beta1)):  # σ m Σ_s B_2,s (e_s − ē)² of order 0
-                by_pair, by_model = pairs[p, k], models[p, k]
-                by_pair[0, OWN2] += drive
-                by_pair[1, TWO] -= 2.0 * drive
-                by_pair[2, ONE] += b2 * drive
-                by_model[0, 1] -= 2.0 * drive
-                by_model[1, 0] += 2.0 * b2 * drive
-                self.truth[p, k] += unlearned[p][k] + b2 * drive * stage.truths[0]
-            (once, twice), total = learned[p], stage.constants.total
-            self.truth[p, 1] += 3.0 * b2 * twice - 2.0 * total * once
-            self.truth[p, 1] += sum([x * y for x, y in zip(added.truth, stage.truths, strict=True)])
-            a2, a3, a4 = added.noise
-            by_noise[p, 0, 0], by_noise[p, 1] = beta, (beta1 + a2, a3, a4)
-        self.noise[f] = by_noise @ _each(stages, "drawn")
+        noise = np.zeros((len(stages), 2, 3))
+        self.truth += unlearned
+        for p, (stage, sums) in enumerate(zip(stages, probes, strict=True)):
+            self.truth[p] += stage.write(pairs[p], models[p], noise[p], sums, learned[p])
+        self.noise[f] = noise @ _each(stages, "drawn")
         found: list[Array] = []
-        if self.links[f].pairs:
+        if links.pairs:
             pairs = pairs @ _each(stages, "forms")[:, None]
             found += _columns(_each(stages, "pair_steps") @ (S[:, None] * steps), pairs, weighted)
-        if self.links[f].models:
-            models = models @ _each(stages, "models")[:, None]
+        if links.models:
+            models, lost = models @ _each(stages, "models")[:, None], _each(stages, "lost")
             found += _columns(_each(stages, "model_steps") @ steps, models, weighted[:, :4], lost[:, None])
         return found
 
     def hand_on(self, f: int, fit: Fit, u: int, weights: Array) -> None:
         """See Sweep."""
         stage, models, (S, U) = self._stage(f, fit), self.links[f].models, fit.repeated(len(weights))
-        value, correction = weights[:, 0], weights[:, 1]
-        steps = np.empty((len(weights), 4, S.shape[1]))
-        np.multiply(correction, S, out=steps[:, 0])
-        np.multiply(value, S, out=steps[:, 1])
-        np.multiply(steps[:, 1], S, out=steps[:, 2])
-        np.multiply(steps[:, 2], S, out=steps[:, 3])
+        steps = _steps(weights, S)
         if models:
             handed = (stage.handing @ steps).reshape(len(weights), 2, len(models), -1)
             for k, v in enumerate(models):
                 self.add(u, v, handed[:, :, k])
         kept = np.empty_like(weights)
-        np.multiply(value, -U, out=kept[:, 0])
-        lost = stage.constants.total * steps[:, 1] - stage.constants.b2 * steps[:, 2] - correction
+        np.multiply(weights[:, 0], -U, out=kept[:, 0])
+        lost = stage.constants.total * steps[:, 1] - stage.constants.b2 * steps[:, 2] - weights[:, 1]
         np.multiply(lost, U, out=kept[:, 1])
         if u == TRUTH:
             self.truth += kept.dot(fit.design.population.target_power)
         else:
             self.add(u, TRUTH, kept)
+
+
+def _steps(weights: Array, S: Array) -> Array:
+    """S h, S g, S² g, S³ g, shape (points, 4, modes)."""
+    found = np.empty((len(weights), 4, S.shape[1]))
+    np.multiply(weights[:, 1], S, out=found[:, 0])
+    np.multiply(weights[:, 0], S, out=found[:, 1])
+    np.multiply(found[:, 1], S, out=found[:, 2])
+    np.multiply(found[:, 2], S, out=found[:, 3])
+    return found
 
 
 def _each(stages: Sequence["_Stage"], name: str) -> Array:
@@ -159,14 +145,39 @@ class _Stage:
         _, b2, b3, b4 = terms[0].sum(axis=1).tolist()
         self.constants = Constants.of((s2, s3, s4), fit.room, (b2, b3, b4))
         by_pair, by_model = probed(self.constants)
-        self.pair_steps = _steps(self.forms[ONE], filled(by_pair, 3, FORMS).dot(self.forms))
-        self.model_steps = _steps(2.0 * self.models[0], filled(by_model, 3, MODELS).dot(self.models))
+        self.pair_steps = _by_step(self.forms[ONE], filled(by_pair, 3, FORMS).dot(self.forms))
+        self.model_steps = _by_step(2.0 * self.models[0], filled(by_model, 3, MODELS).dot(self.models))
         _, _, _, _, _, _, _, kappa, alpha, total = self.constants
         F, B2, B3, _ = self.models
-        self.handing = _steps(F, np.array([kappa * B3 + alpha * B2, -B2 - F * total, F * b2]))
+        self.handing = _by_step(F, np.array([kappa * B3 + alpha * B2, -B2 - F * total, F * b2]))
+
+    def write(
+        self, pairs: Array, models: Array, noise: Array, probes: list[float], learned: list[float]
+    ) -> tuple[float, float]:
+        """Coefficients of σ m S^k by form, (2, 5, FORMS), of −U σ m S^k by B_k, (2, 4, MODELS), of B_2 … B_4, (2, 3).
+
+        ``probes``: sums of the steps with Q; ``learned``: of S g and S² g with ``left``. Returns what the truth adds,
+        value and correction, but for the weights' own.
+        """
+        (beta1, beta, probe2, probe3), (once, twice), total = probes, learned, self.constants.total
+        added, b2 = functional.passed(self.constants, beta, probe2, probe3), self.constants.b2
+        for block, entries in ((pairs[1], added.pairs), (models[1], added.models)):
+            for place, value in entries.items():
+                block[place] = value
+        for by_form, by_model, drive in zip(pairs, models, (beta, beta1), strict=True):
+            by_form[0, OWN2] += drive  # σ m Σ_s B_2,s (e_s − ē)² of order 0
+            by_form[1, TWO] -= 2.0 * drive
+            by_form[2, ONE] += b2 * drive
+            by_model[0, 1] -= 2.0 * drive
+            by_model[1, 0] += 2.0 * b2 * drive
+        a2, a3, a4 = added.noise
+        noise[0, 0], noise[1] = beta, (beta1 + a2, a3, a4)
+        correction = b2 * beta1 * self.truths[0] + 3.0 * b2 * twice - 2.0 * total * once
+        correction += sum([x * y for x, y in zip(added.truth, self.truths, strict=True)])
+        return b2 * beta * self.truths[0], correction
 
 
-def _steps(value: Array, correction: Array) -> Array:
+def _by_step(value: Array, correction: Array) -> Array:
     """Of S h and S g alike ``value``, shape (columns,), and of S g … S³ g ``correction``, (3, columns)."""
     found = np.zeros((2, value.size, 4))
     found[0, :, 1] = found[1, :, 0] = value

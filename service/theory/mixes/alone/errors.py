@@ -68,10 +68,11 @@ def corrected(one: One, found: Outcome) -> Errors:
     """To order 1. Raises NotSmall where a correction is not small."""
     fits = [point.fit for point in found.points]
     sweep = Corrections(one.links, one.powers, one.fits, [*fits, Fit(one.design, found.at_clean)])
-    clean = _clean(one.clean, [*(point.clean for point in found.points), found.clean])
-    real = None
-    if found.real is not None and one.real is not None:
-        (bias, variance), (least, spread) = _clean(one.real, found.real)
+    real, wanted = None, [(one.clean, at) for at in (*(point.clean for point in found.points), found.clean)]
+    if one.real is None or found.real is None:
+        clean = _clean(wanted)
+    else:
+        *clean, (bias, variance), (least, spread) = _clean(wanted + [(one.real, at) for at in found.real])
         real = bias, variance, least + spread
     *points, (at_clean, _) = [_corrected(one, sweep, k, *parts) for k, parts in enumerate(clean)]
     (given, moved), (best, _) = points[0], points[-1]
@@ -121,12 +122,12 @@ def _mismatch(one: One, responses: list[float]) -> float:
     return sum([x * (noise - one.real_noise) for x, noise in zip(responses, one.noise[-1], strict=True)])
 
 
-def _clean(fit: RealFit, points: Sequence[RealPoint]) -> list[tuple[float, float]]:
+def _clean(points: Sequence[tuple[RealFit, RealPoint]]) -> list[tuple[float, float]]:
     """Bias and variance to order 1."""
-    theta, found = np.array([point.theta for point in points]), []
-    truth, noise, _ = corrections(fit.population, np.array([fit.design.total]), theta)
-    rows = zip(*(part.tolist() for part in (*truth, *noise)), strict=True)
-    for bias, change, by_noise, more in rows:
+    samples, theta = np.array([(fit.design.total, at.theta) for fit, at in points]).T
+    truth, noise, _ = corrections(points[0][0].population, samples, theta)
+    rows, found = zip(*(part.tolist() for part in (*truth, *noise)), strict=True), []
+    for (fit, _), (bias, change, by_noise, more) in zip(points, rows, strict=True):
         least = NEGLIGIBLE * (bias + by_noise * fit.noise)
         variance = continued(by_noise, more, least / fit.noise if fit.noise else inf) * fit.noise
         found.append((added(bias, change, least), variance))
