@@ -54,6 +54,7 @@ class Decomposition:
 
 
 ROUNDING = 64 * np.finfo(float).eps
+_LEAST = float(np.finfo(float).tiny)  # smaller numbers have fewer digits
 
 
 def assemble(
@@ -74,9 +75,8 @@ def assemble(
     generation = total - bias - variance
     distortion = generation - causes
     # a distortion below the rounding of the sums that it is the difference of is none
-    if np.isfinite(distortion) and abs(distortion) <= ROUNDING * (len(by_source) + 2) * max(
-        total, bias, variance
-    ):
+    lost = ROUNDING * (len(by_source) + 2) * max(total, bias, variance)
+    if np.isfinite(distortion) and abs(distortion) <= max(lost, _LEAST):
         generation, distortion = causes, 0.0
     parts = GenerationParts(label_noise, distortion, shift, mismatch)
     return Decomposition(total, bias, variance, generation, parts, by_source)
@@ -89,7 +89,7 @@ def generation_terms(
     generation = total - bias - variance
     distortion = generation - causes
     largest = np.maximum(total, np.maximum(bias, variance))
-    lost = np.abs(distortion) <= ROUNDING * (sources + 2) * largest
+    lost = np.abs(distortion) <= np.maximum(ROUNDING * (sources + 2) * largest, _LEAST)
     return np.where(lost, causes, generation), np.where(lost, 0.0, distortion)
 
 

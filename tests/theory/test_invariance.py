@@ -239,6 +239,13 @@ def test_the_recommended_penalty_is_the_best(problem: tuple[Population, Training
     assert best.total <= elsewhere * (1 + 1e-6) + 1e-12 * population.signal
 
 
+def test_no_cause_is_read_into_numbers_that_have_lost_their_digits() -> None:
+    power = np.array([9.58487353e-315, 7.16395186e-315, 6.22522714e-315, 5.33590898e-315])
+    population = Population(np.array([187.0, 56.0, 163.0, 134.0]), np.ones(4), power, 0.0)
+    alone = TrainingMix((Stage("last", (Source("real", REAL, 1.0, 0.0),), 0.1),))
+    assert predict(population, alone).test_error.generation == 0
+
+
 @settings(deadline=None)
 @given(problems(), st.sampled_from([0, 1]))
 def test_real_data_alone_have_no_generation_term(problem: tuple[Population, TrainingMix], order: int) -> None:
