@@ -116,13 +116,17 @@ def predict_accumulate(
         below=_pool_below(schedule, pool, thresholds, unbiased),
     )  # fmt: skip
     curve = closure.curve_of(truth, models, direction, pool.spread, pooled_fourth_order(truth, pool))
+    # the first pool is all real: one Wishart law, known to all orders
+    first, alone = models == 1, Mix(schedule, np.zeros(len(schedule.sizes)))
+    judged, spread = curve.at(~first), pool.spread[~first]
+    curve, exceptions = _with_single_fits(truth, alone, curve, first, unbiased, thresholds)
     variance, drift = limit(
         schedule, float(whole.log_variance[-1]), float(whole.drift[-1]), unbiased=unbiased
     )
     return GaussianPrediction(
         curve, FixedPoint(variance, drift, relaxation=None, stable=True), _pool_half_life(schedule, unbiased),
-        trust.accuracies(truth, curve, pool.spread, known=True),
-        tuple(trust.cautions(truth, curve, pool.spread, known=True)),
+        trust.accuracies(truth, judged, spread, known=True),
+        (*trust.cautions(truth, judged, spread, known=True), *exceptions),
     )  # fmt: skip
 
 
