@@ -165,3 +165,29 @@ def test_poison_is_given_up_after_three_tries(database_url: str, start: Start) -
     assert "failed 3 times; the last time: The process computing it died" in failure["message"]
     assert query(database_url, "SELECT failures, losses FROM shards") == [(3, 0)]
     assert_undisturbed(database_url, submit(database_url, BODY))
+
+
+def test_a_second_sigterm_hands_back_at_once(database_url: str, start: Start) -> None:
+    simulation_id = submit(database_url, ENDLESS)
+    program = start(DRAIN_TIMEOUT="600")
+    child = computing(database_url, simulation_id, program)
+    program.process.send_signal(signal.SIGTERM)
+    until(lambda: "worker_draining" in program.said())
+    assert not gone(child.pid)
+    assert program.terminate() == 0
+    assert gone(child.pid)
+    assert query(database_url, "SELECT state, attempts FROM shards") == [("queued", 0)]
+
+
+def test_four_at_once_are_finished_on_sigterm(database_url: str, start: Start) -> None:
+    simulation_id = submit(database_url, BODY)
+    program = start(WORKER_CONCURRENCY="4")
+    until(lambda: shards_in(database_url, simulation_id, "running") >= 3)
+    under_way = frozen_in_mid_shard(program, database_url, simulation_id)
+    program.process.send_signal(signal.SIGTERM)
+    program.process.send_signal(signal.SIGCONT)
+    assert program.process.wait(60) == 0
+    left = dict(query(database_url, "SELECT index, state FROM shards"))
+    assert {left[index] for index in under_way} == {"succeeded"}
+    assert set(left.values()) <= {"succeeded", "queued"}
+    assert query(database_url, "SELECT max(attempts) FROM shards") == [(1,)]
