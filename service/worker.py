@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from service import __version__, logs
 from service.database.embedded import database_url
 from service.database.engine import Database
+from service.database.migrate import behind
 from service.database.schema import workers
 from service.errors import DatabaseUnavailable
 from service.jobs import queue, rescue
@@ -111,6 +112,9 @@ class _Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
+        await self._wait_for_migrations()
+        if self._stop.is_set():
+            return
         _log.info("worker_started", worker=self._id, concurrency=self._concurrency)
         async with self._app.open_async():
             side = [
@@ -130,6 +134,19 @@ class _Worker:
         if failures and not self._stop.is_set():
             raise failures[0]
         _log.info("worker_stopped", worker=self._id)
+
+    async def _wait_for_migrations(self) -> None:
+        """Of whoever starts everything, or of ``collapse migrate``: workers may be there first."""
+        told = False
+        while not self._stop.is_set():
+            with contextlib.suppress(DatabaseUnavailable):
+                async with self._database.transaction() as connection:
+                    if not await behind(connection):
+                        return
+                if not told:
+                    _log.warning("worker_waits_for_migrations", worker=self._id)
+                told = True
+            await asyncio.sleep(_PAUSE)
 
     async def _serve(self, queue_worker: QueueWorker) -> None:
         """Run one of the queue's workers until the stop; again, and registered anew, whenever it gives up.

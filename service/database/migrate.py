@@ -60,6 +60,17 @@ async def at_head(connection: AsyncConnection) -> bool:
     return list(revisions.scalars()) == [head()]
 
 
+async def behind(connection: AsyncConnection) -> bool:
+    """Whether the database still waits for migrations of this version; a newer one's schema serves this one, too."""
+    if await at_head(connection):
+        return False
+    if await connection.scalar(text("SELECT to_regclass('public.alembic_version')")) is None:
+        return True
+    revisions = await connection.execute(text("SELECT version_num FROM public.alembic_version"))
+    known = {one.revision for one in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return known.issuperset(revisions.scalars())
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))

@@ -119,7 +119,15 @@ class SpectrumProblem:
         d, samples = len(self.target), design.samples
         if isinstance(self.features, Bartlett) and (method := self._by_products(design)) is not None:
             return method.H.memory * cast(Alone, design.alone).labels
-        return float(min(samples, 2 * d) * d + (d * d if samples >= d else 0))
+        rows = (
+            min(samples, d) if isinstance(self.features, Bartlett) else samples if self._few(samples) else 0
+        )
+        return float(rows * d + (d * d if samples >= d else 0))
+
+    def _few(self, samples: int) -> bool:
+        """Rows that are kept."""
+        d = len(self.target)
+        return samples <= max(2 * d, KEPT // d)
 
     # --- drawing --------------------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ class SpectrumProblem:
             scale(rows, by)
             return Drawn(len(rows), design.samples, by, self.features, (streams, design), rows)
         drawn = Drawn(design.samples, design.samples, by, self.features, (streams, design))
-        if design.samples <= max(2 * d, KEPT // d):
+        if self._few(design.samples):
             drawn.kept = np.empty((design.samples, d))
             draw_rows(self.features, streams.design(design.place), drawn.kept)
             scale(drawn.kept, by)

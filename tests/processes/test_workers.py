@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from process_support import (
     BODY,
@@ -28,6 +29,9 @@ from process_support import (
     until_ended,
     worker,
 )
+
+from service.database.engine import sqlalchemy_url
+from service.database.migrate import migrate
 
 pytestmark = pytest.mark.processes
 
@@ -191,3 +195,27 @@ def test_four_at_once_are_finished_on_sigterm(database_url: str, start: Start) -
     assert {left[index] for index in under_way} == {"succeeded"}
     assert set(left.values()) <= {"succeeded", "queued"}
     assert query(database_url, "SELECT max(attempts) FROM shards") == [(1,)]
+
+
+def test_started_before_the_migrations(server_url: str, tmp_path: Path) -> None:
+    """On several machines nobody knows who is first: it waits, says so once, and stops when it is told to."""
+    name = f"early_{os.getpid()}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+    url = sqlalchemy_url(server_url).set(database=name).render_as_string(hide_password=False)
+    programs = [worker(url, tmp_path / f"early-{k}.log") for k in range(2)]
+    try:
+        for program in programs:
+            until(lambda p=program: "worker_waits_for_migrations" in p.said())  # type: ignore[misc]
+        assert programs[0].terminate() == 0
+        migrate(url)
+        assert_undisturbed(url, submit(url, BODY))
+        assert programs[1].terminate() == 0
+        assert not any("Traceback" in program.said() for program in programs)
+    finally:
+        close_connections()
+        for program in programs:
+            if program.process.poll() is None:
+                program.kill()
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
