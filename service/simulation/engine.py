@@ -7,14 +7,14 @@ import numpy as np
 
 from service.simulation.averaging import averaged, burden
 from service.simulation.costs import MICROSECOND
-from service.simulation.plan import PARTS, Plan, plan
+from service.simulation.plan import PARTS, Plan, Task, plan
 from service.simulation.problem import Problem, Streams, UnsupportedError
 from service.simulation.process import Process
 from service.simulation.replicate import measured
 from service.theory.model import OPTIMAL, Array
 
-MAX_KEPT: Final = 60e6
-"""Numbers of designs (their rows or Gram matrices) that are needed at one time, at most: 480 MB."""
+MAX_HELD: Final = 100e6
+"""Numbers of designs (their rows or Gram matrices) and of their fits at one time, at most: 800 MB."""
 
 AT_ONCE: Final = 16
 """Replicates side by side, at most: twice as many are no faster."""
@@ -44,10 +44,10 @@ def check(problem: Problem[Any], processes: Sequence[Process], *, average_noise:
                 raise UnsupportedError(f"stage {stage.name!r} needs a number as its penalty")
             problem.check(stage)
     planned = plan(processes, whole=average_noise)
-    if (kept := _most_kept(problem, planned, average_noise=average_noise)) > MAX_KEPT:
+    if (held := _most_held(problem, planned, average_noise=average_noise)) > MAX_HELD:
         raise UnsupportedError(
-            f"the designs that are needed at one time take {kept:.2g} numbers; at most {MAX_KEPT:.2g}: "
-            "take fewer sources, generations that keep earlier data, or features"
+            f"the designs that are needed at one time, and their fits, take {held:.2g} numbers; at most "
+            f"{MAX_HELD:.2g}: take fewer sources, generations that keep earlier data, samples, or features"
         )
 
 
@@ -112,16 +112,31 @@ def _at_once(problem: Problem[Any], planned: Plan) -> int:
     """Replicates that are carried out side by side."""
     if not any(problem.gains(design) for design in planned.designs):
         return 1
-    kept = _most_kept(problem, planned, average_noise=False)
+    kept = float(_kept(problem, planned).max())
     return int(min(max(KEPT_AT_ONCE / kept, 1), AT_ONCE))
 
 
-def _most_kept(problem: Problem[Any], planned: Plan, *, average_noise: bool) -> float:
-    """Numbers kept at the worst time; averaging keeps the matrices of everything to the end."""
+def _most_held(problem: Problem[Any], planned: Plan, *, average_noise: bool) -> float:
+    """Numbers held at the worst time; averaging keeps the matrices of everything to the end."""
+    fitted = [
+        max((_fitted(problem, planned, task) for task in tasks), default=0.0) for tasks in planned.schedule
+    ]
+    most = float((_kept(problem, planned) + np.array(fitted)).max(initial=0.0))
+    return most + (burden(problem, planned).numbers if average_noise else 0.0)
+
+
+def _fitted(problem: Problem[Any], planned: Plan, task: Task) -> float:
+    """Numbers held for the fits of one system."""
+    system = planned.systems[task.system]
+    designs = [planned.designs[design] for design in system.designs]
+    return problem.system_memory(designs, system.width, task.penalties)
+
+
+def _kept(problem: Problem[Any], planned: Plan) -> Array:
+    """Numbers kept of designs, at every position."""
     change = np.zeros(len(planned.schedule) + 1)
     for design, (first, last) in planned.lifetimes.items():
         size = problem.memory(planned.designs[design])
         change[first] += size
         change[last + 1] -= size
-    kept = float(np.cumsum(change).max(initial=0.0))
-    return kept + (burden(problem, planned).numbers if average_noise else 0.0)
+    return np.asarray(np.cumsum(change)[:-1])

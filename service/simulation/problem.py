@@ -182,6 +182,12 @@ class Problem(Protocol[D]):
         """Numbers kept of a design while it is needed, about."""
         ...
 
+    def system_memory(
+        self, designs: Sequence[Design], width: int | None, penalties: Sequence[float]
+    ) -> float:
+        """Numbers held besides while these designs are fitted, about."""
+        ...
+
 
 def samples_of(source: Source) -> int:
     """The number of samples; raises ``UnsupportedError`` where it is not a whole number."""

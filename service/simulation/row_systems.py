@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from service.simulation.solvers import PositiveSolver, gram, least_norm, least_s
 from service.theory.model import Array
 
 Numbers = NDArray[np.int64]
+FEW: Final = 4
+"""Up to a quarter of the rows are copied to be multiplied."""
 
 
 class RowSystem(ABC):
@@ -136,12 +138,15 @@ class KernelSystem(RowSystem):
 
     def __init__(self, K: Array, chosen: Numbers, roots: Array, ridges: Sequence[float]) -> None:
         super().__init__(chosen, roots, ridges)
-        self._all, self._functions = K, K[chosen]
+        self._all = K
 
     @cached_property
     def _own(self) -> Array:
         """The kernel matrix of the chosen rows, with the roots of the weights on both sides."""
-        return np.asarray(self.roots[:, None] * self._functions[:, self.chosen] * self.roots)
+        own = self._all[np.ix_(self.chosen, self.chosen)]
+        own *= self.roots[:, None]
+        own *= self.roots
+        return own
 
     @cached_property
     def _solver(self) -> PositiveSolver:
@@ -165,10 +170,16 @@ class KernelSystem(RowSystem):
         return functions
 
     def everywhere(self, coefficients: Array) -> Array:
-        """Kernel functions times coefficients."""
-        return np.asarray(self._functions.T @ coefficients)
+        """Kernel functions times coefficients; of many functions without a copy of them."""
+        n = len(self._all)
+        if FEW * len(self.chosen) < n:
+            return np.asarray(self._all[self.chosen].T @ coefficients)
+        by_row = np.zeros((n, coefficients.shape[1]))
+        np.add.at(by_row, self.chosen, coefficients)
+        return np.asarray(self._all @ by_row)
 
     @property
     def square(self) -> Array:
         """Of the kernel functions."""
-        return np.asarray(self._functions @ self._functions.T / self._functions.shape[1])
+        functions = self._all[self.chosen]
+        return np.asarray(functions @ functions.T / len(self._all))

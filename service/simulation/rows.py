@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from service.simulation.costs import NORMAL, Burden
 from service.simulation.plan import Design
 from service.simulation.problem import Labels, Streams, UnsupportedError, Wanted, samples_of
-from service.simulation.row_systems import FeatureSystem, KernelSystem, RowResponse, RowSystem
+from service.simulation.row_systems import FEW, FeatureSystem, KernelSystem, RowResponse, RowSystem
+from service.simulation.solvers import MANY
 from service.simulation.systems import least_squares_flops, system_flops
 from service.theory.empirical import modes
 from service.theory.kernels import FeatureMap, Linear
@@ -102,6 +103,23 @@ class EmpiricalProblem:
     def memory(self, design: Design) -> float:
         """Numbers kept of a design: which rows it is."""
         return float(design.samples)
+
+    def system_memory(
+        self, designs: Sequence[Design], width: int | None, penalties: Sequence[float]
+    ) -> float:
+        """Of all rows their kernel matrix or features, and copies of those that were drawn."""
+        n, d = self._shape
+        N = float(sum(design.samples for design in designs))
+        copies = 3.0 if len(set(penalties)) >= MANY else 2.0
+        if width is None and not self._linear:
+            return n * n + copies * N * N + (N * n if n > FEW * N else 0.0)
+        m = float(d if width is None else width)
+        fitted = (5.0 if 0 in penalties else 2.0) * N * m + copies * min(N, m) ** 2
+        if width is None:
+            return n * m + fitted
+        base = float(n * d if self._linear else n * n)
+        # eigenvectors of a kernel matrix are found once, and take four of its size
+        return max(base + (base / n + n) * m + fitted, 0.0 if self._linear else 4.0 * base)
 
     # --- drawing --------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from service.simulation.plan import Alone, Design
 from service.simulation.problem import Labels, Streams, UnsupportedError, Wanted, samples_of
 from service.simulation.revealed import ByProducts, Revealed, RevealedSystem, Unlabelled, by_products
 from service.simulation.solvers import symmetric, times_symmetric
-from service.simulation.systems import WeightResponse, WeightSystem, system_flops
+from service.simulation.systems import WeightResponse, WeightSystem, system_flops, system_numbers
 from service.theory.model import Array, Population, Shift, Stage
 
 MAX_DIMENSION: Final = 2_000
@@ -119,15 +119,25 @@ class SpectrumProblem:
         d, samples = len(self.target), design.samples
         if isinstance(self.features, Bartlett) and (method := self._by_products(design)) is not None:
             return method.H.memory * cast(Alone, design.alone).labels
-        rows = (
-            min(samples, d) if isinstance(self.features, Bartlett) else samples if self._few(samples) else 0
-        )
-        return float(rows * d + (d * d if samples >= d else 0))
+        return float((self._kept(samples) + d) * d)
 
-    def _few(self, samples: int) -> bool:
-        """Rows that are kept."""
+    def _kept(self, samples: int) -> int:
+        """Rows that are kept of so many."""
         d = len(self.target)
-        return samples <= max(2 * d, KEPT // d)
+        if isinstance(self.features, Bartlett):
+            return min(samples, d)
+        return samples if samples <= max(2 * d, KEPT // d) else 0
+
+    def system_memory(
+        self, designs: Sequence[Design], width: int | None, penalties: Sequence[float]
+    ) -> float:
+        """Copies that LAPACK works on, rows below each other, random features and their matrix."""
+        if len(designs) == 1 and self._revealed_flops(designs[0]) is not None:
+            return 0.0
+        d = len(self.target)
+        kept = [self._kept(design.samples) for design in designs]
+        rows = sum(kept) if all(kept) else None
+        return system_numbers(d, rows, width, penalties, stacked=len(designs) > 1)
 
     # --- drawing --------------------------------------------------------------------------------
 
@@ -141,7 +151,7 @@ class SpectrumProblem:
             scale(rows, by)
             return Drawn(len(rows), design.samples, by, self.features, (streams, design), rows)
         drawn = Drawn(design.samples, design.samples, by, self.features, (streams, design))
-        if self._few(design.samples):
+        if self._kept(design.samples):
             drawn.kept = np.empty((design.samples, d))
             draw_rows(self.features, streams.design(design.place), drawn.kept)
             scale(drawn.kept, by)

@@ -196,3 +196,25 @@ def least_squares_flops(rows: float, columns: float) -> float:
     """Of ``solvers.least_squares``: of few columns a QR is as slow as memory."""
     least, most = min(rows, columns), max(rows, columns)
     return 100 * MICROSECOND + 4.0 * most * least * (least + 300.0)
+
+
+def system_numbers(
+    dimension: int, rows: int | None, width: int | None, penalties: Sequence[float], *, stacked: bool
+) -> float:
+    """Numbers that a ``WeightSystem`` holds; ``rows``: of its designs, None where they are not kept.
+
+    ``stacked``: the rows are those of several designs.
+    """
+    d, m = float(dimension), float(dimension if width is None else width)
+    copies = 4.0 if len(set(penalties)) >= MANY else 2.0
+    held = 0.0 if width is None else m * d
+    if rows is None:
+        return held + (d * d if width is None else m * d + d * d) + copies * m * m
+    near, dual = rows < 2 * m and 0 in penalties, rows < m
+    if width is not None or (stacked and (near or dual)):
+        held += rows * m  # projected, or below each other
+    if near:
+        held += 5.0 * rows * m
+    if dual:
+        held += rows * m
+    return held + copies * min(rows, m) ** 2

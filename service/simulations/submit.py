@@ -105,7 +105,7 @@ def _affordable(planned: Planned, replicates: int, shard_timeout: float) -> None
             " samples. The prediction has no such limit.",
         )
     flops = planned.flops
-    longest = shard_timeout * FLOPS_PER_SECOND / 5  # a slow machine has time enough, too
+    longest = shard_timeout * FLOPS_PER_SECOND / 3  # a slow machine has time enough, too
     if flops > longest:
         raise InvalidInput.at(
             "",

@@ -12,7 +12,7 @@ from service.simulation.features import Bartlett, Gaussian, Rademacher, StudentT
 from service.simulation.problem import Streams, UnsupportedError
 from service.simulation.process import Process, shared_design
 from service.simulation.spectrum import SpectrumProblem
-from service.theory.model import REAL, Array, Population, Shift, Source, TrainingMix
+from service.theory.model import REAL, Array, Population, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict
 from tests.simulation.mixes import (
     POPULATION,
@@ -235,7 +235,7 @@ def test_what_double_precision_does_not_resolve_is_refused() -> None:
 def test_too_much_memory_is_refused() -> None:
     wide = Population(np.ones(1), np.array([2000.0]), np.ones(1), 0.1)
     stages = [stage("s0", 0.0, Source("b", REAL, 5000, 0.1))]
-    stages += [stage(f"s{k}", 0.0, Source("b", f"s{k - 1}", 5000, 0.1)) for k in range(1, 12)]
+    stages += [stage(f"s{k}", 0.0, Source("b", f"s{k - 1}", 5000, 0.1)) for k in range(1, 30)]
     from service.simulation.process import accumulated
 
     process = accumulated(wide, TrainingMix(tuple(stages)))
@@ -243,3 +243,14 @@ def test_too_much_memory_is_refused() -> None:
         check(SpectrumProblem(wide), [process])
     check(SpectrumProblem(wide), [Process.fresh(wide, TrainingMix(tuple(stages[:3])))])
     check(SpectrumProblem(POPULATION, Bartlett()), list(PROCESSES.values()), average_noise=True)
+
+
+@pytest.mark.parametrize(("samples", "width"), [(20_000, 20_000), (3_000, 20_000), (20_000, 7_000)])
+def test_random_features_whose_matrices_are_too_large_are_refused(samples: int, width: int) -> None:
+    """They took up to four GiB of a worker."""
+    wide = Population(np.ones(1), np.array([2000.0]), np.ones(1), 0.1)
+    source = Source("b", REAL, samples, 0.1)
+    with pytest.raises(UnsupportedError, match="and their fits"):
+        check(SpectrumProblem(wide), [Process.fresh(wide, TrainingMix((Stage("s", (source,), 0.1, width),)))])
+    few = Stage("s", (source,), 0.1, 3_000)
+    check(SpectrumProblem(wide), [Process.fresh(wide, TrainingMix((few,)))])

@@ -190,3 +190,14 @@ def test_gram_matrices() -> None:
     np.testing.assert_allclose(symmetric(gram(X, gram(X))), 2 * X.T @ X, rtol=1e-12)
     L = np.tril(RNG.standard_normal((7, 7)))
     np.testing.assert_allclose(symmetric(gram_of_triangle(L)), L.T @ L, rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_kernel_functions_are_summed_alike_by_copies_and_by_rows(count: int) -> None:
+    """Few of twenty rows, and so many that some are there repeatedly."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 4))
+    chosen, coefficients = rng.integers(0, 20, count), rng.standard_normal((count, 2))
+    system = KernelSystem(X @ X.T, chosen, np.ones(count), [1.0])
+    expected = sum(np.outer(X @ X[row], own) for row, own in zip(chosen, coefficients, strict=True))
+    np.testing.assert_allclose(system.everywhere(coefficients), expected, rtol=1e-12, atol=1e-12)
