@@ -1,5 +1,6 @@
 """Replicates of a plan: what is drawn, labelled and fitted, stage after stage."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -69,7 +70,9 @@ class Replicate:
 
 def run(replicates: Sequence[Replicate]) -> Iterator[tuple[Task, Sequence[Solver]]]:
     """Carry out replicates of one plan side by side, giving the solvers of each system while its designs are there."""
-    for found in zip(*(replicate.solvers() for replicate in replicates), strict=True):
+    iterators = [replicate.solvers() for replicate in replicates]
+    for _ in range(sum(map(len, replicates[0].plan.schedule))):
+        found = [next(one) for one in iterators]
         task, solvers = found[0][0], [solver for _, solver in found]
         for penalty, same in task.fits:
             labels = [replicate.labels(same) for replicate in replicates]
@@ -77,13 +80,13 @@ def run(replicates: Sequence[Replicate]) -> Iterator[tuple[Task, Sequence[Solver
             for replicate, models in zip(replicates, fitted, strict=True):
                 replicate.models.update(zip(same, models, strict=True))
         yield task, solvers
+        del found, solvers  # the matrices of one system are gone before the next one's are made
 
 
 def measured(problem: Problem[Any], planned: Plan, streams: Sequence[Streams]) -> list[list[float]]:
     """The parts of every outcome of each replicate, in the order of ``PARTS``."""
     replicates = [Replicate(problem, planned, one) for one in streams]
-    for _ in run(replicates):
-        pass
+    deque(run(replicates), maxlen=0)
     return [_parts(replicate) for replicate in replicates]
 
 

@@ -33,7 +33,7 @@ from service.theory.model import Array
 
 MAX_TRAINING: Final = 5_000_000
 MIN_TRAINING: Final = 100
-_TOKEN: Final = 0.8 * MICROSECOND  # per order and generation: sorts and searches
+_TOKEN: Final = 0.4 * MICROSECOND  # per order and generation: sorts and searches
 _STEP: Final = 20 * MICROSECOND  # per order: one token more in every passage
 
 NO_PERPLEXITY: Final = "Back-off and smoothing decide the perplexity; there is no formula for it."

@@ -1,7 +1,7 @@
 """A tail that is drawn item by item: what may be asked, what a replicate draws, and what is predicted of it."""
 
 from itertools import pairwise
-from math import isnan, nan
+from math import isnan, log2, nan
 from typing import Annotated, Final
 
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from service.distributions.tail import schemas
 from service.distributions.tail.answer import unknown
 from service.distributions.tail.engine import POINTS, bigram_of, memory_of, training_of
 from service.errors import InvalidInput
+from service.simulation.costs import MICROSECOND, NORMAL
 from service.simulation.tail import LEAST_ENDLESS, MAX_TABLE
 from service.simulations.kinds import Point
 from service.simulations.resource import SimulationOptions
@@ -23,6 +24,8 @@ from service.theory.distributions.tail.zipf import Zipf
 
 MAX_CURVE: Final = 50
 MAX_REPLICATE_ITEMS: Final = 100_000_000
+_SORT: Final = 8 * NORMAL  # of one item among many different ones
+_DIFFERENT: Final = 100_000
 
 
 class TailSimulationRequest(schemas.TailProblem, SimulationOptions):
@@ -84,10 +87,34 @@ def items_of(request: TailSimulationRequest) -> float:
     return float(weight * (looked_at[-1] + sum(looked_at) + real * (1 + len(looked_at))))
 
 
-def generators_of(request: TailSimulationRequest) -> int:
-    """How many are trained on the samples of another."""
-    training = request.training
-    return training.generations if isinstance(training, schemas.RecursiveTraining) else 0
+def flops_of(request: TailSimulationRequest, learners: int) -> float:
+    """Of one replicate, about: items drawn, copied, and sorted, which takes the longer the more of them differ."""
+    law, training = request.law, request.training
+    if isinstance(law, schemas.BigramLaw):
+        return 15 * MICROSECOND * learners + _SORT * items_of(request)
+    draw = 6 * NORMAL if law.types is None else 2 * NORMAL
+    if isinstance(training, schemas.RecursiveTraining):
+        sizes = training.generator_samples
+        copied = sizes * training.generations if isinstance(sizes, int) else sum(sizes)
+        calls = 15 * MICROSECOND * (learners + training.generations)
+        return (
+            calls
+            + (1.5 * NORMAL + training.real_fraction * draw) * copied
+            + _SORT * learners * request.samples
+        )
+    looked_at = request.curve or [request.samples]
+    real = training.real_samples if isinstance(training, schemas.CountsTraining) else 0
+    known = _DIFFERENT
+    if isinstance(training, schemas.Cut):
+        known = training.rank
+        draw *= 3 if law.types is None else 1  # unknown ones again and again
+    distinct = min(known, law.types or _DIFFERENT, _DIFFERENT)
+    sort = _SORT * log2(1.0 + distinct) / log2(_DIFFERENT)
+    return (
+        15 * MICROSECOND * learners
+        + draw * (looked_at[-1] + real)
+        + sort * (sum(looked_at) + real * learners)
+    )
 
 
 def held_by(request: TailSimulationRequest) -> float:

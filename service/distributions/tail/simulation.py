@@ -12,7 +12,7 @@ from service.distributions.tail.drawn import (
     MAX_REPLICATE_ITEMS,
     TailSimulationRequest,
     check,
-    generators_of,
+    flops_of,
     held_by,
     items_of,
     planned,
@@ -22,7 +22,6 @@ from service.errors import InvalidInput
 from service.jobs.compute import Work
 from service.predictions.responses import Answer, Value
 from service.simulation import verdict
-from service.simulation.costs import MICROSECOND, NORMAL
 from service.simulation.tail import DrawnLaw, TailWork
 from service.simulation.verdict import Comparison
 from service.simulations.kinds import Cell, Figure, Kind, Planned, Point, Series
@@ -31,8 +30,6 @@ from service.theory.distributions.tail.zipf import Zipf
 from service.theory.model import Array
 
 _ROUNDING: Final = 1e-12
-_ITEM: Final = 10 * NORMAL  # drawn, sorted, counted
-_CALLS: Final = 15 * MICROSECOND  # of a learner or generator
 
 
 class TailMeasured(Answer):
@@ -92,8 +89,7 @@ class Tail(Kind[TailSimulationRequest, None]):
                 "samples, points or generations; the prediction has no such limit.",
             )  # fmt: skip
         points = planned(request)
-        flops = _ITEM * items + _CALLS * (len(points) + generators_of(request))
-        return Planned(points, len(points), flops, held_by(request))
+        return Planned(points, len(points), flops_of(request, len(points)), held_by(request))
 
     def work(self, request: TailSimulationRequest, points: Sequence[Point], data: None) -> Work:  # noqa: ARG002
         """The learner and where it is looked at."""

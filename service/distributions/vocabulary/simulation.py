@@ -35,7 +35,7 @@ MAX_GENERATIONS: Final = 10_000
 MAX_TOKENS: Final = 10**17
 _UNKNOWN: Final = "The theory does not say here; the prediction's warnings tell why."
 _DRAW: Final = 6 * NORMAL  # of one count of a multinomial
-_SORT: Final = 10 * NORMAL  # of one type, where decoding keeps the most probable
+_SORT: Final = 2 * NORMAL  # of one type, where decoding keeps the most probable
 
 
 class VocabularySimulationRequest(SimulationOptions, VocabularyRequest):
@@ -183,15 +183,17 @@ def _workflow(request: VocabularySimulationRequest) -> Workflow:
 
 
 def _flops(request: VocabularySimulationRequest, types: float) -> float:
-    """Of one replicate, about: every type is drawn in every generation, and looked at in the reported ones."""
+    """Of one replicate, about: every type is looked at in every generation, and those drawn that may be left."""
     generations, reported = request.generations + 1, len(models_of(request))
-    decoding = request.decoding
-    each = _DRAW * (2 if isinstance(request.workflow, Fresh) else 1)
-    each += 2 * NORMAL * (decoding.temperature != 1.0) + _SORT * (
-        decoding.top_k is not None or decoding.top_p < 1.0
-    )
+    decoding, (sizes, _) = request.decoding, _sizes(request)
+    living = min(types, max(sizes), decoding.top_k or types)
+    draw = _DRAW * (2 if isinstance(request.workflow, Fresh) else 1)
+    look = 0.5 * NORMAL + 2 * NORMAL * (decoding.temperature != 1.0)
+    look += _SORT * (decoding.top_k is not None or decoding.top_p < 1.0)
+    if decoding.temperature < 1.0 or decoding.top_k is not None or decoding.top_p < 1.0:
+        draw *= 0.2  # few types are left after the first generations
     calls = 5 * generations + 30 * reported
-    return calls * MICROSECOND + types * (each * generations + 3 * NORMAL * reported)
+    return calls * MICROSECOND + generations * (living * draw + types * look) + 3 * NORMAL * types * reported
 
 
 def _expected(request: VocabularySimulationRequest, truth: Vocabulary, asked: Asked) -> list[dict[str, Any]]:
