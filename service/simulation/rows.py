@@ -114,7 +114,7 @@ class EmpiricalProblem:
         if width is None and not self._linear:
             return n * n + copies * N * N + (N * n if n > FEW * N else 0.0)
         m = float(d if width is None else width)
-        fitted = (4.0 if 0 in penalties else 2.0) * N * m + copies * min(N, m) ** 2
+        fitted = (6.0 if 0 in penalties else 2.0) * N * m + copies * min(N, m) ** 2
         if width is None:
             return n * m + fitted
         base = float(n * d if self._linear else n * n)
