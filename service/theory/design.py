@@ -10,6 +10,7 @@ from service.theory.model import Array, Stage
 
 _STEPS = 500  # a source that is used up is left behind by doublings, over any range of weights
 _ROUNDING = 1e-15
+_UNUSED = 0.99  # of A at g = 0
 _FLAT = 1e-3  # slope by ln g of the degrees of freedom, relative
 _QUADRATIC = 1e-9  # a Newton step this small leaves an error of its square
 
@@ -85,6 +86,8 @@ class Design:
         change with g, and A does.
         """
         p = np.where(self.weights > 0, self.samples, 0.0) / self.total
+        if not 0 < scale < _UNUSED * float(p @ self.weights):
+            return shares  # no source is used up
         g = self._scaled(p, np.array([scale]))
         a = self._signals(p, g)[0]
         used = a * g[0]

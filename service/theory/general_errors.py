@@ -109,7 +109,8 @@ class GeneralErrors:
         return self._sum(error)
 
     def _sum(self, error: Array) -> float:
-        total = float(self.population.weight @ error)
+        with np.errstate(invalid="ignore"):  # at a threshold modes without variance are 0 times infinity
+            total = float(self.population.weight @ error)
         return total if np.isfinite(total) else _INFINITE
 
     def _bias_and_variance(self, stage: Stage, penalty: float) -> tuple[float, float]:

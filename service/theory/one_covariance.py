@@ -25,6 +25,8 @@ from service.theory.response import Regime, Response, empty_response, regime
 
 _STEPS = 200
 _TOLERANCE = 4 * np.finfo(float).eps
+_FAR = 100.0
+_OPEN = 1e-3
 _ROUNDING = 1e-14
 _QUADRATIC = 1e-7  # a Newton step this small leaves an error of its square
 
@@ -54,6 +56,8 @@ def effective_ridge(population: Population, design: Design, penalty: float) -> f
         else:
             low = theta
         proposal = theta - error / slope if slope > 0 else -1.0
+        if slope > 0 and value > _FAR * penalty > 0:  # far below the grid λ is a power of θ
+            proposal = theta * exp((log(penalty) - log(value)) * value / (slope * theta))
         # with weights far apart λ bends on a scale of its own, far below θ: on until the step or the error is rounding
         common = design.common_weight is not None or abs(error) <= _ROUNDING * penalty
         if low <= proposal <= high and abs(proposal - theta) <= (_QUADRATIC if common else _ROUNDING) * theta:
@@ -76,13 +80,15 @@ def _scale(design: Design, freedom: Freedom[Array]) -> Array:
 
 def _freedom(population: Population, U: Array, S: Array) -> Freedom[float]:
     """Effective degrees of freedom where U is left of each mode and S = 1 − U learned."""
-    multiplicity, null = population.multiplicities, population.null_modes
+    positive = (
+        population.positive
+    )  # where little is left of every mode with variance, the others would hide it
     return Freedom(
         population.rank,
-        float(multiplicity @ S),
-        float(multiplicity @ (S * S)),
-        float(multiplicity @ U) - null,
-        float(multiplicity @ (U * (1.0 + S))) - null,
+        float(positive @ S),
+        float(positive @ (S * S)),
+        float(positive @ U),
+        float(positive @ (U * (1.0 + S))),
     )
 
 
@@ -199,8 +205,9 @@ class OneCovariance(Response):
             interpolating = kind in (Regime.INTERPOLATING, Regime.THRESHOLD)
             nu = 0.0 if interpolating else freedom.above_first(design.active) / design.total
             F = design.shares(np.array([nu]), np.array([freedom.df1 / design.total]))[0][0]
-            if penalty > 0 and nu > 0:
-                open_ = 1.0 if design.width is None else freedom.above_first(design.width) / design.width
+            open_ = 1.0 if design.width is None else freedom.above_first(design.width) / design.width
+            # where random features are nearly used up, how nearly is lost in rounding
+            if penalty > 0 and nu > 0 and theta > 0 and open_ > _OPEN:
                 F = design.shares_at(F, penalty / (theta * open_))
         if design.samples.size == 1:
             weighting, phi = 1.0 / design.samples, 1.0 / design.active

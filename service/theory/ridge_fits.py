@@ -86,7 +86,7 @@ def effective_ridges(population: Population, rows: Array, penalty_sum: float | A
     NotConverged.
     """
     grid, freedom = population.grid, population.grid.base.freedom
-    sigma, multiplicity = population.eigenvalues, population.multiplicities
+    sigma, multiplicity = population.eigenvalues, population.positive
     theta, penalties = np.empty_like(rows), np.broadcast_to(penalty_sum, rows.shape)
     step = max(1, _CHUNK // max(sigma.size, grid.theta.size))
     for first in range(0, rows.size, step):
@@ -99,7 +99,7 @@ def effective_ridges(population: Population, rows: Array, penalty_sum: float | A
         for _ in range(_STEPS):
             inverse = 1.0 / (sigma + x[:, None])
             S, U = sigma * inverse, x[:, None] * inverse
-            room = room_above(population, T, S @ multiplicity, U @ multiplicity - population.null_modes)
+            room = room_above(population, T, S @ multiplicity, U @ multiplicity)
             spread = (S * U) @ multiplicity
             proposal = (x * spread + wanted) / (room + spread)  # Newton's, of positive terms above the root
             last, size = size, np.abs(proposal / x - 1.0)
@@ -133,11 +133,11 @@ def room_above(population: Population, rows: Array, used: Array, left: Array) ->
 
 def ridge_sums(population: Population, theta: Array) -> tuple[Array, Array, Array]:
     """df2, rank − df2 and Σ σ U² w² at θ >= 0."""
-    sigma, multiplicity = population.eigenvalues, population.multiplicities
+    sigma, multiplicity = population.eigenvalues, population.positive
     total = sigma + theta[:, None]
     U = np.divide(theta[:, None], total, out=np.ones_like(total), where=total > 0)
     S = np.divide(sigma, total, out=np.zeros_like(total), where=total > 0)
-    left2 = (U * (1.0 + S)) @ multiplicity - population.null_modes
+    left2 = (U * (1.0 + S)) @ multiplicity
     return (S * S) @ multiplicity, left2, (U * U) @ (population.weight * population.target_power)
 
 
@@ -157,11 +157,11 @@ def rates(population: Population, rows: Array, theta: Array) -> tuple[Array, Arr
 
 
 def _rates(population: Population, rows: Array, theta: Array) -> tuple[Array, Array]:
-    sigma, m = population.eigenvalues, population.multiplicities
+    sigma, m = population.eigenvalues, population.positive
     Q = 1.0 / (sigma + theta[:, None])
     S, U = sigma * Q, theta[:, None] * Q
     SU = S * U
-    spread, left1 = SU @ m, U @ m - population.null_modes
+    spread, left1 = SU @ m, U @ m
     room1 = room_above(population, rows, S @ m, left1)
     room = room_above(population, rows, (S * S) @ m, left1 + spread)
     df2_rises = -2.0 * (SU * S) @ m  # by ln θ

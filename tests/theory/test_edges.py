@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.theory.design import Design
 from service.theory.limits import limits
 from service.theory.model import REAL, Array, Population, Shift, Source, Stage, TrainingMix
+from service.theory.one_covariance import effective_ridge
 from service.theory.prediction import predict
 from service.theory.results import Decomposition
 from tests.theory.problems import isotropic, power_law, recursive
@@ -286,3 +288,32 @@ def test_weights_far_apart_by_fifty_digits(
         population.eigenvalues.tolist(), population.target_power.tolist(), [RefereeStage(sources, penalty)]
     )
     assert found.test_error.total == pytest.approx(float(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("width", [None, 6.0])
+@pytest.mark.parametrize("penalty", [1e-40, 1e-120, 1e-200, 1e-300])
+def test_effective_ridges_far_below_the_spectrum(penalty: float, width: float | None) -> None:
+    """As many samples (and random features) as modes: λ -> θ² Σ 1/σ/T, or θ³ (Σ 1/σ)²/(T m)."""
+    sigma = np.array([7.0, 1.0, 1.0, 1e-1, 1e-2, 1e-3])
+    population = Population(sigma, np.ones(6), np.ones(6), 0.2)
+    found = effective_ridge(population, Design.make([6.0], [1.0], width), penalty)
+    inverses = float((1 / sigma).sum()) / 6
+    expected = (penalty / inverses) ** 0.5 if width is None else (penalty / inverses**2) ** (1 / 3)
+    assert found == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("width", [None, 1.0, 7.0, 12.0])
+@pytest.mark.parametrize("penalty", [0.0, 1e-300, 1e-60, 1e-14, 1e-5])
+def test_weights_and_few_random_features_by_one_weight(penalty: float, width: float | None) -> None:
+    """Sources of almost equal weights are one source, however small the penalty is."""
+    population, sizes = isotropic(12.0, 0.3), (3.0, 2.0, 3321.0)
+
+    def total(spread: float) -> float:
+        weights = 1.0, 1.0 + spread, 1.0
+        sources = tuple(
+            Source(f"s{k}", REAL, T, 0.3, w) for k, (T, w) in enumerate(zip(sizes, weights, strict=True))
+        )
+        return predict(population, TrainingMix((Stage("f", sources, penalty, width),))).test_error.total
+
+    assert total(1e-9) == pytest.approx(total(0.0), rel=1e-7)
+    assert math.isfinite(total(40.0))

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -263,3 +264,20 @@ def test_real_data_alone_have_no_generation_term(problem: tuple[Population, Trai
     if not error.diverged:
         assert error.generation == 0
         assert dataclasses.astuple(error.parts) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("width", [None, 2.0, 3.0])
+@pytest.mark.parametrize("penalty", [1e-4, 1e-14, 1e-20])
+@pytest.mark.parametrize("samples", [2.0, 3.0])
+def test_modes_without_variance_change_nothing(samples: float, penalty: float, width: float | None) -> None:
+    """Nor do they hide how little is left of the others: with as many samples, or random features, as those."""
+
+    def error(nothing: int) -> list[float]:
+        sigma = np.append([1.0, 0.5], np.zeros(nothing))
+        population = Population(sigma, np.ones(sigma.size), np.ones(sigma.size), 0.01)
+        stage = Stage("f", (Source(REAL, REAL, samples, 0.01),), penalty, width)
+        found = predict(population, TrainingMix((stage,)))
+        return [found.test_error.total, found.test_error.bias, found.regularization.recommended.total]
+
+    for nothing in (1, 5):
+        np.testing.assert_allclose(error(nothing), error(0), rtol=1e-11)
