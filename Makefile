@@ -44,6 +44,7 @@ bench: develop  ## Time the theory, the API and the simulations
 	$(PYTHON) -m benchmarks.http_rates
 	$(PYTHON) -m pytest benchmarks --benchmark-only
 	$(PYTHON) -m benchmarks.simulation_speed
+	$(PYTHON) -m benchmarks.simulation_cost
 	$(PYTHON) -m benchmarks.shard_overhead
 	$(PYTHON) -m benchmarks.beside_predictions
 
