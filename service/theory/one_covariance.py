@@ -56,7 +56,8 @@ def effective_ridge(population: Population, design: Design, penalty: float) -> f
         else:
             low = theta
         proposal = theta - error / slope if slope > 0 else -1.0
-        if slope > 0 and value > _FAR * penalty > 0:  # far below the grid λ is a power of θ
+        # far below the grid λ is θ, θ² or θ³ times a number; next to interpolation it is none of these
+        if 0 < slope * theta < 4.0 * value and value > _FAR * penalty > 0:
             proposal = theta * exp((log(penalty) - log(value)) * value / (slope * theta))
         # with weights far apart λ bends on a scale of its own, far below θ: on until the step or the error is rounding
         common = design.common_weight is not None or abs(error) <= _ROUNDING * penalty
