@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.linear_model import Ridge
 
 from benchmarks.test_predictions import scipy_total
+from service.theory import spectra
 from service.theory.limits import limits
 from service.theory.model import REAL, Population, Shift, Source, Stage, TrainingMix
 from service.theory.prediction import predict
@@ -37,6 +39,13 @@ NOISE, PENALTY, T0, T = 0.25, 0.01, 600, 300
 def power_law(d: int) -> Population:
     """Eigenvalues i^-1.5, isotropic target; nothing of it is remembered yet."""
     return Population(np.arange(1.0, d + 1) ** -1.5, np.ones(d), np.full(d, 1 / d), NOISE)
+
+
+def law(dimension: int | None) -> Population:
+    """Eigenvalues i^-1.5 of any number of modes, endless too; target of source exponent 0.5."""
+    ranks, values, weights = spectra.power_law(dimension, 1.5, 1.0)
+    power = spectra.source_target(ranks, weights, 1.5, 0.5, 1.0, endless=dimension is None)
+    return Population(values, weights, power, NOISE)
 
 
 def recursion(generations: int) -> TrainingMix:
@@ -111,6 +120,9 @@ def rows() -> list[Row]:
         Row("the same, new data set", lambda: predict(power_law(300), mix), 300, 0.5),
         Row("recursion, d = 1,000, 5 generations, known data set", lambda: predict(large, mix), 300, 0.25),
         Row("the same, new data set", lambda: predict(power_law(1000), mix), 300),
+        Row("power law and source condition, d = 1,000", partial(predict, law(1000), mix), 300),
+        Row("the same, d = 10^9", partial(predict, law(10**9), mix), 300),
+        Row("the same, endless", partial(predict, law(None), mix), 300),
         Row("5 stages of 3 sources, d = 1,000", lambda: predict(large, mixed), 30, 1.0),
         Row("10,000 equal generations, d = 300", lambda: predict(small, long), 3, 100.0),
         Row("sweep of 10,000 penalties, d = 300, 5 generations", lambda: sweep(10_000), 2, 300.0),
