@@ -1,6 +1,7 @@
 """The prediction of one plain recursion, from its outcome; see plain_one.py and plain_chain.py."""
 
 from dataclasses import replace
+from math import inf
 from typing import Final, Literal
 
 import numpy as np
@@ -48,7 +49,7 @@ def is_plain(population: Population, mix: TrainingMix) -> bool:
             return False
         if source.weight != 1 or source.samples == 0 or source.labels != before:
             return False
-        if stage is not last and stage.penalty in (OPTIMAL, np.inf):
+        if stage is not last and stage.penalty in (OPTIMAL, inf):
             return False
         before = stage.name
     return True
@@ -95,7 +96,7 @@ def plain_prediction(population: Population, mix: TrainingMix, order: Literal[0,
         if not irregular.regular[0]:
             return None
         found = Outcome.of(irregular)
-    if order == 1 and found.best.penalty < np.inf:
+    if order == 1 and found.best.penalty < inf:
         same = int(found.ridges[0] == found.ridges[1])  # the recommended penalty is the given one
         try:
             fits = corrected_fits(population, given, found.run_ridges, found.run_rooms, found.ridges[same:])
@@ -176,7 +177,7 @@ def _flat_range(population: Population, given: Scenarios, found: Outcome) -> Fla
         (low, at_low), (high, at_high) = found.ends
         if vouched(at_low, (1.0 + EXCESS) * least) and vouched(at_high, (1.0 + EXCESS) * least):
             return FlatRange(low, high)
-    if population.eigenvalues.size == 1 and found.best.penalty < np.inf:
+    if population.eigenvalues.size == 1 and found.best.penalty < inf:
         stage = FlatStage.of(population, found.past, float(given.samples[0]), float(given.noise[0]))
         v, sigma = stage.least(), float(population.eigenvalues[0])
         if v is not None:
@@ -192,7 +193,7 @@ def _flat_range(population: Population, given: Scenarios, found: Outcome) -> Fla
 
     return flat_range(
         grid, curve, values, penalty,
-        theta=found.ridges[1] if found.best.penalty < np.inf else np.inf,
+        theta=found.ridges[1] if found.best.penalty < inf else inf,
         least=least, lowest=effective_ridge(population, design, 0.0),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 from typing import Literal
 
 import numpy as np
@@ -53,7 +54,7 @@ class Decomposition:
         return self.total == float("inf")
 
 
-ROUNDING = 64 * np.finfo(float).eps
+ROUNDING = float(64 * np.finfo(float).eps)
 _LEAST = float(np.finfo(float).tiny)  # smaller numbers have fewer digits
 
 
@@ -70,13 +71,13 @@ def assemble(
 
     Both are −∞ where the same stage on clean data, with samples of weight 0 in use, is at its interpolation threshold.
     """
-    label_noise = float(sum(source.label_noise for source in by_source))
+    label_noise = float(sum([source.label_noise for source in by_source]))
     causes = label_noise + shift + mismatch
     generation = total - bias - variance
     distortion = generation - causes
     # a distortion below the rounding of the sums that it is the difference of is none
     lost = ROUNDING * (len(by_source) + 2) * max(total, bias, variance)
-    if np.isfinite(distortion) and abs(distortion) <= max(lost, _LEAST):
+    if isfinite(distortion) and abs(distortion) <= max(lost, _LEAST):
         generation, distortion = causes, 0.0
     parts = GenerationParts(label_noise, distortion, shift, mismatch)
     return Decomposition(total, bias, variance, generation, parts, by_source)
