@@ -24,7 +24,8 @@ from service.web.conditional import matches
 from service.web.dependencies import DatabaseDep
 from service.web.problems import responses as problem_responses
 
-router = APIRouter(prefix="/v1/distributions", tags=["distributions"])
+# whole paths in every router: metrics name a route by the path in its own
+router = APIRouter(tags=["distributions"])
 
 Kinds = (
     EstimatorPrediction
@@ -46,7 +47,7 @@ PredictionId = Annotated[str, Path(pattern=r"^dpr_[a-z0-9]{26}$")]
 
 
 @router.get(
-    "/predictions/{prediction_id}",
+    "/v1/distributions/predictions/{prediction_id}",
     responses={304: {"description": "Not modified."}, **problem_responses(NotFound, DatabaseUnavailable)},
 )
 async def get_distribution_prediction(

@@ -73,6 +73,15 @@ async def test_requests_are_counted_under_their_route(http: httpx.AsyncClient) -
     assert not any("sim_" in label for key in after for label in key)
 
 
+async def test_every_route_is_counted_under_its_whole_path(http: httpx.AsyncClient) -> None:
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    asked = [path for path, methods in paths.items() if "post" in methods and "{" not in path]
+    for path in asked:
+        await http.post(path, json=None)
+    counted = {key[2] for key in await samples(http) if key[0] == "collapse_http_requests_total"}
+    assert counted >= set(asked)
+
+
 async def test_the_backlog_is_read_from_the_database(http: httpx.AsyncClient, database: Database) -> None:
     async with database.transaction() as connection:
         simulation = {

@@ -18,7 +18,7 @@ from service.simulations.create import Submission, created
 from service.simulations.resource import SimulationEstimate
 from service.web.problems import responses as problem_responses
 
-router = APIRouter(prefix="/estimator")
+router = APIRouter(prefix="/v1/distributions/estimator")
 
 
 @router.post("/predictions", responses=problem_responses(InvalidInput, TooManyRequests, DatabaseUnavailable))

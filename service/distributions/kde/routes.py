@@ -13,7 +13,7 @@ from service.simulations.create import Submission, created
 from service.simulations.resource import SimulationEstimate
 from service.web.problems import responses as problem_responses
 
-router = APIRouter(prefix="/kde")
+router = APIRouter(prefix="/v1/distributions/kde")
 
 
 @router.post("/predictions", responses=problem_responses(InvalidInput, TooManyRequests, DatabaseUnavailable))

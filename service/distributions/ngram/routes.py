@@ -7,7 +7,7 @@ from service.distributions.ngram.simulation import NGRAM
 from service.simulations.create import Submission, created
 from service.simulations.resource import SimulationEstimate
 
-router = APIRouter(prefix="/ngram")
+router = APIRouter(prefix="/v1/distributions/ngram")
 
 
 @router.post("/simulations", status_code=202, responses=created(NGRAM))

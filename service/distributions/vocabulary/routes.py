@@ -27,7 +27,7 @@ from service.simulations.resource import SimulationEstimate
 from service.web.dependencies import DatabaseDep, SettingsDep
 from service.web.problems import responses as problem_responses
 
-router = APIRouter(prefix="/vocabulary")
+router = APIRouter(prefix="/v1/distributions/vocabulary")
 
 
 @router.post(
