@@ -1,5 +1,6 @@
 """Where the errors at some points of the last stage come from, backward through the stages; see adjoint.py."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from service.theory.mixes.scenarios import Links
 from service.theory.model import Array
 
 
-class Sweep:
+class Sweep(ABC):
     """What is passed back from stage to stage: weights of E[e_u e_v] in the final errors, arrays of shape
     (points, …, modes).
 
@@ -38,16 +39,16 @@ class Sweep:
             for u, weights in wanted.items():
                 self.hand_on(f, fits[f], u, weights)
 
+    @abstractmethod
     def passed(self, f: int, fits: Sequence[Fit], weights: Array) -> Array | Sequence[Array]:
         """From weights of E e_f² to those of the pairs of labels, and then perhaps of E[e_v w] for their models.
 
         ``fits``: of stage f at each point. Sets ``noise``.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def hand_on(self, f: int, fit: Fit, u: int, weights: Array) -> None:
         """From weights of E[e_f e_u], u another model or the truth, to those of E[e_v e_u] and E[w e_u]."""
-        raise NotImplementedError
 
     def add(self, u: int, v: int, weights: Array) -> None:
         """Weights of E[e_u e_v], of E[e_u w] where one is the truth."""
